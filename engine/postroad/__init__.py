@@ -1,0 +1,1 @@
+"""A durable e-mail delivery engine that an async Python application carries inside itself."""

@@ -1,0 +1,94 @@
+"""Every value that passes between actors.  What a note carries, and from whom to whom, stands nowhere else.
+
+Inside the ring notes travel in lists.  At most `in_flight.leases` leases exist, each in exactly one place, and every inbox
+has room for all of them: sends inside the ring are `send_nowait` and never block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..message import Message
+from ..store.contract import LeasedRecipient, Outcome
+from ..transport import Content
+from ..verdict import Verdict
+
+__all__ = ["Attempt", "Attempted", "Drain", "FailuresWaiting", "Lease", "Leased", "Room", "Settled", "Wake"]
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to try some recipients of one message on one lane.  Owned by whoever holds it; queue keeps the list of all.
+
+    slot: the credit it uses, 0 to `in_flight.leases` - 1, and its place in the marks file.
+    marked: the transport has begun to hand over (set by the transport through `DeliveryRequest.committing`).
+    verdicts: written by delivery before it passes the lease on, so that a crash of the ring does not throw them away.
+    """
+
+    token: int
+    slot: int
+    handle: int
+    lane: str
+    message: Message
+    recipients: tuple[LeasedRecipient, ...]
+    content: Content
+    delay_noticed: bool = False
+    marked: bool = False
+    verdicts: Sequence[Verdict] | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True, frozen=True)
+class Wake:
+    """Anybody -> queue: look at the intake and the store.  At most one is pending."""
+
+
+@dataclass(slots=True, frozen=True)
+class Room:
+    """policy -> queue: a lane may have this many leases at once; 0 while it is on hold."""
+
+    lane: str
+    leases: int
+
+
+@dataclass(slots=True, frozen=True)
+class Leased:
+    """queue -> policy: fresh leases; may they leave now?"""
+
+    leases: list[Lease]
+
+
+@dataclass(slots=True, frozen=True)
+class Attempt:
+    """policy -> delivery: try this now, by this transport, within so many seconds."""
+
+    lease: Lease
+    transport: str
+    domain: str | None
+    seconds: float
+
+
+@dataclass(slots=True, frozen=True)
+class Attempted:
+    """delivery -> policy: `lease.verdicts` says what happened."""
+
+    lease: Lease
+    seconds: float
+
+
+@dataclass(slots=True, frozen=True)
+class Settled:
+    """policy -> queue: what becomes of each recipient of a lease; the lease ends with it."""
+
+    lease: Lease
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class FailuresWaiting:
+    """queue -> bounce: the store has failures or delays to report."""
+
+
+@dataclass(slots=True, frozen=True)
+class Drain:
+    """engine -> queue: lease no more."""

@@ -1,0 +1,372 @@
+"""The configuration: typed settings from TOML or Python, each with its unit, default and reason; contradictions are refused.
+
+docs/configuration.md is made from the descriptions here (`python -m postroad.configdoc`), and a test compares the two.
+Who reads a setting names it in the setting's description.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from .errors import ConfigError
+
+__all__ = [
+    "Config",
+    "InFlight",
+    "Limits",
+    "Reports",
+    "Retry",
+    "Route",
+    "Senders",
+    "Spool",
+    "Windows",
+    "load_config",
+    "read_settings",
+    "revalidate",
+]
+
+_DAY = 86_400
+_T = TypeVar("_T")
+
+
+def _about(text: str, **limits: Any) -> Meta:
+    return Meta(description=text, **limits)
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Spool(_Section, frozen=True, kw_only=True):
+    """[spool]: where accepted mail is kept."""
+
+    url: Annotated[
+        str,
+        _about(
+            "Kind and place of the spool: `sqlite:PATH` (durable) or `memory:` (tests only: nothing survives the process). "
+            "A relative path counts from the folder of the configuration file, or the working directory."
+        ),
+    ] = "sqlite:var/postroad.db"
+    socket: Annotated[
+        bool,
+        _about(
+            "Listen on a unix socket beside the spool, so that other processes can hand over mail and operate the queue "
+            "while the engine runs."
+        ),
+    ] = True
+    content_file_bytes: Annotated[
+        int,
+        _about(
+            "Octets. Content larger than this is kept in a file of its own beside the spool, because SQLite writes everything "
+            "twice and a large content holds up everybody's commit.",
+            ge=4096,
+        ),
+    ] = 262_144
+
+
+class Senders(_Section, frozen=True, kw_only=True):
+    """[senders]: who may send."""
+
+    authorized: Annotated[
+        tuple[str, ...],
+        _about(
+            "Return paths that may be used: exact addresses, or `*@domain`; `*` allows every sender. None by default: an "
+            "engine that sends for anybody is an open relay inside the application."
+        ),
+    ] = ()
+    admins: Annotated[
+        tuple[str, ...],
+        _about("Administrators: they may send, receive mail to administrators, and get its failure reports."),
+    ] = ()
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """[limits]: what is refused at the door, and how long finished mail is remembered."""
+
+    message_bytes: Annotated[
+        int, _about("Octets of a whole message with attachments. App Engine's figure, 31.5 MB.", ge=1024)
+    ] = 33_030_144
+    recipients: Annotated[
+        int, _about("Recipients of one message. Every SMTP server takes 100 at a time; larger lists are split.", ge=1)
+    ] = 1000
+    queue_messages: Annotated[
+        int,
+        _about(
+            "Unfinished messages; beyond, submissions get QueueFull. Bounds the disk that a backlog can take.", ge=1
+        ),
+    ] = 2_000_000
+    queue_bytes: Annotated[
+        int, _about("Octets of content of unfinished messages; beyond, submissions get QueueFull.", ge=1024)
+    ] = 20_000_000_000
+    intake_messages: Annotated[
+        int,
+        _about(
+            "Submissions that wait for the same moment's commit; further callers of `submit` wait their turn. Bounds memory.",
+            ge=1,
+        ),
+    ] = 1000
+    intake_bytes: Annotated[
+        int, _about("Octets of content in waiting submissions, as `intake_messages`.", ge=65_536)
+    ] = 64_000_000
+    content_cache_bytes: Annotated[
+        int,
+        _about(
+            "Octets of content kept in memory between acceptance and the first attempt, so that it is not read back.",
+            ge=0,
+        ),
+    ] = 32_000_000
+    history_seconds: Annotated[
+        float,
+        _about("Seconds. How long the outcome of a finished message can be asked for (`Engine.receipt`).", ge=0),
+    ] = 7.0 * _DAY
+    history_messages: Annotated[
+        int, _about("Finished messages remembered at the most, whatever their age. Bounds the spool's size.", ge=0)
+    ] = 1_000_000
+    idempotency_seconds: Annotated[float, _about("Seconds. How long an idempotency key is remembered.", gt=0)] = (
+        7.0 * _DAY
+    )
+    event_buffer: Annotated[int, _about("Events kept for a slow reader before it gets `Missed`.", ge=1)] = 1000
+
+
+class InFlight(_Section, frozen=True, kw_only=True):
+    """[in_flight]: how much is under way at once."""
+
+    leases: Annotated[
+        int,
+        _about(
+            "Leases (one message's recipients on one lane) under way at once, in all. Bounds memory and open attempts; every "
+            "inbox inside the ring has room for all of them.",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 400
+    content_bytes: Annotated[
+        int, _about("Octets of content held by attempts at once; larger messages wait for their turn.", ge=65_536)
+    ] = 64_000_000
+    attempt_seconds: Annotated[
+        float,
+        _about(
+            "Seconds. The longest a single attempt may take before it is cancelled and deferred: above the sum of SMTP's own "
+            "phase limits for a slow but working server (RFC 5321 section 4.5.3.2).",
+            gt=0,
+        ),
+    ] = 3600.0
+    drain_seconds: Annotated[float, _about("Seconds. Grace for running attempts when the engine is closed.", ge=0)] = (
+        10.0
+    )
+    doubt_seconds: Annotated[
+        float,
+        _about(
+            "Seconds. How much longer an attempt may wait at shutdown once its content is handed over and only the reply is "
+            "missing; after that it is in doubt.",
+            ge=0,
+        ),
+    ] = 20.0
+
+
+class Retry(_Section, frozen=True, kw_only=True):
+    """[retry]: when a deferred recipient is tried again. A route may have a table of its own."""
+
+    first_seconds: Annotated[
+        float, _about("Seconds to the first retry. Short enough for greylisting, as Postfix's minimum.", gt=0)
+    ] = 300.0
+    max_seconds: Annotated[
+        float,
+        _about("Seconds between retries at the most; between the two the delay grows with the message's age.", gt=0),
+    ] = 4000.0
+    give_up_seconds: Annotated[
+        float,
+        _about("Seconds after acceptance when a recipient fails. RFC 5321 section 4.5.4.1 asks for 4-5 days.", gt=0),
+    ] = 5.0 * _DAY
+    jitter: Annotated[
+        float,
+        _about(
+            "Part of each delay, up or down, drawn at random, so that a crowd deferred together does not return together.",
+            ge=0,
+            le=0.5,
+        ),
+    ] = 0.1
+    hint_max_seconds: Annotated[
+        float, _about('Seconds. A server\'s own wish ("try again in 10 minutes") is honoured up to this.', ge=0)
+    ] = 14_400.0
+
+
+class Windows(_Section, frozen=True, kw_only=True):
+    """[windows]: attempts at the same time per site (the servers behind a destination)."""
+
+    start: Annotated[int, _about("Attempts at once to a site not known yet.", ge=1)] = 5
+    max: Annotated[int, _about("Attempts at once to a site that behaves.", ge=1)] = 20
+    trouble: Annotated[int, _about("Failed attempts of the whole site in a row before it is held.", ge=1)] = 5
+    hold_seconds: Annotated[
+        float, _about("Seconds. The first hold of a site that is down; doubled while it stays so.", gt=0)
+    ] = 60.0
+    hold_max_seconds: Annotated[float, _about("Seconds. The longest hold of a site.", gt=0)] = 1800.0
+
+
+class Reports(_Section, frozen=True, kw_only=True):
+    """[reports]: what the engine writes to senders (RFC 3464)."""
+
+    delay_notice_seconds: Annotated[
+        float,
+        _about("Seconds after acceptance when the sender is told, once, of a delay; 0 never. Off as in Postfix.", ge=0),
+    ] = 0.0
+    from_name: Annotated[str, _about("The name in the From field of reports.")] = "Mail Delivery System"
+    hostname: Annotated[
+        str,
+        _about("This host's name in reports and Message-IDs; empty: the machine's own full name."),
+    ] = ""
+    full_bytes: Annotated[
+        int, _about("Octets. Returned mail larger than this is cut to its headers in reports.", ge=0)
+    ] = 50_000
+
+
+class Route(_Section, frozen=True, kw_only=True):
+    """[[routes]]: the first that fits a recipient takes it."""
+
+    transport: Annotated[str, _about("Name of a table in [transports].")]
+    name: Annotated[
+        str,
+        _about(
+            "Name in lanes and events; by default the transport's. Letters, digits, `_` and `-`.",
+            pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        ),
+    ] = ""
+    recipients: Annotated[str, _about("Recipients that fit: `*`, `*@domain`, `*@*.domain` or one address.")] = "*"
+    senders: Annotated[str, _about("Senders that fit, in the same forms; reports have the empty sender `<>`.")] = "*"
+    tag: Annotated[str, _about("Only messages with this tag; empty: all.")] = ""
+    retry: Annotated[Retry | None, _about("As [retry], for this route alone.")] = None
+    windows: Annotated[Windows | None, _about("As [windows], for this route alone.")] = None
+
+    @property
+    def label(self) -> str:
+        return self.name or self.transport
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """Everything an engine needs to know.  `transports` maps a name to its settings; `plugin` names the transport kind."""
+
+    spool: Spool = Spool()
+    senders: Senders = Senders()
+    limits: Limits = Limits()
+    in_flight: InFlight = InFlight()
+    retry: Retry = Retry()
+    windows: Windows = Windows()
+    reports: Reports = Reports()
+    routes: tuple[Route, ...] = ()
+    transports: Mapping[str, Mapping[str, Any]] = {}
+    plugins: Annotated[
+        tuple[str, ...],
+        _about(
+            "Further plugins to load, by entry-point name; those that the transports and the spool name are loaded by themselves."
+        ),
+    ] = ()
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def retry_of(self, route: Route) -> Retry:
+        return route.retry or self.retry
+
+    def windows_of(self, route: Route) -> Windows:
+        return route.windows or self.windows
+
+    def resolved(self, path: str | os.PathLike[str]) -> Path:
+        """A path of the configuration: relative ones count from the configuration file's folder."""
+        return Path(self.folder or ".", path)
+
+
+def _check(config: Config) -> None:
+    """Refuse what no single setting shows: contradictions between settings."""
+    _check_retry("retry", config.retry)
+    _check_windows("windows", config.windows)
+    labels: set[str] = set()
+    for index, route in enumerate(config.routes):
+        key = f"routes[{index}]"
+        if route.transport not in config.transports:
+            known = ", ".join(sorted(config.transports)) or "none"
+            raise ConfigError(f"{key}.transport", f"there is no [transports.{route.transport}] (known: {known})")
+        if route.label in labels:
+            raise ConfigError(f"{key}.name", f"another route is called {route.label!r} already; give this one a name")
+        labels.add(route.label)
+        if route.retry:
+            _check_retry(f"{key}.retry", route.retry)
+        if route.windows:
+            _check_windows(f"{key}.windows", route.windows)
+    for name, settings in config.transports.items():
+        if not isinstance(settings.get("plugin"), str):
+            raise ConfigError(f"transports.{name}.plugin", 'name the kind of transport, such as "smtp" or "file"')
+    if config.limits.message_bytes > config.limits.queue_bytes:
+        raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
+    if ":" not in config.spool.url:
+        raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
+
+
+def _check_retry(key: str, retry: Retry) -> None:
+    if retry.first_seconds > retry.max_seconds:
+        raise ConfigError(f"{key}.first_seconds", f"must be at most {key}.max_seconds ({retry.max_seconds:g})")
+    if retry.first_seconds > retry.give_up_seconds:
+        raise ConfigError(f"{key}.give_up_seconds", f"must be at least {key}.first_seconds ({retry.first_seconds:g})")
+
+
+def _check_windows(key: str, windows: Windows) -> None:
+    if windows.start > windows.max:
+        raise ConfigError(f"{key}.start", f"must be at most {key}.max ({windows.max})")
+    if windows.hold_seconds > windows.hold_max_seconds:
+        raise ConfigError(
+            f"{key}.hold_seconds", f"must be at most {key}.hold_max_seconds ({windows.hold_max_seconds:g})"
+        )
+
+
+def load_config(source: str | os.PathLike[str] | Mapping[str, Any] | Config) -> Config:
+    """Read a configuration: the path of a TOML file, a mapping of the same shape, or a Config (returned as it is).
+
+    Raises ConfigError with the key at fault.
+    """
+    if isinstance(source, Config):
+        return source
+    if isinstance(source, Mapping):
+        return _convert(dict(source))
+    path = Path(source)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(path), f"cannot be read: {error}") from error
+    return _convert({"folder": str(path.resolve().parent), **raw})
+
+
+def revalidate(config: Config) -> Config:
+    """Check a Config made in Python as strictly as one from TOML."""
+    return _to_struct(msgspec.to_builtins(config), Config, "configuration")
+
+
+def read_settings(settings: Mapping[str, Any], into: type[_T]) -> _T:
+    """For plugins: turn a transport's table into a msgspec Struct; raises ConfigError with the key at fault.
+
+    Declare the Struct with `forbid_unknown_fields=True`, so that a misspelt key is named.  The engine puts
+    `transports.NAME.` before the key.
+    """
+    return _to_struct(settings, into, "plugin")
+
+
+def _convert(raw: dict[str, Any]) -> Config:
+    return _to_struct(raw, Config, "configuration")
+
+
+def _to_struct(raw: Any, into: type[_T], whole: str) -> _T:
+    try:
+        return msgspec.convert(raw, into, strict=True)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        problem, _, where = str(error).partition(" - at `$")
+        raise ConfigError(where.rstrip("`").lstrip(".") or whole, problem) from None

@@ -1,0 +1,99 @@
+"""Every error Postroad raises at its users.
+
+All derive from PostroadError.  What is wrong with one submission is a SubmissionError: it names the field and the remedy,
+and nothing of that submission was stored.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "EngineClosed",
+    "EngineCrashed",
+    "IdempotencyConflict",
+    "NotAuthorized",
+    "PluginError",
+    "PostroadError",
+    "QueueFull",
+    "SpoolInUse",
+    "SpoolTooNew",
+    "StoreError",
+    "SubmissionError",
+    "SubmissionTooLarge",
+    "UnknownMessage",
+]
+
+
+class PostroadError(Exception):
+    """Base of every error that Postroad raises on purpose."""
+
+
+class SubmissionError(PostroadError, ValueError):
+    """A submission was refused before anything was stored.
+
+    `field` is the name of the argument at fault ("to", "subject", "attachments[2].filename"); the text says what to do.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[SubmissionError], tuple[str, str]]:
+        return type(self), (self.field, self.problem)
+
+
+class NotAuthorized(SubmissionError):
+    """The sender is not among the authorized senders of the configuration (`[senders] authorized`)."""
+
+
+class SubmissionTooLarge(SubmissionError):
+    """The message is larger than the configuration allows (`[limits] message_bytes`)."""
+
+
+class IdempotencyConflict(SubmissionError):
+    """The idempotency key was already used by this sender for a submission with other fields."""
+
+
+class QueueFull(PostroadError):
+    """The spool holds as much as the configuration allows (`[limits] queue_messages`, `queue_bytes`); try again later."""
+
+
+class ConfigError(PostroadError, ValueError):
+    """The configuration cannot be used; `key` is the setting at fault, written as in TOML ("retry.max_seconds")."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+class PluginError(PostroadError):
+    """A plugin is missing, broken, or breaks its contract; the text names it."""
+
+
+class StoreError(PostroadError):
+    """The store failed: nothing of this call can be taken as stored.  Already accepted messages are kept."""
+
+
+class SpoolInUse(StoreError):
+    """Another engine (or a command that changes the spool) works on this spool right now."""
+
+
+class SpoolTooNew(StoreError):
+    """The spool was written by a newer version of Postroad; use that version or another spool."""
+
+
+class UnknownMessage(PostroadError, KeyError):
+    """No message with that id is in the spool: never accepted, or finished longer ago than `[limits] history_seconds`."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of its argument
+        return str(self.args[0]) if self.args else ""
+
+
+class EngineClosed(PostroadError):
+    """The engine is draining or closed; it takes no more submissions."""
+
+
+class EngineCrashed(PostroadError):
+    """The engine stopped itself because it could no longer trust its own state; what was accepted is in the spool."""

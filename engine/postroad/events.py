@@ -1,0 +1,150 @@
+"""What observers are told: typed events, in the order in which they were committed.
+
+Read them with `async with engine.events() as events`, or in a plugin with the `postroad_notice` hook.  A reader that
+falls more than 1,000 events behind gets Missed(n) in their place.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "AttemptInDoubt",
+    "Event",
+    "LaneHeld",
+    "LaneResumed",
+    "MaybeDuplicate",
+    "MessageAccepted",
+    "Missed",
+    "RecipientCancelled",
+    "RecipientDeferred",
+    "RecipientDelivered",
+    "RecipientFailed",
+    "RecipientHeld",
+    "RemoteBounce",
+    "ReportQueued",
+    "RingRestarted",
+]
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    at: float  # wall seconds
+
+
+class MessageAccepted(_Event, frozen=True, kw_only=True):
+    """A message is durable in the spool."""
+
+    id: str
+    sender: str
+    recipients: int
+    size: int
+
+
+class _OfRecipient(_Event, frozen=True, kw_only=True):
+    id: str
+    recipient: str
+    lane: str = ""
+    status: str = ""
+    reply: str = ""
+    remote: str = ""
+    attempts: int = 0
+
+
+class RecipientDelivered(_OfRecipient, frozen=True, kw_only=True):
+    """The next hop took responsibility.  tls: the level reached ("" where it does not apply)."""
+
+    tls: str = ""
+
+
+class RecipientDeferred(_OfRecipient, frozen=True, kw_only=True):
+    """Tried (or postponed) without success; due: when it is tried again, wall seconds."""
+
+    due: float
+
+
+class AttemptInDoubt(_OfRecipient, frozen=True, kw_only=True):
+    """The hand-over was completed and the answer not seen; due: when it is tried again."""
+
+    due: float
+
+
+class MaybeDuplicate(_OfRecipient, frozen=True, kw_only=True):
+    """An attempt begins for a recipient that may have got the message already."""
+
+
+class RecipientFailed(_OfRecipient, frozen=True, kw_only=True):
+    """Proven undeliverable, or given up.  A report follows if one is wanted."""
+
+
+class RecipientHeld(_OfRecipient, frozen=True, kw_only=True):
+    """Held until somebody releases it; `reply` says why."""
+
+
+class RecipientCancelled(_OfRecipient, frozen=True, kw_only=True):
+    """Withdrawn by name."""
+
+
+class ReportQueued(_Event, frozen=True, kw_only=True):
+    """A report (report_id) on the message `id` is in the spool; kind: "failed" or "delayed"."""
+
+    id: str
+    report_id: str
+    kind: str
+    recipients: tuple[str, ...]
+
+
+class RemoteBounce(_Event, frozen=True, kw_only=True):
+    """A report that came back by mail.  id: our message that it speaks of, "" where it cannot be told.
+
+    It changes no outcome: the next hop had taken responsibility.
+    """
+
+    id: str
+    recipient: str
+    action: str
+    status: str
+    diagnostic: str
+
+
+class LaneHeld(_Event, frozen=True, kw_only=True):
+    """No attempts on a lane until a moment (None: until released)."""
+
+    lane: str
+    until: float | None
+    reason: str
+
+
+class LaneResumed(_Event, frozen=True, kw_only=True):
+    lane: str
+
+
+class RingRestarted(_Event, frozen=True, kw_only=True):
+    """The actors were stopped and started again after an internal error."""
+
+    reason: str
+
+
+class Missed(_Event, frozen=True, kw_only=True):
+    """The reader was too slow: `count` events were dropped here."""
+
+    count: int
+
+
+Event: TypeAlias = (
+    MessageAccepted
+    | RecipientDelivered
+    | RecipientDeferred
+    | AttemptInDoubt
+    | MaybeDuplicate
+    | RecipientFailed
+    | RecipientHeld
+    | RecipientCancelled
+    | ReportQueued
+    | RemoteBounce
+    | LaneHeld
+    | LaneResumed
+    | RingRestarted
+    | Missed
+)

@@ -1,0 +1,125 @@
+"""What is sent: a Submission as the caller gives it, a Message as the spool keeps it, and the ids.
+
+Addresses are parsed in `address.py`, content is made canonical in `compose.py`; this module only holds the values.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "ContentSource",
+    "DsnOptions",
+    "Kind",
+    "Message",
+    "Moment",
+    "Submission",
+    "new_message_id",
+]
+
+DEFAULT_PRIORITY = 5
+
+Moment: TypeAlias = "float | datetime"
+ContentSource: TypeAlias = "bytes | EmailMessage | os.PathLike[str] | BinaryIO"
+
+
+class DsnOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sender asks for by RFC 3461.
+
+    notify: when to report: any of "failure", "delay", "success", or "never" alone; empty means the default (failure).
+    ret: return the full message or the headers in a failure report; None leaves it to the reporter.
+    envid: the sender's own id for the envelope, at most 100 printable ASCII characters, returned in reports.
+    """
+
+    notify: tuple[Literal["never", "failure", "delay", "success"], ...] = ()
+    ret: Literal["full", "headers"] | None = None
+    envid: str | None = None
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One message as an application hands it over with `Engine.submit`.
+
+    sender: the return path, where errors and reports go; it must be authorized.
+    recipients: envelope addresses, at least one; equal ones are delivered once.
+    content: the RFC 5322 message: bytes, an EmailMessage, the path of a file, or an open binary file.
+    send_at: not before this moment (Unix seconds, or an aware datetime).
+    expires_at: given up after this moment; by default accepted plus the route's `give_up_seconds`.
+    priority: 0 (first) to 9 (last) within a lane.
+    idempotency_key: the same key and fields by the same sender within 7 days give the same receipt; 1 to 200 characters.
+    tags: labels for routing and events; at most 10 of at most 100 characters.
+    report_to: who gets failure reports instead of the sender (used for mail to administrators).
+    """
+
+    sender: str
+    recipients: Sequence[str]
+    content: ContentSource
+    send_at: Moment | None = None
+    expires_at: Moment | None = None
+    priority: int = DEFAULT_PRIORITY
+    idempotency_key: str | None = None
+    tags: Sequence[str] = ()
+    dsn: DsnOptions = DsnOptions()
+    report_to: Sequence[str] = ()
+
+
+class Kind(enum.IntEnum):
+    """Why a message is in the spool."""
+
+    MAIL = 0
+    REPORT = 1  # a failure or delay report by the engine: null sender, exempt from sender rules and the queue limit
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message as the spool keeps it, without its content and recipients.
+
+    accepted_at, send_at, expires_at: wall seconds (Unix).  expires_at is None where the route's schedule decides.
+    size: octets of the canonical content.
+    eight_bit: the content holds octets over 127 (it came signed): the next hop must offer 8BITMIME.
+    smtputf8: a header holds raw UTF-8: the next hop must offer SMTPUTF8 (addresses are looked at apart).
+    """
+
+    id: str
+    sender: str
+    accepted_at: float
+    size: int
+    priority: int = DEFAULT_PRIORITY
+    kind: Kind = Kind.MAIL
+    send_at: float | None = None
+    expires_at: float | None = None
+    tags: tuple[str, ...] = ()
+    dsn: DsnOptions = DsnOptions()
+    report_to: tuple[str, ...] = ()
+    eight_bit: bool = False
+    smtputf8: bool = False
+    message_id: str = ""  # the Message-ID header without its angle brackets
+
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case: no i, l, o, u
+_TIME_CHARS, _RANDOM_CHARS = 10, 10  # 50 bits of milliseconds, then 50 random bits
+
+
+def _base32(number: int, width: int) -> str:
+    chars = []
+    for _ in range(width):
+        chars.append(_ALPHABET[number & 31])
+        number >>= 5
+    return "".join(reversed(chars))
+
+
+def new_message_id(now: float | None = None) -> str:
+    """Mint an id: 20 characters, sortable by time, safe in file names and local parts, unique across processes."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    return _base32(milliseconds, _TIME_CHARS) + _base32(secrets.randbits(50), _RANDOM_CHARS)

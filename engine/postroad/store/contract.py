@@ -1,0 +1,465 @@
+"""What a store does: apply operations in one durable transaction, and answer questions about what is committed.
+
+A store is synchronous and knows no trio: the queue actor alone calls `apply`, through `store/executor.py`, which runs a
+threaded store in one worker thread of its own.  It keeps and finds; it decides nothing.  `memory.py` is the executable
+definition of this contract, `postroad.testing.check_store` tries any store against it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from ..message import Message
+from .states import State, Step
+
+__all__ = [
+    "Accept",
+    "Accepted",
+    "Cancel",
+    "Cancelled",
+    "ContentPlace",
+    "DelayReport",
+    "Filter",
+    "Hold",
+    "IdempotencyKey",
+    "IdempotencyMismatch",
+    "LaneDue",
+    "LeaseRecord",
+    "LeasedRecipient",
+    "Move",
+    "Moved",
+    "NewRecipient",
+    "Operation",
+    "Outcome",
+    "Prune",
+    "Pruned",
+    "Recover",
+    "Recovered",
+    "Release",
+    "Remember",
+    "Report",
+    "Result",
+    "Retry",
+    "Settle",
+    "Settled",
+    "Store",
+    "StoreFactory",
+    "StoredMessage",
+    "StoredRecipient",
+    "TakeLeases",
+    "Taken",
+    "Tally",
+]
+
+
+class ContentPlace(msgspec.Struct, frozen=True, gc=False):
+    """Content that already lies, synced, in a file of the spool's content folder; `name` is relative to that folder."""
+
+    name: str
+
+
+class NewRecipient(msgspec.Struct, frozen=True, gc=False):
+    """A recipient as it is accepted.  lease: the token of a lease that begins with this very commit, or 0.
+
+    due: wall seconds, not before.  state: WAITING, or HELD where no route fits.
+    """
+
+    address: str
+    lane: str
+    due: float
+    lease: int = 0
+    state: State = State.WAITING
+    notify: tuple[str, ...] = ()
+    orcpt: str = ""
+
+
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """Unique per sender until `expires_at`; digest covers what the caller gave."""
+
+    sender: str
+    key: str
+    digest: bytes
+    expires_at: float
+
+
+# --- Operations.  All of one `apply` are committed together, in the order given. ---
+
+
+class Accept(msgspec.Struct, frozen=True, gc=False):
+    """Store a message.  A message whose id is already there was accepted before: the answer says `duplicate`."""
+
+    message: Message
+    recipients: tuple[NewRecipient, ...]
+    content: bytes | ContentPlace
+    idempotency: IdempotencyKey | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """Answer to Accept: `id` is that of the earlier message if this one is a duplicate.  handle: the store's own key."""
+
+    id: str
+    handle: int
+    duplicate: bool = False
+
+
+class IdempotencyMismatch(msgspec.Struct, frozen=True):
+    """Answer to Accept: the key belongs to another submission; nothing was stored."""
+
+    id: str
+
+
+class TakeLeases(msgspec.Struct, frozen=True):
+    """Lease what is due on one lane: by priority, then due time; one lease is one message, at most 100 recipients.
+
+    tokens: one per lease that may be taken; they are unique for the store's life.
+    content_bytes: contents up to this many octets in all are read along (the rest has content None).
+    """
+
+    lane: str
+    now: float
+    tokens: tuple[int, ...]
+    content_bytes: int = 0
+    recipients_per_lease: int = 100
+
+
+class LeasedRecipient(msgspec.Struct, frozen=True, gc=False):
+    """A recipient in a lease.  number: its place within the message.  in_doubt: it may have been delivered before."""
+
+    number: int
+    address: str
+    attempts: int = 0
+    in_doubt: bool = False
+    notify: tuple[str, ...] = ()
+    orcpt: str = ""
+
+
+class LeaseRecord(msgspec.Struct, frozen=True, gc=False):
+    """One lease as the store grants it."""
+
+    token: int
+    handle: int
+    message: Message
+    recipients: tuple[LeasedRecipient, ...]
+    content: bytes | None
+    delay_noticed: bool = False
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Answer to TakeLeases.
+
+    next_due: the earliest due time of what is left leasable on the lane (it may be past), or None where nothing is.
+    parked: ids of messages whose rows could not be read and are PARKED now.
+    """
+
+    lane: str
+    leases: tuple[LeaseRecord, ...]
+    next_due: float | None
+    parked: tuple[str, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one leased recipient.
+
+    step: DELIVER, DEFER, POSTPONE, DOUBT, FAIL, HOLD.  due: when to try again, for the steps that lead to a leasable state.
+    tried: whether this counts as an attempt.  delay_notice: the sender is to be told of the delay, once per message.
+    lane: the lane to wait on from now on, "" for the same.
+    """
+
+    token: int
+    handle: int
+    number: int
+    step: Step
+    due: float = 0.0
+    tried: bool = True
+    status: str = ""
+    reply: str = ""
+    remote: str = ""
+    delay_notice: bool = False
+    lane: str = ""
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Settle leased recipients.  An outcome with a stale token changes nothing.
+
+    A recipient that was cancelled while leased becomes CANCELLED on every step but DELIVER.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    now: float
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """Answer to Settle.
+
+    states: the state after each outcome, None for a stale one.
+    finished: handles of messages with no unfinished recipient left (FAILED counts as unfinished until it is reported).
+    """
+
+    states: tuple[State | None, ...]
+    finished: tuple[int, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Commit the report on failed recipients of one message and mark them, in one transaction.
+
+    accept: the report to store, or None where nobody wants one (then the recipients become UNREPORTED).
+    """
+
+    handle: int
+    numbers: tuple[int, ...]
+    accept: Accept | None
+    now: float
+
+
+class DelayReport(msgspec.Struct, frozen=True):
+    """Commit the one notice of delay of a message (or, with accept None, note that none is wanted)."""
+
+    handle: int
+    accept: Accept | None
+    now: float
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which recipients an operator means.  All given conditions must hold; an empty filter means all."""
+
+    id: str | None = None
+    recipient: str | None = None
+    lane: str | None = None
+    sender: str | None = None
+    domain: str | None = None
+    states: tuple[State, ...] = ()
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success."""
+
+    filter: Filter
+    now: float
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Hold leasable recipients until released.  Leased ones are not touched."""
+
+    filter: Filter
+    reason: str
+    now: float
+
+
+class Release(msgspec.Struct, frozen=True):
+    """End holds: HELD recipients become WAITING and due now."""
+
+    filter: Filter
+    now: float
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Make leasable recipients due now."""
+
+    filter: Filter
+    now: float
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Move up to `limit` leasable or held recipients of a lane to other lanes; a target of None holds them.
+
+    choose: called with (message, address) for each; it must be a pure function.  Held ones that get a lane are released
+    only if they were held for want of a route (`reason` begins with "no route").
+    """
+
+    lane: str
+    choose: Callable[[Message, str], str | None]
+    now: float
+    limit: int = 1000
+
+
+class Recover(msgspec.Struct, frozen=True):
+    """What a new engine does first: settle what an earlier one left LEASED.
+
+    marked: tokens that had begun to hand over.  rebooted: the machine was restarted since, so no mark can be trusted:
+    every lease is in doubt.
+    """
+
+    marked: frozenset[int]
+    rebooted: bool
+    now: float
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """Answer to Recover.  in_doubt: (message id, address) pairs, at most 1,000 of them named."""
+
+    waiting: int
+    doubted: int
+    in_doubt: tuple[tuple[str, str], ...] = ()
+
+
+class Prune(msgspec.Struct, frozen=True):
+    """Forget finished messages that finished before `before`, and idempotency keys past their time; at most `limit` each."""
+
+    before: float
+    now: float
+    limit: int = 1000
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    messages: int
+    content_files: tuple[str, ...] = ()  # names that may be deleted now
+
+
+class Remember(msgspec.Struct, frozen=True):
+    """Keep a small fact under a name (the incarnation, the rules for doors, what was learnt); None forgets it."""
+
+    name: str
+    value: bytes | None
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """Answer to Cancel.
+
+    recipients: how many became CANCELLED now; marked: how many are leased and will be when their attempt ends.
+    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.
+    """
+
+    recipients: int
+    marked: int
+    cancelled: tuple[tuple[int, str, str], ...] = ()
+    finished: tuple[int, ...] = ()
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Answer to Hold, Release, Retry and Move: how many recipients, and the lanes on which something may be due."""
+
+    recipients: int
+    lanes: tuple[LaneDue, ...] = ()
+    held: int = 0
+
+
+Operation: TypeAlias = (
+    Accept
+    | TakeLeases
+    | Settle
+    | Report
+    | DelayReport
+    | Cancel
+    | Hold
+    | Release
+    | Retry
+    | Move
+    | Recover
+    | Prune
+    | Remember
+)
+Result: TypeAlias = Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | Moved | Recovered | Pruned | None
+
+
+# --- Answers to questions ---
+
+
+class LaneDue(msgspec.Struct, frozen=True, gc=False):
+    """A lane with something leasable, and the earliest time that any of it is due."""
+
+    lane: str
+    due: float
+
+
+class StoredRecipient(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    number: int
+    address: str
+    lane: str
+    state: State
+    due: float
+    attempts: int
+    status: str = ""
+    reply: str = ""
+    remote: str = ""
+    settled_at: float | None = None
+    reason: str = ""  # why it is held
+    notify: tuple[str, ...] = ()
+    orcpt: str = ""
+
+
+class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
+    handle: int
+    message: Message
+    recipients: tuple[StoredRecipient, ...]
+    finished_at: float | None = None
+    delay_notice: bool = False  # a notice of delay is to be written
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What is unfinished in the spool, kept up to date by every commit (never counted by a scan)."""
+
+    messages: int = 0
+    recipients: int = 0
+    content_bytes: int = 0
+
+
+class Store(Protocol):
+    """A durable store.  `apply` is called by one thread at a time; the questions may come from another thread.
+
+    threaded: whether calls may block (disk, network) and must run in a worker thread.
+    """
+
+    threaded: bool
+
+    def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """Commit all operations durably in one transaction and answer each; on any exception nothing was stored.
+
+        Raises StoreError when the storage fails.  Accept answers IdempotencyMismatch instead of raising.
+        """
+        ...
+
+    def tally(self) -> Tally:
+        """What is unfinished, as of the last commit.  Cheap, and safe from any thread."""
+        ...
+
+    def recall(self, name: str) -> bytes | None:
+        """What Remember kept under this name."""
+        ...
+
+    def lanes(self) -> Iterator[LaneDue]:
+        """Every lane with something leasable.  Costs per lane, not per recipient."""
+        ...
+
+    def message(self, id: str) -> StoredMessage | None:
+        """A message with all its recipients, or None."""
+        ...
+
+    def content(self, handle: int) -> bytes | ContentPlace:
+        """A message's content.  Raises StoreError where it is gone or damaged."""
+        ...
+
+    def failures(self, limit: int, recipients: int = 100) -> list[StoredMessage]:
+        """Messages with FAILED recipients: only those recipients, at most `recipients` each; oldest first."""
+        ...
+
+    def delays(self, limit: int) -> list[StoredMessage]:
+        """Messages whose notice of delay is to be written, with their unfinished recipients."""
+        ...
+
+    def find(self, filter: Filter, limit: int, after: str = "") -> list[StoredMessage]:
+        """Messages with a recipient that the filter means, by id, beginning behind the id `after`."""
+        ...
+
+    def counts(self) -> Mapping[State, int]:
+        """Recipients by state, counted by a scan: for people, not for the engine."""
+        ...
+
+    def check(self) -> list[str]:
+        """Problems found by reading everything: one sentence each, none when sound."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StoreFactory(Protocol):
+    """Opens a store: called with the URL behind its scheme and the folder for content files.
+
+    Raises SpoolInUse, SpoolTooNew or StoreError.  The context manager closes the store.
+    """
+
+    def __call__(self, url: str, *, folder: os.PathLike[str]) -> AbstractContextManager[Store]: ...

@@ -1,0 +1,119 @@
+"""The contract of a transport: it carries a message one hop and says, per recipient, what happened.
+
+A transport is an object with `capabilities` and `deliver`.  It is made by a factory that a plugin registers
+(`hookspecs.py`), lives for the engine's life, and may run tasks of its own inside its factory's context manager.
+`postroad.testing.check_transport` tries any transport against the duties written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from .message import Message
+from .store.contract import LeasedRecipient
+from .verdict import Verdict
+
+__all__ = ["Capabilities", "Content", "DeliveryRequest", "LeasedRecipient", "Transport", "TransportFactory"]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transport can do; routing and admission rely on it.
+
+    by_domain: each call is for one domain, which the request names (MX delivery); otherwise lanes are not split.
+    recipients_per_call: 1 to 100.
+    message_bytes: the largest content it takes, None where it has no limit of its own.
+    eight_bit, smtputf8: whether content with octets over 127, and UTF-8 addresses and headers, can be carried.  False
+        means "never"; where it depends on the peer, say True and refuse with 5.6.3 or 5.6.7 when it turns out so.
+    """
+
+    by_domain: bool = False
+    recipients_per_call: int = 100
+    message_bytes: int | None = None
+    eight_bit: bool = True
+    smtputf8: bool = True
+
+
+class Content(Protocol):
+    """The canonical RFC 5322 content of a message: CRLF line ends, no line over 998 octets, not dot-stuffed."""
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+        ...
+
+    async def read(self) -> bytes:
+        """All of it.  Meant for contents that are small (`size` up to 256 KiB); larger ones want `chunks`."""
+        ...
+
+    def read_nowait(self) -> bytes | None:
+        """All of it if it is at hand in memory, else None."""
+        ...
+
+    def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open it for reading in pieces of at most 64 KiB."""
+        ...
+
+
+class DeliveryRequest:
+    """One call to a transport: one message, some of its recipients, one lane.
+
+    id: names the attempt in logs ("<message id>/<token>").
+    domain: the recipients' domain (an A-label) for a transport with `by_domain`, else None.
+    recipients: at least one, at most `recipients_per_call`; the verdicts come in this order.
+    deadline: trio time at which the engine cancels the call; a transport may end sooner.
+    """
+
+    __slots__ = ("_commit", "content", "deadline", "domain", "id", "message", "recipients")
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        message: Message,
+        recipients: Sequence[LeasedRecipient],
+        content: Content,
+        domain: str | None,
+        deadline: float,
+        commit: Callable[[], None],
+    ) -> None:
+        self.id = id
+        self.message = message
+        self.recipients = recipients
+        self.content = content
+        self.domain = domain
+        self.deadline = deadline
+        self._commit = commit
+
+    def committing(self) -> None:
+        """Say that the next bytes may complete the hand-over.
+
+        Duty: call it before any byte after which the peer might take responsibility, such as the end of the content.
+        If the process dies between this call and the verdict, the recipients are in doubt, and a further attempt is
+        logged `maybe_duplicate`.  It costs about 2 us and never blocks on a disk.  Calling it twice does no harm.
+        """
+        self._commit()
+
+
+class Transport(Protocol):
+    """Carries messages one hop.
+
+    Duties: one verdict per recipient, in order.  Trouble of the network or the peer is a verdict, not an exception; an
+    exception defers the message.  Honour cancellation at every await; when cancelled after `committing()`, either find out the
+    answer within 20 s (shielded) or let Cancelled pass: the engine then takes the recipients as in doubt.  Many calls
+    run at once.  Never log content or secrets.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
+        """Try once to hand the message over to the next hop."""
+        ...
+
+
+TransportSettings: TypeAlias = Mapping[str, Any]
+TransportFactory: TypeAlias = Callable[[TransportSettings], AbstractAsyncContextManager[Transport]]
