@@ -112,7 +112,7 @@ _TIME_CHARS, _RANDOM_CHARS = 10, 10  # 50 bits of milliseconds, then 50 random b
 
 
 def _base32(number: int, width: int) -> str:
-    chars = []
+    chars: list[str] = []
     for _ in range(width):
         chars.append(_ALPHABET[number & 31])
         number >>= 5
