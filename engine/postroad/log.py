@@ -1,0 +1,224 @@
+"""Logging: hostile text made harmless, secrets kept out, and the command line's own configuration of structlog.
+
+Importing this configures nothing and does not even import structlog (200 ms): the embedding application decides how
+lines are written, `configure_logging` is for the command line.  Every text of a peer passes `printable` where it enters
+(verdicts, reports, log lines); no content and no secret is ever given to a logger, and the processors here are the net
+below that rule.  Everybody logs through `get_logger`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+__all__ = ["REDACTED", "configure_logging", "get_logger", "make_printable", "printable", "redact_secrets"]
+
+EventDict: TypeAlias = MutableMapping[str, Any]
+Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
+
+_CUT = " [cut]"
+_VALUE_LIMIT = 2048  # characters of one value in a log line: four times the longest SMTP reply line
+_DEPTH = 4  # of mappings and lists inside a log line
+
+# C0, DEL, C1 (with U+0085); the Arabic letter mark, zero-width and bidi controls, line and paragraph separators,
+# invisible format characters, lone surrogates, tags.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_BROKEN_ESCAPE = re.compile(r"\\(?:x[0-9a-f]?|u(?:\{[0-9a-f]*)?)?\Z")
+
+
+def printable(text: str | bytes, limit: int = 512) -> str:
+    r"""Make a peer's text safe for logs, reports and terminals: one line, no controls, at most `limit` characters.
+
+    Controls become `\x1b` or `\u{202e}`, octets that are no UTF-8 `\xff`; what is too long ends in " [cut]".  Applied to
+    its own result it changes nothing.
+    """
+    if isinstance(text, bytes):
+        text = text[: 4 * limit + 4].decode("utf-8", "backslashreplace")
+    if len(text) <= limit and text.isprintable():
+        return text
+    safe = _UNPRINTABLE.sub(_escape, text[: limit + 1])
+    return safe if len(safe) <= limit else _cut(safe, limit)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"
+
+
+def _cut(text: str, limit: int) -> str:
+    if limit <= len(_CUT):
+        return text[:limit]
+    return _BROKEN_ESCAPE.sub("", text[: limit - len(_CUT)]) + _CUT
+
+
+# --- Processors: an application that configures structlog itself may put them into its own chain ---
+
+REDACTED = "[redacted]"
+_SECRET_KEY = re.compile(
+    r"(?:^|[_\-.])(?:password|passwd|passphrase|secret|token|authorization|credentials?|(?:api|access|private)[_-]?key"
+    r"|cookie|content|body|raw)\Z",
+    re.IGNORECASE,
+)
+_is_secret: dict[str, bool] = {}  # keys are the program's own words: few, but see _MAX_KEYS
+_MAX_KEYS = 1000
+_FLAT = frozenset({str, int, float, bool, type(None)})
+
+
+def redact_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Processor: blot out the values of keys such as password, authorization, token, content, body; at any depth."""
+    for key, value in event.items():
+        if _is_secret.get(key) or (key not in _is_secret and _names_secret(key)):
+            event[key] = REDACTED
+        elif type(value) not in _FLAT:
+            event[key] = _redacted(value, _DEPTH)
+    return event
+
+
+def _names_secret(key: str) -> bool:
+    known = _is_secret.get(key)
+    if known is None:
+        if len(_is_secret) >= _MAX_KEYS:
+            _is_secret.clear()
+        known = _is_secret[key] = _SECRET_KEY.search(key) is not None
+    return known
+
+
+def _redacted(value: object, depth: int) -> object:
+    if depth == 0:
+        return "[...]" if isinstance(value, (Mapping, list, tuple)) else value
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {k: REDACTED if _names_secret(str(k)) else _redacted(v, depth - 1) for k, v in items}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, depth - 1) for item in cast("list[object]", value)]
+    return value
+
+
+def make_printable(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Processor: escape and cut every text value, so that no log line can be forged; a traceback keeps its lines."""
+    for key, value in event.items():
+        if type(value) is not str:
+            event[key] = value if type(value) in _FLAT else _printable_value(value, _DEPTH)
+        elif key == "exception":
+            event[key] = "\n".join(printable(line, _VALUE_LIMIT) for line in value.split("\n"))
+        elif len(value) > _VALUE_LIMIT or not value.isprintable():
+            event[key] = printable(value, _VALUE_LIMIT)
+    return event
+
+
+def _printable_value(value: Any, depth: int) -> object:
+    if type(value) in _FLAT and type(value) is not str:
+        return value
+    if isinstance(value, Mapping) and depth:
+        items = cast("Mapping[object, object]", value).items()
+        return {printable(str(k)): _printable_value(v, depth - 1) for k, v in items}
+    if isinstance(value, (list, tuple)) and depth:
+        return [_printable_value(item, depth - 1) for item in cast("list[object]", value)]
+    if isinstance(value, str | bytes):
+        return printable(value, _VALUE_LIMIT)
+    return printable(str(cast("object", value)), _VALUE_LIMIT)
+
+
+# --- Loggers ---
+
+
+class _LateLogger:
+    """A structlog logger that is made at its first line, so that modules can name one without importing structlog.
+
+    Where the configuration allows caching, each method is kept at its first use: a filtered-out line is then one call.
+    """
+
+    def __init__(self, bound: dict[str, Any]) -> None:
+        self._bound = bound
+        _late_loggers.add(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import structlog
+
+        logger = structlog.get_logger(**self._bound)
+        if not structlog.get_config()["cache_logger_on_first_use"]:
+            return getattr(logger, name)
+        method = getattr(logger.bind(), name)
+        setattr(self, name, method)
+        return method
+
+    def forget(self) -> None:
+        """Drop the kept methods, because structlog was configured anew."""
+        bound = self._bound
+        self.__dict__.clear()
+        self._bound = bound
+
+
+_late_loggers: WeakSet[_LateLogger] = WeakSet()
+
+
+def get_logger(**bound: Any) -> FilteringBoundLogger:
+    """A structlog logger with these values bound; it costs nothing until its first line."""
+    return cast("FilteringBoundLogger", _LateLogger(bound))
+
+
+def configure_logging(
+    level: Level = "info",
+    *,
+    json: bool | Literal["auto"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Configure structlog for a process of ours (the command line, a benchmark); a library never calls this.
+
+    json: JSON lines, or readable ones; "auto" is readable on a terminal.  stream: standard error by default.
+    Loggers from `get_logger` follow a second call; structlog's own remember the configuration of their first line.
+    """
+    import structlog
+
+    target = sys.stderr if stream is None else stream
+    as_json = not target.isatty() if json == "auto" else json
+    structlog.configure(
+        processors=_json_chain() if as_json else _readable_chain(colors=target.isatty()),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=target),
+        cache_logger_on_first_use=True,
+    )
+    for logger in _late_loggers:
+        logger.forget()
+
+
+def _common_chain() -> list[Processor]:
+    import structlog
+
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact_secrets,
+        make_printable,
+    ]
+
+
+def _json_chain() -> list[Processor]:
+    import msgspec
+
+    encode = msgspec.json.Encoder().encode
+
+    def write_json(_logger: Any, _method: str, event: EventDict) -> str:
+        return encode(event).decode()
+
+    return [*_common_chain(), write_json]
+
+
+def _readable_chain(*, colors: bool) -> list[Processor]:
+    import structlog
+
+    # Plain tracebacks: the others show local variables, and with them contents and passwords.
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return [*_common_chain(), renderer]

@@ -1,0 +1,195 @@
+"""Hostile text becomes harmless and short; secrets stay out of every line; a filtered line is nearly free."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.log import configure_logging, get_logger, make_printable, printable, redact_secrets
+
+
+@pytest.fixture(autouse=True)
+def _default_structlog() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+# --- printable ---
+
+
+def test_ordinary_text_is_left_as_it_is() -> None:
+    text = "550 5.1.1 Käyttäjää ei löydy: пользователь 🎉 <b@example.org>"
+    assert printable(text) is text
+    assert printable(text.encode()) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("a\r\nINFO forged", r"a\x0d\x0aINFO forged"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("nul\0", r"nul\x00"),
+        ("c1\x85\x9b", r"c1\x85\x9b"),
+        ("line\u2028para\u2029", r"line\u{2028}para\u{2029}"),
+        ("\u202egnp.exe", r"\u{202e}gnp.exe"),
+        ("lone \udc80", r"lone \u{dc80}"),
+        ("tag \U000e0041", r"tag \u{e0041}"),
+        (b"latin \xe9", r"latin \xe9"),
+    ],
+)
+def test_what_could_harm_a_line_is_escaped(raw: str | bytes, safe: str) -> None:
+    assert printable(raw) == safe
+
+
+def test_no_break_space_stays_although_python_calls_it_unprintable() -> None:
+    assert printable("a\u00a0b") == "a\u00a0b"
+
+
+def test_long_text_is_cut_with_a_mark() -> None:
+    assert printable("x" * 600) == "x" * 506 + " [cut]"
+    assert printable("x" * 512) == "x" * 512
+
+
+def test_an_escape_is_never_cut_in_the_middle() -> None:
+    for limit in range(10, 30):
+        cut = printable("\u202e" * 50, limit).removesuffix(" [cut]")
+        assert cut.replace(r"\u{202e}", "") == ""
+
+
+def test_a_huge_reply_is_cut_before_it_is_decoded() -> None:
+    assert len(printable(b"\xff" * 10_000_000, 100)) <= 100
+    assert printable("ä".encode() * 1000, 20) == "ä" * 14 + " [cut]"
+
+
+@given(st.one_of(st.text(st.characters()), st.binary()), st.integers(0, 60))
+def test_the_result_is_one_safe_line_within_the_limit_and_stable(raw: str | bytes, limit: int) -> None:
+    safe = printable(raw, limit)
+    assert len(safe) <= limit
+    assert len(safe.splitlines()) <= 1
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in safe)
+    safe.encode()
+    assert printable(safe, limit) == safe
+
+
+# --- redaction ---
+
+
+@pytest.mark.parametrize("key", ["password", "smtp_password", "Authorization", "token", "api_key", "content", "body"])
+def test_secret_keys_are_blotted_out_at_any_depth(key: str) -> None:
+    event = redact_secrets(None, "info", {"event": "x", key: "hunter2", "settings": {"deep": [{key: "hunter2"}]}})
+    assert "hunter2" not in repr(event)
+    assert key in event
+
+
+def test_keys_that_only_look_alike_are_kept() -> None:
+    event = {"event": "x", "content_bytes": 12, "nobody": "here", "tokens": 3, "body_size": 4}
+    assert redact_secrets(None, "info", dict(event)) == event
+
+
+def test_endless_nesting_is_cut() -> None:
+    deep: dict[str, object] = {}
+    deep["again"] = deep
+    assert "[...]" in repr(redact_secrets(None, "info", {"event": "x", "deep": deep}))
+
+
+def test_every_value_is_made_printable() -> None:
+    event = make_printable(
+        None, "info", {"event": "x", "reply": "a\nb", "many": ["c\x1b"], "raw": b"\xff", "n": 1, "no": None}
+    )
+    assert event == {"event": "x", "reply": r"a\x0ab", "many": [r"c\x1b"], "raw": r"\xff", "n": 1, "no": None}
+
+
+# --- configure_logging ---
+
+
+def test_json_lines_hold_the_bound_values_and_one_line_per_event() -> None:
+    stream = io.StringIO()
+    configure_logging(json=True, stream=stream)
+    get_logger(actor="queue").info("deferred", id="01abc", reply="451 later\r\nforged", password="hunter2")
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields.pop("timestamp").endswith("Z")
+    assert fields == {
+        "event": "deferred",
+        "level": "info",
+        "actor": "queue",
+        "id": "01abc",
+        "reply": r"451 later\x0d\x0aforged",
+        "password": "[redacted]",
+    }
+
+
+def test_readable_lines_cannot_be_forged_either() -> None:
+    stream = io.StringIO()
+    configure_logging(json=False, stream=stream)
+    get_logger().warning("refused", reply="550 \x1b[2J\n2025 [info] all is well", token="hunter2")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b" not in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_auto_is_json_where_nobody_reads_along() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    get_logger().info("hello")
+    assert json.loads(stream.getvalue())["event"] == "hello"
+
+
+def test_a_traceback_shows_no_local_variables_and_no_controls() -> None:
+    stream = io.StringIO()
+    configure_logging(json=False, stream=stream)
+    password = "hunter2"
+    try:
+        raise RuntimeError("bad \x1b[31m" + str(len(password)))
+    except RuntimeError:
+        get_logger().exception("crashed")
+    assert "RuntimeError" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_below_the_level_nothing_is_written() -> None:
+    stream = io.StringIO()
+    configure_logging("warning", json=True, stream=stream)
+    log = get_logger()
+    log.info("no")
+    log.warning("yes")
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_second_configuration_reaches_loggers_that_exist() -> None:
+    log = get_logger(actor="queue")
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging(json=True, stream=first)
+    log.info("one")
+    configure_logging(json=True, stream=second)
+    log.info("two")
+    assert "two" not in first.getvalue()
+    assert json.loads(second.getvalue())["actor"] == "queue"
+
+
+def test_lines_can_be_captured_by_an_application() -> None:
+    log = get_logger(actor="queue")
+    with structlog.testing.capture_logs() as lines:
+        log.info("one", id="x")
+    assert lines == [{"actor": "queue", "id": "x", "event": "one", "log_level": "info"}]
+
+
+def test_a_filtered_line_keeps_no_chain_of_lookups() -> None:
+    configure_logging("info", json=True, stream=io.StringIO())
+    log = get_logger()
+    log.debug("x")
+    assert "debug" in vars(log)  # the next call is one plain call: about 0.2 us
+
+
+def test_importing_the_module_neither_imports_nor_configures_structlog() -> None:
+    script = "import sys, postroad.log as l; l.get_logger(a=1); sys.exit('structlog' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
