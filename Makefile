@@ -1,0 +1,55 @@
+# Every target makes .venv by itself where it is needed; only python3 (3.11 or newer, with venv), make and git are presumed.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := engine plugins
+STAMP := .venv/.postroad
+
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check wheel bench docs format requirements clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@echo "Postroad: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## watch real mail travel: accepted, retried, delivered, bounced
+	@$(BIN)/postroad demo
+
+test: $(STAMP) ## run the tests; ARGS="-k retry -x" goes to pytest
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) ## ruff (rules and form), flake8-async
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run: make format" >&2; $(BIN)/ruff format --diff --quiet; exit 1; }
+	@$(BIN)/flake8 --select ASYNC --enable ASYNC $(SOURCES)
+
+types: $(STAMP) ## mypy and pyright, both strict
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint types test ## all of the above
+
+wheel: $(STAMP) ## build the wheel and try it in an empty environment
+	@$(BIN)/python scripts/try_wheel.py
+
+bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" lists more
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
+	@$(BIN)/python -m postroad.configdoc > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
+	@$(BIN)/python scripts/draw_states.py
+
+format: $(STAMP) ## put the code into ruff's form
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+requirements: $(STAMP) ## compile requirements/*.txt; UPGRADE=1 takes newer versions
+	@scripts/compile_requirements.sh
+
+clean: ## remove .venv and everything that was built
+	@rm -rf .venv build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements/dev.txt pyproject.toml scripts/make_venv.sh
+	@scripts/make_venv.sh
