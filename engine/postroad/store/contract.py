@@ -66,7 +66,7 @@ class ContentPlace(msgspec.Struct, frozen=True, gc=False):
 class NewRecipient(msgspec.Struct, frozen=True, gc=False):
     """A recipient as it is accepted.  lease: the token of a lease that begins with this very commit, or 0.
 
-    due: wall seconds, not before.  state: WAITING, or HELD where no route fits.
+    due: wall seconds, not before.  state: WAITING, or HELD (with a reason) where no route fits.
     """
 
     address: str
@@ -74,6 +74,7 @@ class NewRecipient(msgspec.Struct, frozen=True, gc=False):
     due: float
     lease: int = 0
     state: State = State.WAITING
+    reason: str = ""
     notify: tuple[str, ...] = ()
     orcpt: str = ""
 
@@ -251,7 +252,7 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """End holds: HELD recipients become WAITING and due now."""
+    """End holds: HELD recipients become WAITING and due now.  PARKED ones too where the filter's states name PARKED."""
 
     filter: Filter
     now: float
@@ -268,13 +269,15 @@ class Move(msgspec.Struct, frozen=True):
     """Move up to `limit` leasable or held recipients of a lane to other lanes; a target of None holds them.
 
     choose: called with (message, address) for each; it must be a pure function.  Held ones that get a lane are released
-    only if they were held for want of a route (`reason` begins with "no route").
+    only if they were held for want of a route (`reason` begins with "no route").  after: (handle, number) behind which to
+    look, from `Moved.rest` of the call before.
     """
 
     lane: str
     choose: Callable[[Message, str], str | None]
     now: float
     limit: int = 1000
+    after: tuple[int, int] = (0, 0)
 
 
 class Recover(msgspec.Struct, frozen=True):
@@ -331,11 +334,15 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Answer to Hold, Release, Retry and Move: how many recipients, and the lanes on which something may be due."""
+    """Answer to Hold, Release, Retry and Move: how many recipients, and the lanes on which something may be due.
+
+    rest: where Move reached its limit, the place to go on from (`Move.after`); None where it has seen all.
+    """
 
     recipients: int
     lanes: tuple[LaneDue, ...] = ()
     held: int = 0
+    rest: tuple[int, int] | None = None
 
 
 Operation: TypeAlias = (

@@ -1,0 +1,222 @@
+"""One recipient's row and every change that can happen to it: pure functions from a row to the row that follows.
+
+Both stores keep rows and change them only through here, so that attempts, doubts and cancellations mean the same
+everywhere.  It never reads a clock and never keeps anything; each change of state goes through `states.advance`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Set as AbstractSet
+
+import msgspec
+from msgspec.structs import replace
+
+from .contract import Accept, Filter, LeasedRecipient, NewRecipient, Outcome, StoredRecipient
+from .states import LEASABLE, State, Step, advance
+
+__all__ = [
+    "NO_ROUTE",
+    "PRIORITIES",
+    "DelayNotice",
+    "Row",
+    "accepted",
+    "address_suffix",
+    "as_leased",
+    "as_stored",
+    "cancelled",
+    "folded",
+    "held",
+    "leased",
+    "made_due",
+    "moved",
+    "recovered",
+    "released",
+    "reported",
+    "settled",
+    "state_filter",
+]
+
+NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
+PRIORITIES = range(10)  # message.Submission.priority
+
+
+class DelayNotice(enum.IntEnum):
+    """Where the one notice of delay of a message stands.  The numbers are kept in spools."""
+
+    NONE = 0
+    WANTED = 1
+    DONE = 2  # written, or not wanted any more
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A recipient as a store keeps it.
+
+    token: the lease that owns it, 0 where none does.  doubted: it may have been delivered by an earlier attempt; once
+    true it stays true.  cancelling: it was cancelled while leased.
+    """
+
+    handle: int
+    number: int
+    priority: int
+    address: str
+    notify: tuple[str, ...]
+    orcpt: str
+    lane: str
+    state: State
+    due: float
+    token: int = 0
+    attempts: int = 0
+    doubted: bool = False
+    cancelling: bool = False
+    status: str = ""
+    reply: str = ""
+    remote: str = ""
+    settled_at: float | None = None
+    reason: str = ""
+
+
+_NEW = frozenset({State.WAITING, State.HELD})
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def accepted(handle: int, accept: Accept) -> list[Row]:
+    """The rows of a message just accepted, with the leases that begin in the same commit."""
+    priority = accept.message.priority
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority {priority} is not within 0 to 9")
+    if not accept.recipients:
+        raise ValueError("a message needs at least one recipient")
+    return [_new(handle, number, priority, recipient) for number, recipient in enumerate(accept.recipients)]
+
+
+def _new(handle: int, number: int, priority: int, new: NewRecipient) -> Row:
+    state = new.state
+    if state not in _NEW:
+        raise ValueError(f"a new recipient cannot be {state.name}")
+    if new.lease:
+        state = advance(state, Step.LEASE)
+    return Row(
+        handle,
+        number,
+        priority,
+        new.address,
+        new.notify,
+        new.orcpt,
+        new.lane,
+        state,
+        new.due,
+        new.lease,
+        reason=NO_ROUTE if state is State.HELD else "",
+    )
+
+
+def leased(row: Row, token: int) -> Row:
+    return replace(row, state=advance(row.state, Step.LEASE), token=token)
+
+
+def settled(row: Row, outcome: Outcome, now: float) -> Row:
+    """The row after an attempt.  An outcome without status and reply keeps what was said before."""
+    step = Step.CANCEL if row.cancelling and outcome.step is not Step.DELIVER else outcome.step
+    state = advance(row.state, step)
+    row = replace(
+        row,
+        lane=outcome.lane or row.lane,
+        state=state,
+        due=outcome.due if state in LEASABLE else row.due,
+        token=0,
+        attempts=row.attempts + outcome.tried,
+        doubted=row.doubted or outcome.step is Step.DOUBT,
+        cancelling=False,
+        settled_at=now,
+        reason=outcome.reply if state is State.HELD else "",
+    )
+    if not (outcome.status or outcome.reply):
+        return row
+    return replace(row, status=outcome.status, reply=outcome.reply, remote=outcome.remote)
+
+
+def cancelled(row: Row, now: float) -> Row:
+    """Ended now, or marked where an attempt owns it."""
+    if row.state is State.LEASED:
+        return replace(row, cancelling=True)
+    return replace(row, state=advance(row.state, Step.CANCEL), settled_at=now, reason="")
+
+
+def held(row: Row, reason: str) -> Row:
+    return replace(row, state=advance(row.state, Step.HOLD), reason=reason)
+
+
+def released(row: Row, now: float) -> Row:
+    step = Step.SALVAGE if row.state is State.PARKED else Step.RELEASE
+    return replace(row, state=advance(row.state, step), due=now, reason="")
+
+
+def made_due(row: Row, now: float) -> Row:
+    """Due now; what is due already keeps its place in the queue."""
+    return replace(row, due=min(row.due, now))
+
+
+def moved(row: Row, lane: str | None, now: float) -> Row:
+    """On another lane, or held for want of one.  The same row where nothing changes."""
+    if lane is None:
+        return held(row, NO_ROUTE) if row.state in LEASABLE else row
+    if row.state is State.HELD and row.reason.startswith(NO_ROUTE):
+        return replace(released(row, now), lane=lane)
+    return row if lane == row.lane else replace(row, lane=lane)
+
+
+def recovered(row: Row, marked: AbstractSet[int], rebooted: bool, now: float) -> Row:
+    """The row after its engine died: in doubt where the hand-over may have been complete, which counts as a try."""
+    doubted = rebooted or row.token in marked
+    step = Step.CANCEL if row.cancelling else Step.DOUBT if doubted else Step.POSTPONE
+    return replace(
+        row,
+        state=advance(row.state, step),
+        token=0,
+        attempts=row.attempts + doubted,
+        doubted=row.doubted or doubted,
+        cancelling=False,
+        settled_at=now if row.cancelling else row.settled_at,
+    )
+
+
+def reported(row: Row, *, wanted: bool) -> Row:
+    return replace(row, state=advance(row.state, Step.REPORT if wanted else Step.SILENCE))
+
+
+def as_leased(row: Row) -> LeasedRecipient:
+    return LeasedRecipient(row.number, row.address, row.attempts, row.doubted, row.notify, row.orcpt)
+
+
+def as_stored(row: Row) -> StoredRecipient:
+    return StoredRecipient(
+        number=row.number,
+        address=row.address,
+        lane=row.lane,
+        state=row.state,
+        due=row.due,
+        attempts=row.attempts,
+        status=row.status,
+        reply=row.reply,
+        remote=row.remote,
+        settled_at=row.settled_at,
+        reason=row.reason,
+        notify=row.notify,
+        orcpt=row.orcpt,
+    )
+
+
+def folded(text: str) -> str:
+    """ASCII letters in lower case, as domains compare (RFC 4343 section 3); SQLite's lower() does the same."""
+    return text.translate(_ASCII_LOWER)
+
+
+def address_suffix(domain: str) -> str:
+    """What a folded address at `domain` ends in."""
+    return "@" + folded(domain)
+
+
+def state_filter(filter: Filter, legal: AbstractSet[State]) -> frozenset[State]:
+    """The states an operation may touch: the legal ones, narrowed by the filter."""
+    return frozenset(legal) & frozenset(filter.states) if filter.states else frozenset(legal)
