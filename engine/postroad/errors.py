@@ -17,6 +17,7 @@ __all__ = [
     "QueueFull",
     "SpoolInUse",
     "SpoolTooNew",
+    "StoreBroken",
     "StoreError",
     "SubmissionError",
     "SubmissionTooLarge",
@@ -74,6 +75,10 @@ class PluginError(PostroadError):
 
 class StoreError(PostroadError):
     """The store failed: nothing of this call can be taken as stored.  Already accepted messages are kept."""
+
+
+class StoreBroken(StoreError):
+    """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
 
 
 class SpoolInUse(StoreError):

@@ -1,1 +1,139 @@
+"""The ring: four actors in one nursery, their inboxes, and what happens when one of them fails.
 
+At most `in_flight.leases` leases exist, each in exactly one place, and every inbox has room for all of them, so nothing inside
+the ring ever waits for room.  An exception in an actor means that the engine's picture may be wrong: the ring stops, settles
+what its leases already know, gives the others back and starts again on the same store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from ..errors import EngineCrashed, StoreError
+from ..events import RingRestarted
+from ..log import get_logger
+from ..store.contract import Outcome, Settle, Settled
+from ..store.states import Step
+from .bounce import RETURNED_AT_ONCE, Bounce, BounceNote
+from .delivery import Delivery
+from .inbox import Inbox
+from .notes import Attempt, Drain, Lease, Returned
+from .policy import HOLDS_PER_TURN, Policy, PolicyNote, judge
+from .ports import Ports
+from .queue import Queue, QueueNote
+from .record import Recorder
+
+__all__ = ["Ring", "supervise"]
+
+_RESERVED = 16  # one slot each for Wake, Drain and FailuresWaiting, with room to spare
+_RESTARTS, _WITHIN_SECONDS = 3, 60.0
+
+_log = get_logger()
+
+
+class Ring:
+    """One life of the four actors."""
+
+    def __init__(self, ports: Ports) -> None:
+        credits = ports.config.in_flight.leases
+        # Per lease queue may get one Settled and three Rooms at once (on the way out, on the way in, forgotten sites).
+        self._queue_inbox: Inbox[QueueNote] = Inbox(4 * credits + HOLDS_PER_TURN + _RESERVED)
+        policy: Inbox[PolicyNote] = Inbox(2 * credits + _RESERVED)
+        delivery: Inbox[list[Attempt]] = Inbox(credits + _RESERVED)
+        self._bounce_inbox: Inbox[BounceNote] = Inbox(RETURNED_AT_ONCE + _RESERVED)
+        self.queue = Queue(ports, self._queue_inbox, policy, self._bounce_inbox)
+        self._policy = Policy(ports, policy, self._queue_inbox, delivery)
+        self._delivery = Delivery(ports, delivery, policy)
+        self._bounce = Bounce(ports, self._bounce_inbox)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.queue.run)
+            nursery.start_soon(self._policy.run)
+            nursery.start_soon(self._delivery.run)
+            nursery.start_soon(self._bounce.run)
+
+    def drain(self) -> None:
+        """Lease no more."""
+        self._queue_inbox.put(Drain())
+
+    def end_attempts(self) -> None:
+        """Cancel the attempts under way; their leases come home."""
+        self._delivery.end_attempts()
+
+    def give_returned(self, note: Returned) -> None:
+        self._bounce_inbox.put(note)
+
+    def unread(self) -> list[Returned]:
+        """Returned mail that nobody looked at yet (after a crash)."""
+        return [note for note in self._bounce_inbox.take_nowait() if isinstance(note, Returned)]
+
+
+async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
+    """Run the ring, and again after a crash; `started` is told of each new one before it runs.
+
+    Raises EngineCrashed after three crashes within 60 s, or at any failure of the store.
+    """
+    crashes: deque[float] = deque(maxlen=_RESTARTS)
+    unread: list[Returned] = []
+    while True:
+        ring = Ring(ports)
+        started(ring)
+        for note in unread:
+            ring.give_returned(note)
+        try:
+            await ring.run()
+        except ExceptionGroup as crash:
+            _log.error("ring_crashed", exc_info=crash)
+            if crash.subgroup(StoreError) is not None:
+                raise EngineCrashed("the store failed; what was accepted is in the spool") from crash
+            await _bring_home(ring, ports)
+            unread = ring.unread()
+            crashes.append(trio.current_time())
+            if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
+                raise EngineCrashed(f"the actors failed {_RESTARTS} times within {_WITHIN_SECONDS:g} s") from crash
+            ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=repr(crash.exceptions[0])))
+
+
+async def _bring_home(ring: Ring, ports: Ports) -> None:
+    """Settle what the leases of a crashed ring know: a received 250 is not thrown away."""
+    leases = list(ring.queue.leases.live.values())
+    now = ports.clock.now()
+    outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
+    flat = tuple(outcome for part in outcomes.values() for outcome in part)
+    try:
+        (answer,) = await ports.executor.apply([Settle(flat, now)])
+    except StoreError as error:
+        raise EngineCrashed("the store failed while the leases of crashed actors were settled") from error
+    assert isinstance(answer, Settled)
+    states = iter(answer.states)
+    recorder = Recorder(ports)
+    for lease in leases:
+        by_number = {recipient.number: recipient for recipient in lease.recipients}
+        ports.cache.drop(lease.handle)
+        for outcome in outcomes[lease.token]:
+            state = next(states)
+            if state is not None:
+                recorder.settled(lease, outcome, by_number[outcome.number], state, now)
+
+
+def _outcomes_after_crash(lease: Lease, ports: Ports, now: float) -> tuple[Outcome, ...]:
+    road = ports.table.road_of(lease.lane)
+    if lease.verdicts is not None and road is not None:
+        return judge(lease, lease.verdicts, road, ports, now)
+    step, due = (Step.DOUBT, now + ports.config.retry.first_seconds) if lease.marked else (Step.POSTPONE, now)
+    return tuple(
+        Outcome(
+            token=lease.token,
+            handle=lease.handle,
+            number=recipient.number,
+            step=step,
+            due=due,
+            tried=lease.marked,
+            reply="the engine restarted its actors",
+        )
+        for recipient in lease.recipients
+    )

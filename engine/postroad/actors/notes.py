@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
 
 from ..message import Message
 from ..store.contract import LeasedRecipient, Outcome
 from ..transport import Content
 from ..verdict import Verdict
 
-__all__ = ["Attempt", "Attempted", "Drain", "FailuresWaiting", "Lease", "Leased", "Room", "Settled", "Wake"]
+if TYPE_CHECKING:
+    from .sites import Site
+
+__all__ = ["Attempt", "Attempted", "Drain", "FailuresWaiting", "Lease", "Leased", "Returned", "Room", "Settled", "Wake"]
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +30,7 @@ class Lease:
     slot: the credit it uses, 0 to `in_flight.leases` - 1, and its place in the marks file.
     marked: the transport has begun to hand over (set by the transport through `DeliveryRequest.committing`).
     verdicts: written by delivery before it passes the lease on, so that a crash of the ring does not throw them away.
+    site: only used by policy, between Attempt and Attempted.
     """
 
     token: int
@@ -36,6 +43,7 @@ class Lease:
     delay_noticed: bool = False
     marked: bool = False
     verdicts: Sequence[Verdict] | None = field(default=None, repr=False)
+    site: Site | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,10 +53,14 @@ class Wake:
 
 @dataclass(slots=True, frozen=True)
 class Room:
-    """policy -> queue: a lane may have this many leases at once; 0 while it is on hold."""
+    """policy -> queue: the lanes of a site may have so many leases in all; 0 while it is on hold.
 
-    lane: str
+    lane: a lane that belongs to the site from now on, or "".  A lane of which nothing was said is a site of its own.
+    """
+
+    site: str
     leases: int
+    lane: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,6 +99,14 @@ class Settled:
 @dataclass(slots=True, frozen=True)
 class FailuresWaiting:
     """queue -> bounce: the store has failures or delays to report."""
+
+
+@dataclass(slots=True, frozen=True)
+class Returned:
+    """application -> bounce: mail that came back, as it came.  done: set when it was read."""
+
+    raw: bytes
+    done: trio.Event
 
 
 @dataclass(slots=True, frozen=True)

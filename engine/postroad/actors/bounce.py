@@ -1,0 +1,254 @@
+"""Bounce writes to senders and reads what comes back, and never retries.
+
+A report is committed in the same transaction that marks its recipients as reported; it is an ordinary message with the null
+sender.  A report that fails is never reported.  Notes in: FailuresWaiting (from queue), Returned (from the application).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, assert_never
+
+import trio
+
+from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
+from ..errors import PostroadError, StoreError
+from ..events import RemoteBounce, ReportQueued
+from ..log import get_logger
+from ..message import Kind, Message, new_message_id
+from ..store.contract import Accept, DelayReport, Report, Store, StoredMessage, StoredRecipient
+from .inbox import Inbox
+from .notes import FailuresWaiting, Returned
+from .ports import Ports
+
+__all__ = ["RETURNED_AT_ONCE", "Bounce", "BounceNote"]
+
+BounceNote: TypeAlias = FailuresWaiting | Returned
+
+RETURNED_AT_ONCE = 16  # returned mails in the inbox; the application waits for its turn
+_AT_ONCE = 50  # messages with failures read in one go
+_AGAIN_SECONDS = 60.0  # after a report could not be committed
+
+_log = get_logger()
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """Whether the store may have something to report."""
+
+    is_waiting: bool = False
+    again_at: float | None = None  # trio time
+
+
+class Bounce:
+    """The bounce actor."""
+
+    def __init__(self, ports: Ports, inbox: Inbox[BounceNote]) -> None:
+        self._ports = ports
+        self._inbox = inbox
+        self._backlog = _Backlog()
+
+    async def run(self) -> None:
+        while True:
+            for note in await self._wait_for_notes():
+                self._take(note)
+            if self._backlog.is_waiting or self._is_time():
+                await self._work()
+
+    async def _wait_for_notes(self) -> list[BounceNote]:
+        if self._backlog.again_at is None:
+            return await self._inbox.take_all()
+        with trio.move_on_at(self._backlog.again_at):
+            return await self._inbox.take_all()
+        return []
+
+    def _is_time(self) -> bool:
+        return self._backlog.again_at is not None and trio.current_time() >= self._backlog.again_at
+
+    def _take(self, note: BounceNote) -> None:
+        match note:
+            case FailuresWaiting():
+                self._backlog.is_waiting = True
+            case Returned():
+                self._read(note)
+                note.done.set()
+            case _:
+                assert_never(note)
+
+    # --- writing reports ---
+
+    async def _work(self) -> None:
+        self._backlog = _Backlog()
+        try:
+            await self._report_failures()
+            await self._report_delays()
+        except PostroadError as error:
+            _log.error("reports_wait", error=repr(error), again_in=_AGAIN_SECONDS)
+            self._backlog.again_at = trio.current_time() + _AGAIN_SECONDS
+
+    async def _report_failures(self) -> None:
+        while failures := await self._ask_failures():
+            for stored in failures:
+                await self._report_failure(stored)
+
+    async def _ask_failures(self) -> list[StoredMessage]:
+        def ask(store: Store) -> list[StoredMessage]:
+            return store.failures(_AT_ONCE)
+
+        return await self._ports.executor.ask(ask)
+
+    async def _report_failure(self, stored: StoredMessage) -> None:
+        now = self._ports.clock.now()
+        wanted = [recipient for recipient in stored.recipients if _wants_report(stored.message, recipient)]
+        unwanted = tuple(recipient.number for recipient in stored.recipients if recipient not in wanted)
+        if unwanted:
+            await self._put(Report(stored.handle, unwanted, None, now))
+            _log.info("unreported", id=stored.message.id, recipients=len(unwanted))
+        if not wanted:
+            return
+        accept = await self._write("failed", stored, wanted, now)
+        await self._put(Report(stored.handle, tuple(recipient.number for recipient in wanted), accept, now))
+        self._say("failed", stored, wanted, accept, now)
+
+    async def _report_delays(self) -> None:
+        def ask(store: Store) -> list[StoredMessage]:
+            return store.delays(_AT_ONCE)
+
+        while delays := await self._ports.executor.ask(ask):
+            for stored in delays:
+                await self._report_delay(stored)
+
+    async def _report_delay(self, stored: StoredMessage) -> None:
+        now = self._ports.clock.now()
+        late = [recipient for recipient in stored.recipients if recipient.attempts]
+        if not late or not _report_to(stored.message):
+            await self._put(DelayReport(stored.handle, None, now))
+            return
+        accept = await self._write("delayed", stored, late, now)
+        await self._put(DelayReport(stored.handle, accept, now))
+        self._say("delayed", stored, late, accept, now)
+
+    async def _put(self, operation: Report | DelayReport) -> None:
+        await self._ports.intake.put([operation])
+
+    async def _write(
+        self,
+        kind: Literal["failed", "delayed"],
+        stored: StoredMessage,
+        recipients: Sequence[StoredRecipient],
+        now: float,
+    ) -> Accept:
+        id = new_message_id(now)
+        to = _report_to(stored.message)
+        request = ReportRequest(
+            kind=kind,
+            message=stored.message,
+            recipients=tuple(self._reported(kind, stored.message, recipient) for recipient in recipients),
+            returned=await self._content(stored),
+            to=to,
+            hostname=self._ports.door.hostname,
+            from_name=self._ports.config.reports.from_name,
+            full_bytes=self._ports.config.reports.full_bytes,
+            report_id=id,
+            now=now,
+        )
+        content = write_report(request)
+        message = Message(
+            id=id,
+            sender="",
+            accepted_at=now,
+            size=len(content),
+            kind=Kind.REPORT,
+            eight_bit=not content.isascii(),
+            message_id=f"{id}@{self._ports.door.hostname}",
+        )
+        return self._ports.door.report(content, to, message, now)
+
+    def _reported(
+        self, kind: Literal["failed", "delayed"], message: Message, recipient: StoredRecipient
+    ) -> ReportedRecipient:
+        return ReportedRecipient(
+            address=recipient.address,
+            action=kind,
+            status=recipient.status,
+            reply=recipient.reply,
+            remote=recipient.remote,
+            attempts=recipient.attempts,
+            orcpt=recipient.orcpt,
+            last_attempt_at=recipient.settled_at,
+            will_retry_until=self._until(message, recipient) if kind == "delayed" else None,
+        )
+
+    def _until(self, message: Message, recipient: StoredRecipient) -> float | None:
+        road = self._ports.table.road_of(recipient.lane)
+        if message.expires_at is not None or road is None:
+            return message.expires_at
+        return max(message.accepted_at, message.send_at or 0.0) + road.retry.give_up_seconds
+
+    async def _content(self, stored: StoredMessage) -> bytes:
+        """What is returned; a report without it is better than none."""
+        content = self._ports.content_of(stored.handle, stored.message.size)
+        limit = max(self._ports.config.reports.full_bytes, 100_000) + 1
+        try:
+            async with content.chunks() as pieces:
+                read = b""
+                async for piece in pieces:
+                    read += piece
+                    if len(read) > limit:
+                        break  # only the headers of so large a message are returned
+                return read
+        except StoreError as error:
+            _log.error("content_lost", id=stored.message.id, error=repr(error))
+            return b""
+
+    def _say(
+        self, kind: str, stored: StoredMessage, recipients: Sequence[StoredRecipient], accept: Accept, now: float
+    ) -> None:
+        addresses = tuple(recipient.address for recipient in recipients)
+        _log.info("reported", id=stored.message.id, report=accept.message.id, kind=kind, recipients=len(addresses))
+        if self._ports.observers.is_active:
+            self._ports.observers.publish(
+                ReportQueued(at=now, id=stored.message.id, report_id=accept.message.id, kind=kind, recipients=addresses)
+            )
+
+    # --- reading what comes back ---
+
+    def _read(self, note: Returned) -> None:
+        report = read_report(note.raw)
+        now = self._ports.clock.now()
+        if report is None:
+            _log.info("returned_mail_unread", octets=len(note.raw))
+            return
+        for recipient in report.recipients:
+            _log.info(
+                "returned",
+                id=report.our_id,
+                recipient=recipient.address,
+                action=recipient.action,
+                status=recipient.status,
+                diagnostic=recipient.diagnostic,
+            )
+            if self._ports.observers.is_active:
+                self._ports.observers.publish(
+                    RemoteBounce(
+                        at=now,
+                        id=report.our_id,
+                        recipient=recipient.address,
+                        action=recipient.action,
+                        status=recipient.status,
+                        diagnostic=recipient.diagnostic,
+                    )
+                )
+
+
+def _report_to(message: Message) -> tuple[str, ...]:
+    """Who gets reports on a message: nobody on a report or on mail with the null sender (RFC 5321 section 6.1)."""
+    if message.kind is Kind.REPORT or not message.sender:
+        return ()
+    return message.report_to or (message.sender,)
+
+
+def _wants_report(message: Message, recipient: StoredRecipient) -> bool:
+    notify = recipient.notify or message.dsn.notify
+    return bool(_report_to(message)) and (not notify or "failure" in notify)

@@ -1,0 +1,181 @@
+"""Delivery carries, and judges nothing: whatever happens to an attempt becomes a verdict.
+
+One task per attempt, under a deadline.  A transport that raises, hangs or answers nonsense defers that message alone; once it had
+begun to hand over, its recipients are in doubt.
+Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from ..events import MaybeDuplicate
+from ..log import get_logger, printable
+from ..transport import DeliveryRequest
+from ..verdict import Scope, Verdict
+from .inbox import Inbox
+from .notes import Attempt, Attempted, Lease
+from .ports import Ports
+
+__all__ = ["Delivery"]
+
+_LOCAL_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+_log = get_logger()
+
+
+class _ByteCredits:
+    """Octets of content that attempts may hold at once.  A single larger one is let through alone."""
+
+    def __init__(self, octets: int) -> None:
+        self._limit = octets
+        self._held = 0
+        self._line = trio.lowlevel.ParkingLot()
+
+    async def acquire(self, octets: int) -> int:
+        octets = min(octets, self._limit)
+        while self._held + octets > self._limit:
+            await self._line.park()
+        self._held += octets
+        return octets
+
+    def release(self, octets: int) -> None:
+        self._held -= octets
+        self._line.unpark_all()
+
+
+def _made_printable(verdict: Verdict) -> Verdict:
+    """What peers said goes to logs, reports and terminals: harmless from here on, whatever a transport lets through."""
+    reply, remote = printable(verdict.reply), printable(verdict.remote)
+    if reply == verdict.reply and remote == verdict.remote:
+        return verdict
+    return msgspec.structs.replace(verdict, reply=reply, remote=remote)
+
+
+class Delivery:
+    """The delivery actor."""
+
+    def __init__(self, ports: Ports, inbox: Inbox[list[Attempt]], policy: Inbox[Attempted]) -> None:
+        self._ports = ports
+        self._inbox = inbox
+        self._policy = policy
+        self._bytes = _ByteCredits(ports.config.in_flight.content_bytes)
+        self._running: set[trio.CancelScope] = set()
+        self._is_ending = False
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                for attempts in await self._inbox.take_all():
+                    for attempt in attempts:
+                        nursery.start_soon(self._try, attempt)
+
+    def end_attempts(self) -> None:
+        """The grace of a shutdown is over: cancel every attempt; each still comes home with a verdict."""
+        self._is_ending = True
+        for scope in list(self._running):
+            scope.cancel()
+
+    async def _try(self, attempt: Attempt) -> None:
+        begun = trio.current_time()
+        lease = attempt.lease
+        self._say_begin(lease)
+        scope = trio.CancelScope(deadline=begun + attempt.seconds)
+        self._running.add(scope)
+        if self._is_ending:
+            scope.cancel()
+        verdicts: Any = None
+        try:
+            with scope:
+                verdicts = await self._deliver(attempt, scope.deadline)
+        except Exception as error:
+            verdicts = self._of_exception(attempt, error)
+        finally:
+            self._running.discard(scope)
+        if scope.cancelled_caught:
+            verdicts = self._of_cancellation(attempt)
+        lease.verdicts = self._checked(attempt, verdicts)
+        self._policy.put(Attempted(lease, trio.current_time() - begun))
+
+    async def _deliver(self, attempt: Attempt, deadline: float) -> Sequence[Verdict]:
+        lease = attempt.lease
+        request = DeliveryRequest(
+            id=f"{lease.message.id}/{lease.token:x}",
+            message=lease.message,
+            recipients=lease.recipients,
+            content=lease.content,
+            domain=attempt.domain,
+            deadline=deadline,
+            commit=lambda: self._mark(lease),
+        )
+        held = await self._bytes.acquire(lease.message.size)
+        try:
+            return await self._ports.transports[attempt.transport].deliver(request)
+        finally:
+            self._bytes.release(held)
+
+    def _mark(self, lease: Lease) -> None:
+        if not lease.marked:
+            lease.marked = True
+            self._ports.marks.mark(lease.slot, lease.token)
+
+    def _say_begin(self, lease: Lease) -> None:
+        """A recipient that may have the message already gets it again: said before it happens."""
+        for recipient in lease.recipients:
+            if recipient.in_doubt:
+                _log.warning("maybe_duplicate", id=lease.message.id, recipient=recipient.address, lane=lease.lane)
+                if self._ports.observers.is_active:
+                    self._ports.observers.publish(
+                        MaybeDuplicate(
+                            at=self._ports.clock.now(),
+                            id=lease.message.id,
+                            recipient=recipient.address,
+                            lane=lease.lane,
+                            attempts=recipient.attempts,
+                        )
+                    )
+
+    # --- everything becomes a verdict ---
+
+    def _of_exception(self, attempt: Attempt, error: Exception) -> list[Verdict]:
+        lease = attempt.lease
+        if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS and not lease.marked:
+            return [Verdict.postponed(f"local trouble: {error.strerror}")] * len(lease.recipients)
+        _log.error(
+            "transport_failed", id=lease.message.id, transport=attempt.transport, lane=lease.lane, exc_info=error
+        )
+        return self._uncertain(lease, f"transport {attempt.transport!r} failed: {type(error).__name__}")
+
+    def _of_cancellation(self, attempt: Attempt) -> list[Verdict]:
+        lease = attempt.lease
+        if self._is_ending and not lease.marked:
+            return [Verdict.postponed("the engine is shutting down", retry_after_seconds=0.0)] * len(lease.recipients)
+        reason = "the engine is shutting down" if self._is_ending else f"no answer within {attempt.seconds:g} s"
+        return self._uncertain(lease, reason, status="4.4.2")
+
+    def _uncertain(self, lease: Lease, reply: str, status: str = "4.3.0") -> list[Verdict]:
+        if lease.marked:
+            return [Verdict.in_doubt(reply)] * len(lease.recipients)
+        return [Verdict.deferred(reply, status=status, scope=Scope.MESSAGE)] * len(lease.recipients)
+
+    def _checked(self, attempt: Attempt, verdicts: Any) -> list[Verdict]:
+        """One Verdict per recipient, or the transport answered nonsense."""
+        lease = attempt.lease
+        if isinstance(verdicts, Sequence):
+            listed: list[Any] = list(verdicts)  # pyright: ignore[reportUnknownArgumentType]
+            if len(listed) == len(lease.recipients) and all(isinstance(verdict, Verdict) for verdict in listed):
+                return [_made_printable(verdict) for verdict in listed]
+        _log.error(
+            "transport_failed",
+            id=lease.message.id,
+            transport=attempt.transport,
+            lane=lease.lane,
+            answered=repr(verdicts)[:200],
+            expected=f"{len(lease.recipients)} Verdicts",
+        )
+        return self._uncertain(lease, f"transport {attempt.transport!r} answered nonsense")

@@ -1,0 +1,168 @@
+"""What waits at the intake, as parts of queue's next commit.  Only used by the queue actor.
+
+Acceptances get leases in the same commit where a credit is free, the lane has room and nothing older is due on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..intake import Entry
+from ..store.contract import Accept, Accepted, Cancel, Cancelled, DelayReport, LeasedRecipient, Moved, Report
+from ..store.states import State
+from .batch import Batch
+from .lanes import LaneBook
+from .leases import LeaseBook
+from .notes import Lease
+from .ports import Ports
+from .record import Recorder
+
+__all__ = ["IntakeParts"]
+
+
+class _FreshLease:
+    """A lease that begins with the acceptance of its message: the recipients by number."""
+
+    __slots__ = ("lane", "numbers", "token")
+
+    def __init__(self, token: int, lane: str) -> None:
+        self.token = token
+        self.lane = lane
+        self.numbers: list[int] = []
+
+
+class IntakeParts:
+    """Adds parts to batches.  begun: where leases go that a commit granted."""
+
+    def __init__(self, ports: Ports, leases: LeaseBook, lanes: LaneBook, recorder: Recorder) -> None:
+        self._ports = ports
+        self._leases = leases
+        self._lanes = lanes
+        self._recorder = recorder
+        self.begun: list[Lease] = []
+
+    def add(self, batch: Batch, begun: list[Lease], now: float, credits: int, entries: int, octets: int) -> None:
+        """Take what waits, and use at most so many credits for fresh leases."""
+        self.begun = begun
+        for entry in self._ports.intake.take(entries, octets):
+            if isinstance(entry.operation, Accept):
+                credits -= self._add_accept(batch, entry, entry.operation, now, credits)
+            else:
+                self._add_other(batch, entry, now)
+
+    # --- acceptances ---
+
+    def _add_accept(self, batch: Batch, entry: Entry, accept: Accept, now: float, credits: int) -> int:
+        fresh = self._reserve(accept, now, credits)
+        operation = _with_leases(accept, fresh) if fresh else accept
+
+        def done(answer: Any) -> None:
+            if isinstance(answer, Accepted) and not answer.duplicate:
+                self._begin(accept, fresh, answer.handle, now)
+                self._recorder.accepted(accept, now)
+            else:
+                self._return(fresh)
+            entry.finish(answer)
+
+        def failed(error: Exception) -> None:
+            self._return(fresh)
+            entry.fail(error)
+
+        batch.add(operation, done, failed)
+        return len(fresh)
+
+    def _reserve(self, accept: Accept, now: float, credits: int) -> list[_FreshLease]:
+        fresh: list[_FreshLease] = []
+        open_for: dict[str, _FreshLease | None] = {}  # lanes of this message: the lease that takes more, or none
+        for number, recipient in enumerate(accept.recipients):
+            if recipient.due > now or recipient.state is not State.WAITING:
+                continue
+            lane = recipient.lane
+            lease = open_for.get(lane)
+            if lease is None and lane in open_for:
+                continue
+            if lease is None or len(lease.numbers) >= self._per_lease(lane):
+                lease = None
+                if len(fresh) < credits and self._lanes.take_fresh(lane, now):
+                    lease = _FreshLease(self._leases.reserve(), lane)
+                    fresh.append(lease)
+                open_for[lane] = lease
+            if lease is not None:
+                lease.numbers.append(number)
+        return fresh
+
+    def _per_lease(self, lane: str) -> int:
+        road = self._ports.table.road_of(lane)
+        return road.recipients_per_call if road else 100
+
+    def _return(self, fresh: list[_FreshLease]) -> None:
+        for lease in fresh:
+            self._leases.give_back(lease.token)
+            self._lanes.give_back(lease.lane)
+
+    def _begin(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
+        taken: set[int] = set()
+        for plan in fresh:
+            taken.update(plan.numbers)
+            lease = Lease(
+                token=plan.token,
+                slot=self._leases.slot_of(plan.token),
+                handle=handle,
+                lane=plan.lane,
+                message=accept.message,
+                recipients=tuple(
+                    LeasedRecipient(
+                        number=number,
+                        address=accept.recipients[number].address,
+                        notify=accept.recipients[number].notify,
+                        orcpt=accept.recipients[number].orcpt,
+                    )
+                    for number in plan.numbers
+                ),
+                content=self._ports.content_of(handle, accept.message.size),
+            )
+            self._leases.begin(lease)
+            self.begun.append(lease)
+        if fresh and isinstance(accept.content, bytes):
+            self._ports.cache.put(handle, accept.content)
+        if len(taken) < len(accept.recipients):
+            self._note_due(accept, taken, now)
+
+    def _note_due(self, accept: Accept, but: set[int], now: float) -> None:
+        for number, recipient in enumerate(accept.recipients):
+            if number not in but and recipient.state is State.WAITING:
+                self._lanes.note_due(recipient.lane, recipient.due, now)
+
+    # --- everything else ---
+
+    def _add_other(self, batch: Batch, entry: Entry, now: float) -> None:
+        def done(answer: Any) -> None:
+            self._take_note(entry, answer, now)
+            entry.finish(answer)
+
+        batch.add(entry.operation, done, entry.fail)
+
+    def _take_note(self, entry: Entry, answer: Any, now: float) -> None:
+        match entry.operation, answer:
+            case (Report() | DelayReport()) as reported, _:
+                if reported.accept is not None:
+                    self._recorder.accepted(reported.accept, now)
+                    self._note_due(reported.accept, set(), now)
+            case Cancel(), Cancelled():
+                for _, id, address in answer.cancelled:
+                    self._recorder.cancelled(id, address, now)
+            case _, Moved():
+                for lane in answer.lanes:
+                    self._lanes.note_due(lane.lane, lane.due, now)
+            case _:
+                pass
+
+
+def _with_leases(accept: Accept, fresh: list[_FreshLease]) -> Accept:
+    recipients = list(accept.recipients)
+    for lease in fresh:
+        for number in lease.numbers:
+            recipients[number] = msgspec.structs.replace(recipients[number], lease=lease.token)
+    return msgspec.structs.replace(accept, recipients=tuple(recipients))

@@ -1,0 +1,232 @@
+"""Policy decides, and touches no store and no network.
+
+It is passed on the way out (may this leave now?) and on the way in (what now, when?).  The decisions are pure functions in
+`decide/`; this actor keeps the windows and holds that they need.
+Notes in: Leased (from queue), Attempted (from delivery).  Notes out: Attempt (to delivery), Settled and Room (to queue).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from typing import TypeAlias, assert_never
+
+import trio
+
+from ..decide import limits, retry
+from ..decide.routing import NO_ROUTE, Road, domain_of_lane
+from ..events import LaneHeld, LaneResumed
+from ..log import get_logger
+from ..store.contract import Outcome
+from ..store.states import Step
+from ..verdict import Disposition, Scope, Verdict
+from .inbox import Inbox
+from .notes import Attempt, Attempted, Lease, Leased, Room, Settled
+from .ports import Ports
+from .sites import Site, Sites
+
+__all__ = ["HOLDS_PER_TURN", "Policy", "PolicyNote", "judge"]
+
+PolicyNote: TypeAlias = Leased | Attempted
+
+HOLDS_PER_TURN = 1000  # holds ended at once: bounds the notes that queue gets from it
+_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
+
+_log = get_logger()
+
+
+class Policy:
+    """The policy actor."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        inbox: Inbox[PolicyNote],
+        queue: Inbox[Settled | Room],
+        delivery: Inbox[list[Attempt]],
+    ) -> None:
+        self._ports = ports
+        self._inbox = inbox
+        self._queue = queue
+        self._delivery = delivery
+        self._sites = Sites()
+        self._holds: list[tuple[float, int, Site]] = []  # when holds end
+        self._count = itertools.count()
+        self._attempts: list[Attempt] = []  # to be passed on at the end of this turn
+
+    async def run(self) -> None:
+        while True:
+            notes = await self._wait_for_notes()
+            now = self._ports.clock.now()
+            self._end_holds(now)
+            for note in notes:
+                self._take(note, now)
+            if self._attempts:
+                self._delivery.put(self._attempts)
+                self._attempts = []
+
+    async def _wait_for_notes(self) -> list[PolicyNote]:
+        if not self._holds:
+            return await self._inbox.take_all()
+        with trio.move_on_at(self._ports.clock.deadline(self._holds[0][0])):
+            return await self._inbox.take_all()
+        return []
+
+    def _take(self, note: PolicyNote, now: float) -> None:
+        match note:
+            case Leased():
+                for lease in note.leases:
+                    self._leave(lease, now)
+                for room in self._sites.forget_idle(now):
+                    self._queue.put(room)
+            case Attempted():
+                self._return(note, now)
+            case _:
+                assert_never(note)
+
+    # --- on the way out: may it leave now? ---
+
+    def _leave(self, lease: Lease, now: float) -> None:
+        road = self._ports.table.road_of(lease.lane)
+        if road is None:
+            self._settle_all(
+                lease, Step.HOLD, reply=f"{NO_ROUTE}: the configuration has no route for lane {lease.lane!r}"
+            )
+            return
+        site = self._sites.of(lease.lane, road.windows)
+        if site.name != lease.lane:
+            self._queue.put(Room(site.name, site.told, lease.lane))
+        if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
+            self._settle_all(lease, Step.FAIL, status=_EXPIRED, reply="not delivered before it expired")
+        elif site.window.hold_until > now:
+            self._postpone(lease, site, road, now)
+        elif site.is_open(now):
+            self._send(lease, site, road)
+        else:
+            site.waiting.append(lease)
+
+    def _send(self, lease: Lease, site: Site, road: Road) -> None:
+        site.in_flight += 1
+        lease.site = site
+        seconds = self._ports.config.in_flight.attempt_seconds
+        self._attempts.append(Attempt(lease, road.transport, domain_of_lane(lease.lane), seconds))
+
+    def _postpone(self, lease: Lease, site: Site, road: Road, now: float) -> None:
+        """The site is left alone.  What ran out of time meanwhile fails, unless only the clock jumped."""
+        window, clock = site.window, self._ports.clock
+        is_over = now >= retry.expires_at(lease.message, road.retry)
+        if is_over and (clock.jumped_at is None or window.failed_at >= clock.jumped_at):
+            self._settle_all(lease, Step.FAIL, status=_EXPIRED, reply=f"given up: {window.reason}")
+            return
+        due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
+        self._settle_all(lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}")
+
+    def _settle_all(self, lease: Lease, step: Step, *, due: float = 0.0, status: str = "", reply: str = "") -> None:
+        outcomes = tuple(
+            Outcome(
+                token=lease.token,
+                handle=lease.handle,
+                number=recipient.number,
+                step=step,
+                due=due,
+                tried=False,
+                status=status,
+                reply=reply,
+            )
+            for recipient in lease.recipients
+        )
+        self._queue.put(Settled(lease, outcomes))
+
+    # --- on the way in: what now? ---
+
+    def _return(self, note: Attempted, now: float) -> None:
+        lease = note.lease
+        verdicts: Sequence[Verdict] = lease.verdicts or ()
+        site = lease.site
+        assert site is not None, "set when it left"
+        site.in_flight -= 1
+        self._learn(lease, site, verdicts, now)
+        road = self._ports.table.road_of(lease.lane)
+        assert road is not None, "it left by this road"
+        self._queue.put(Settled(lease, judge(lease, verdicts, road, self._ports, now)))
+        self._let_go(site, now)
+
+    def _learn(self, lease: Lease, site: Site, verdicts: Sequence[Verdict], now: float) -> None:
+        trouble = next((verdict for verdict in verdicts if limits.is_site_trouble(verdict)), None)
+        before = site.window
+        if trouble is not None and trouble.disposition is not Disposition.POSTPONED:
+            site.window = limits.after_failure(
+                before, site.settings, now, trouble.reply, hold_now=trouble.scope is Scope.TRANSPORT
+            )
+        elif any(verdict.is_tried for verdict in verdicts):
+            site.window = limits.after_success(before, site.settings)
+        if verdicts:
+            self._sites.learn(lease.lane, verdicts[0].site)
+        if site.window is not before:
+            self._window_changed(site, before, now)
+
+    def _window_changed(self, site: Site, before: limits.Window, now: float) -> None:
+        window = site.window
+        if window.hold_until > now and before.hold_until <= now:
+            heapq.heappush(self._holds, (window.hold_until, next(self._count), site))
+            _log.warning("site_held", site=site.name, seconds=round(window.hold_until - now, 1), reason=window.reason)
+            if self._ports.observers.is_active:
+                self._ports.observers.publish(
+                    LaneHeld(at=now, lane=site.name, until=window.hold_until, reason=window.reason)
+                )
+        self._tell_room(site, now)
+
+    def _tell_room(self, site: Site, now: float) -> None:
+        note = site.room_note(now)
+        if note is not None:
+            self._queue.put(note)
+
+    def _let_go(self, site: Site, now: float) -> None:
+        """Leases that waited for the window leave now, or go back where the site is held."""
+        while site.waiting and (site.is_open(now) or site.window.hold_until > now):
+            self._leave_from(site, site.waiting.popleft(), now)
+
+    def _leave_from(self, site: Site, lease: Lease, now: float) -> None:
+        road = self._ports.table.road_of(lease.lane)
+        assert road is not None, "it was looked up when the lease came"
+        if site.window.hold_until > now:
+            self._postpone(lease, site, road, now)
+        else:
+            self._send(lease, site, road)
+
+    def _end_holds(self, now: float) -> None:
+        for _ in range(HOLDS_PER_TURN):
+            if not self._holds or self._holds[0][0] > now:
+                return
+            _, _, site = heapq.heappop(self._holds)
+            if site.window.hold_until > now:
+                continue
+            _log.info("site_resumed", site=site.name)
+            if self._ports.observers.is_active:
+                self._ports.observers.publish(LaneResumed(at=now, lane=site.name))
+            self._tell_room(site, now)
+
+
+def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
+    """What becomes of each recipient of a lease, by its verdict."""
+    notice_seconds = ports.config.reports.delay_notice_seconds
+    wants_notice = (
+        notice_seconds > 0 and not lease.delay_noticed and now - retry.started_at(lease.message) >= notice_seconds
+    )
+    return tuple(
+        [
+            retry.outcome(
+                verdict,
+                token=lease.token,
+                handle=lease.handle,
+                message=lease.message,
+                recipient=recipient,
+                retry=road.retry,
+                now=now,
+                draw=ports.random.random,
+                delay_notice=wants_notice,
+            )
+            for recipient, verdict in zip(lease.recipients, verdicts, strict=True)
+        ]
+    )

@@ -1,0 +1,48 @@
+"""What the actors share with the outside: everything that is not a note.  Made once by the engine, and outlives the ring."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from ..clock import Clock
+from ..config import Config
+from ..content import ContentCache, SpoolContent
+from ..decide.routing import RoutingTable
+from ..door import Door
+from ..intake import Intake
+from ..observers import Observers
+from ..receipt import Waiters
+from ..spool import Marks
+from ..store.executor import StoreExecutor
+from ..transport import Transport
+
+__all__ = ["Ports"]
+
+
+@dataclass(slots=True, eq=False)
+class Ports:
+    """The ports.
+
+    executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
+    home: set by queue once it drains and no lease is left.
+    """
+
+    config: Config
+    clock: Clock
+    executor: StoreExecutor
+    intake: Intake
+    cache: ContentCache
+    observers: Observers
+    waiters: Waiters
+    marks: Marks
+    table: RoutingTable
+    transports: Mapping[str, Transport]
+    door: Door
+    content_of: Callable[[int, int], SpoolContent]  # (handle, size)
+    random: random.Random
+    tokens: Iterator[int]
+    home: trio.Event

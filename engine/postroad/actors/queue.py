@@ -1,0 +1,261 @@
+"""Queue keeps time and memory, and decides nothing.  It alone writes to the store.
+
+Each turn of its loop is one commit: what policy settled, what waits at the intake, and new leases, in one transaction.  While
+the commit is under way, the next batch gathers.  A fresh message is leased by the very commit that accepts it.
+Notes in: Wake, Room, Settled, Drain.  Notes out: Leased (to policy), FailuresWaiting (to bounce).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias, assert_never
+
+import trio
+
+from ..log import get_logger
+from ..store.contract import Settle, Store, TakeLeases, Taken
+from ..store.contract import Settled as SettleAnswer
+from ..store.states import State
+from .batch import Batch
+from .bounce import BounceNote
+from .inbox import Inbox
+from .intake_parts import IntakeParts
+from .lanes import LaneBook
+from .leases import LeaseBook
+from .notes import Drain, FailuresWaiting, Lease, Leased, Room, Settled, Wake
+from .policy import PolicyNote
+from .ports import Ports
+from .record import Recorder
+
+__all__ = ["Queue", "QueueNote"]
+
+QueueNote: TypeAlias = Wake | Room | Settled | Drain
+
+_BATCH_ENTRIES = 1000
+_BATCH_OCTETS = 16_000_000
+_SICK_SECONDS, _SICK_MAX_SECONDS = 1.0, 30.0  # between tries to settle while the store refuses
+_READ_ALONG_OCTETS = 4_000_000  # contents read by one commit's leases
+
+_log = get_logger()
+
+
+class Queue:
+    """The queue actor.
+
+    leases: every lease of the ring, read by supervision after a crash.
+    """
+
+    def __init__(
+        self, ports: Ports, inbox: Inbox[QueueNote], policy: Inbox[PolicyNote], bounce: Inbox[BounceNote]
+    ) -> None:
+        self._ports = ports
+        self._inbox = inbox
+        self._policy = policy
+        self._bounce = bounce
+        self.leases = LeaseBook(ports.config.in_flight.leases, ports.tokens)
+        self._lanes = LaneBook(self._default_room)
+        self._recorder = Recorder(ports)
+        self._intake_parts = IntakeParts(ports, self.leases, self._lanes, self._recorder)
+        self._settled: list[Settled] = []  # not committed yet
+        self._begun: list[Lease] = []  # leases that the commit under way grants
+        self._is_rung = False
+        self._is_draining = False
+        self._has_failures = True  # an earlier life may have left some
+        self._sick_until = 0.0
+        self._sick_seconds = _SICK_SECONDS
+
+    def _default_room(self, lane: str) -> int:
+        road = self._ports.table.road_of(lane)
+        return 2 * (road.windows.start if road else 1)
+
+    def ring_bell(self) -> None:
+        """Something waits at the intake or in the store.  At most one Wake is pending."""
+        if not self._is_rung:
+            self._is_rung = True
+            self._inbox.put(Wake())
+
+    async def run(self) -> None:
+        await self._load_lanes()
+        while True:
+            for note in await self._wait_for_work():
+                self._take(note)
+            await self._commit()
+
+    async def _load_lanes(self) -> None:
+        """Learn which lanes have mail: as many steps as there are lanes, whatever the backlog."""
+
+        def ask(store: Store) -> list[tuple[str, float]]:
+            return [(lane.lane, lane.due) for lane in store.lanes()]
+
+        now = self._ports.clock.now()
+        for lane, due in await self._ports.executor.ask(ask):
+            self._lanes.note_due(lane, due, now)
+
+    # --- waiting ---
+
+    async def _wait_for_work(self) -> list[QueueNote]:
+        now = self._ports.clock.now()
+        if self._has_work(now):
+            return self._inbox.take_nowait()
+        with trio.move_on_at(self._ports.clock.deadline(self._next_time())):
+            return await self._inbox.take_all()
+        return []
+
+    def _has_work(self, now: float) -> bool:
+        if len(self._ports.intake) or self._has_failures:
+            return True
+        if now < self._sick_until:
+            return False
+        return bool(self._settled) or self._may_lease(now)
+
+    def _may_lease(self, now: float) -> bool:
+        return not self._is_draining and self.leases.free > 0 and self._lanes.is_ready(now)
+
+    def _next_time(self) -> float:
+        sick = self._sick_until if self._settled else math.inf
+        if self._is_draining or not self.leases.free:
+            return sick
+        return max(min(self._lanes.next_due(), sick), self._sick_until)
+
+    def _take(self, note: QueueNote) -> None:
+        match note:
+            case Settled():
+                self._settled.append(note)
+            case Room():
+                self._lanes.set_room(note.site, note.leases, note.lane)
+            case Wake():
+                self._is_rung = False  # re-arm the bell, then look
+            case Drain():
+                self._is_draining = True
+            case _:
+                assert_never(note)
+
+    # --- committing ---
+
+    async def _commit(self) -> None:
+        now = self._ports.clock.now()
+        batch = Batch()
+        if now >= self._sick_until:
+            self._add_settlements(batch, now)
+        self._intake_parts.add(batch, self._begun, now, self._credits_for_fresh(now), _BATCH_ENTRIES, _BATCH_OCTETS)
+        if now >= self._sick_until and self._may_lease(now):
+            self._add_turns(batch, now)
+        if batch:
+            self._judge_store(await batch.commit(self._ports.executor), now)
+        self._pass_on()
+
+    def _credits_for_fresh(self, now: float) -> int:
+        """Fresh mail takes at most half of what is free while older mail waits for its turn."""
+        if self._is_draining or now < self._sick_until:
+            return 0
+        free = self.leases.free
+        return free // 2 if self._lanes.is_ready(now) else free
+
+    def _judge_store(self, error: Exception | None, now: float) -> None:
+        if error is None:
+            self._sick_seconds = _SICK_SECONDS
+            return
+        self._sick_until = now + self._sick_seconds
+        self._sick_seconds = min(self._sick_seconds * 2, _SICK_MAX_SECONDS)
+        _log.error("store_failed", error=repr(error), unsettled=len(self._settled), again_in=self._sick_until - now)
+
+    def _pass_on(self) -> None:
+        if self._begun:
+            self._policy.put(Leased(self._begun))
+            self._begun = []
+        if self._has_failures:
+            self._has_failures = False
+            self._bounce.put(FailuresWaiting())
+        if self._is_draining and self.leases.is_home and not self._settled:
+            self._ports.home.set()
+
+    # --- settlements ---
+
+    def _add_settlements(self, batch: Batch, now: float) -> None:
+        if not self._settled:
+            return
+        notes, self._settled = self._settled, []
+        outcomes = tuple([outcome for note in notes for outcome in note.outcomes])
+
+        def done(answer: SettleAnswer) -> None:
+            self._settle(notes, answer.states, now)
+
+        def failed(error: Exception) -> None:
+            self._settled[:0] = notes
+
+        batch.add(Settle(outcomes, now), done, failed)
+
+    def _settle(self, notes: list[Settled], states: tuple[State | None, ...], now: float) -> None:
+        answers = iter(states)
+        for note in notes:
+            lease = note.lease
+            by_number = {recipient.number: recipient for recipient in lease.recipients}
+            for outcome in note.outcomes:
+                state = next(answers)
+                if state is None:
+                    _log.warning("stale_settlement", id=lease.message.id, token=outcome.token, number=outcome.number)
+                    continue
+                self._recorder.settled(lease, outcome, by_number[outcome.number], state, now)
+                if state in (State.WAITING, State.IN_DOUBT):
+                    self._lanes.note_due(outcome.lane or lease.lane, outcome.due, now)
+                if state is State.FAILED or outcome.delay_notice:
+                    self._has_failures = True
+            self._end(lease)
+
+    def _end(self, lease: Lease) -> None:
+        self.leases.end(lease.token)
+        self._lanes.give_back(lease.lane)
+        self._ports.cache.drop(lease.handle)
+
+    # --- leases ---
+
+    def _add_turns(self, batch: Batch, now: float) -> None:
+        turns = self._lanes.take_turns(now, self.leases.free)
+        octets = min(self._ports.cache.free, _READ_ALONG_OCTETS) // max(1, len(turns))
+        for lane, count in turns:
+            self._add_turn(batch, lane, count, octets, now)
+
+    def _add_turn(self, batch: Batch, lane: str, count: int, octets: int, now: float) -> None:
+        tokens = tuple(self.leases.reserve() for _ in range(count))
+        road = self._ports.table.road_of(lane)
+        take = TakeLeases(
+            lane=lane,
+            now=now,
+            tokens=tokens,
+            content_bytes=octets,
+            recipients_per_lease=road.recipients_per_call if road else 100,
+        )
+
+        def done(taken: Taken) -> None:
+            self._begin(taken, tokens, now)
+
+        def failed(error: Exception) -> None:
+            for token in tokens:
+                self.leases.give_back(token)
+            self._lanes.took(lane, count, now + self._sick_seconds, now)
+
+        batch.add(take, done, failed)
+
+    def _begin(self, taken: Taken, tokens: tuple[int, ...], now: float) -> None:
+        for id in taken.parked:
+            _log.error("parked", id=id, lane=taken.lane, hint="its row cannot be read; see `postroad check`")
+        used = {record.token for record in taken.leases}
+        for token in tokens:
+            if token not in used:
+                self.leases.give_back(token)
+        for record in taken.leases:
+            if record.content is not None:
+                self._ports.cache.put(record.handle, record.content)
+            lease = Lease(
+                token=record.token,
+                slot=self.leases.slot_of(record.token),
+                handle=record.handle,
+                lane=taken.lane,
+                message=record.message,
+                recipients=record.recipients,
+                content=self._ports.content_of(record.handle, record.message.size),
+                delay_noticed=record.delay_noticed,
+            )
+            self.leases.begin(lease)
+            self._begun.append(lease)
+        self._lanes.took(taken.lane, len(tokens) - len(used), taken.next_due, now)

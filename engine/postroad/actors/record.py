@@ -1,0 +1,112 @@
+"""Writes down what was committed: one log line per recipient and step, an event where somebody listens, receipts poked.
+
+The log alone tells a message's story by its id: accepted, delivered / deferred / failed, reported.  No content, no secrets;
+what servers said is made printable and cut here once more, whatever a transport did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..events import (
+    AttemptInDoubt,
+    MessageAccepted,
+    RecipientCancelled,
+    RecipientDeferred,
+    RecipientDelivered,
+    RecipientFailed,
+    RecipientHeld,
+)
+from ..log import get_logger
+from ..store.contract import Accept, LeasedRecipient, Outcome
+from ..store.states import State
+from .notes import Lease
+from .ports import Ports
+
+__all__ = ["Recorder"]
+
+_log = get_logger()
+
+_NAMES = {
+    State.ACCEPTED: "delivered",
+    State.WAITING: "deferred",
+    State.IN_DOUBT: "in_doubt",
+    State.FAILED: "failed",
+    State.HELD: "held",
+    State.CANCELLED: "cancelled",
+}
+
+
+class Recorder:
+    def __init__(self, ports: Ports) -> None:
+        self._observers = ports.observers
+        self._waiters = ports.waiters
+
+    def accepted(self, accept: Accept, now: float) -> None:
+        message = accept.message
+        count = len(accept.recipients)
+        _log.info("accepted", id=message.id, sender=message.sender, recipients=count, size=message.size)
+        if self._observers.is_active:
+            self._observers.publish(
+                MessageAccepted(at=now, id=message.id, sender=message.sender, recipients=count, size=message.size)
+            )
+        for recipient in accept.recipients:
+            if recipient.state is State.HELD:
+                self._held(message.id, recipient.address, recipient.lane, recipient.reason, now)
+
+    def settled(self, lease: Lease, outcome: Outcome, recipient: LeasedRecipient, state: State, now: float) -> None:
+        name = _NAMES.get(state, state.name.lower())
+        attempts = recipient.attempts + outcome.tried
+        due = outcome.due if state in (State.WAITING, State.IN_DOUBT) else None
+        about: dict[str, Any] = {
+            "id": lease.message.id,
+            "recipient": recipient.address,
+            "lane": outcome.lane or lease.lane,
+            "status": outcome.status,
+            "reply": outcome.reply,
+            "remote": outcome.remote,
+            "attempts": attempts,
+        }
+        tls = _tls_of(lease, recipient)
+        if due is None:
+            _log.info(name, tls=tls, **about)
+        else:
+            _log.info(name, tls=tls, due_in=round(due - now, 3), **about)
+        if state in (State.ACCEPTED, State.FAILED, State.CANCELLED):
+            self._waiters.poke(lease.message.id)
+        if self._observers.is_active:
+            self._publish(state, about, due, tls, now)
+
+    def _publish(self, state: State, about: dict[str, Any], due: float | None, tls: str, now: float) -> None:
+        match state:
+            case State.ACCEPTED:
+                self._observers.publish(RecipientDelivered(at=now, tls=tls, **about))
+            case State.WAITING:
+                self._observers.publish(RecipientDeferred(at=now, due=due or now, **about))
+            case State.IN_DOUBT:
+                self._observers.publish(AttemptInDoubt(at=now, due=due or now, **about))
+            case State.FAILED:
+                self._observers.publish(RecipientFailed(at=now, **about))
+            case State.HELD:
+                self._observers.publish(RecipientHeld(at=now, **about))
+            case State.CANCELLED:
+                self._observers.publish(RecipientCancelled(at=now, **about))
+            case _:
+                pass
+
+    def cancelled(self, id: str, recipient: str, now: float) -> None:
+        _log.info("cancelled", id=id, recipient=recipient)
+        self._waiters.poke(id)
+        if self._observers.is_active:
+            self._observers.publish(RecipientCancelled(at=now, id=id, recipient=recipient))
+
+    def _held(self, id: str, recipient: str, lane: str, reason: str, now: float) -> None:
+        _log.warning("held", id=id, recipient=recipient, reason=reason)
+        if self._observers.is_active:
+            self._observers.publish(RecipientHeld(at=now, id=id, recipient=recipient, lane=lane, reply=reason))
+
+
+def _tls_of(lease: Lease, recipient: LeasedRecipient) -> str:
+    if not lease.verdicts:
+        return ""
+    return lease.verdicts[lease.recipients.index(recipient)].tls if len(lease.recipients) > 1 else lease.verdicts[0].tls

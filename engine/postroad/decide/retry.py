@@ -1,0 +1,112 @@
+"""What now, after an attempt?  Pure: time and the random draw are given.
+
+Temporary unless proven permanent: only REFUSED fails a recipient, and giving up after the schedule's end.  The delay grows
+with the message's age, as Postfix does it: the age itself, between `first_seconds` and `max_seconds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import Retry
+from ..message import Kind, Message
+from ..store.contract import LeasedRecipient, Outcome
+from ..store.states import Step
+from ..verdict import Disposition, Scope, Verdict
+
+__all__ = ["delay_seconds", "expires_at", "hinted_seconds", "is_expired", "outcome", "started_at"]
+
+_POSTPONE_SECONDS = 15.0  # local trouble passes quickly, or somebody is told
+_HINT_MIN_SECONDS = 30.0  # a server's wish below this is a storm in the making
+_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
+
+
+def started_at(message: Message) -> float:
+    """When the message's life in the queue began: its `send_at`, if that lies after its acceptance."""
+    return max(message.accepted_at, message.send_at or 0.0)
+
+
+def expires_at(message: Message, retry: Retry) -> float:
+    """When the message is given up, wall seconds."""
+    return message.expires_at if message.expires_at is not None else started_at(message) + retry.give_up_seconds
+
+
+def is_expired(message: Message, now: float, jumped_at: float | None) -> bool:
+    """Whether the sender's own `expires_at` has passed, so that it must not be tried any more.
+
+    A jump of the clock alone expires nothing: what lived through one is tried first.
+    """
+    if message.expires_at is None or now < message.expires_at:
+        return False
+    return jumped_at is None or message.accepted_at >= jumped_at
+
+
+def delay_seconds(age: float, retry: Retry, draw: float) -> float:
+    """The delay before the next try of a message of this age; draw is a random number from 0 to 1."""
+    delay = min(max(age, retry.first_seconds), retry.max_seconds)
+    return delay * (1 + retry.jitter * (2 * draw - 1))
+
+
+def hinted_seconds(verdict: Verdict, retry: Retry) -> float | None:
+    """The peer's own wish within bounds, or None where it said none."""
+    if verdict.retry_after_seconds is None:
+        return None
+    return min(max(verdict.retry_after_seconds, _HINT_MIN_SECONDS), max(retry.hint_max_seconds, _HINT_MIN_SECONDS))
+
+
+def outcome(
+    verdict: Verdict,
+    *,
+    token: int,
+    handle: int,
+    message: Message,
+    recipient: LeasedRecipient,
+    retry: Retry,
+    now: float,
+    draw: Callable[[], float],
+    delay_notice: bool = False,
+) -> Outcome:
+    """Turn one verdict into what becomes of its recipient.  delay_notice: a notice is due if the recipient stays."""
+    step, due, status = _step(verdict, message, retry, now, draw)
+    return Outcome(
+        token=token,
+        handle=handle,
+        number=recipient.number,
+        step=step,
+        due=due,
+        tried=verdict.is_tried,
+        status=status,
+        reply=verdict.reply,
+        remote=verdict.remote,
+        delay_notice=delay_notice and step in (Step.DEFER, Step.DOUBT) and wants_delay_notice(message, recipient),
+    )
+
+
+def _step(
+    verdict: Verdict, message: Message, retry: Retry, now: float, draw: Callable[[], float]
+) -> tuple[Step, float, str]:
+    match verdict.disposition:
+        case Disposition.ACCEPTED:
+            return Step.DELIVER, 0.0, verdict.status
+        case Disposition.REFUSED if verdict.scope not in (Scope.TRANSPORT, Scope.LOCAL):
+            return Step.FAIL, 0.0, verdict.status
+        case Disposition.POSTPONED:
+            pause = verdict.retry_after_seconds if verdict.retry_after_seconds is not None else _POSTPONE_SECONDS
+            return Step.POSTPONE, now + max(pause, 0.0) * (1 + retry.jitter * draw()), verdict.status
+        case _:
+            return _again(verdict, message, retry, now, draw())
+
+
+def _again(verdict: Verdict, message: Message, retry: Retry, now: float, draw: float) -> tuple[Step, float, str]:
+    end = expires_at(message, retry)
+    if now >= end:
+        return Step.FAIL, 0.0, _EXPIRED
+    delay = hinted_seconds(verdict, retry) or delay_seconds(now - started_at(message), retry, draw)
+    step = Step.DOUBT if verdict.disposition is Disposition.IN_DOUBT else Step.DEFER
+    return step, min(now + delay, end), verdict.status
+
+
+def wants_delay_notice(message: Message, recipient: LeasedRecipient) -> bool:
+    """Whether the sender may be told of a delay: RFC 3461 section 4.1 lets NOTIFY exclude it."""
+    notify = recipient.notify or message.dsn.notify
+    return message.kind is Kind.MAIL and message.sender != "" and (not notify or "delay" in notify)

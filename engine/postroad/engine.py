@@ -1,0 +1,334 @@
+"""Engine: what an application calls.  It is made by `open_engine` (`opening.py`), which starts and ends everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import trio
+
+from .actors import Ring
+from .actors.bounce import RETURNED_AT_ONCE
+from .actors.notes import Returned
+from .actors.ports import Ports
+from .compose import MailFields
+from .config import Config
+from .errors import EngineClosed, IdempotencyConflict, PostroadError, UnknownMessage
+from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
+from .observers import Subscription
+from .receipt import Outcome, Receipt, outcome_of
+from .spool import ContentFolder
+from .status import Status
+from .store.contract import (
+    Accept,
+    Accepted,
+    Cancel,
+    Cancelled,
+    Filter,
+    Hold,
+    IdempotencyMismatch,
+    Moved,
+    Operation,
+    Release,
+    Retry,
+    StoredMessage,
+)
+
+__all__ = ["Engine"]
+
+_CHUNK_MESSAGES = 1000  # submit_many: one commit holds at most so many
+_CHUNK_OCTETS = 16_000_000
+
+
+class Engine:
+    """A running engine.  Every method may be called by any number of tasks at once.
+
+    What waits for the store raises StoreError when the storage fails, and EngineClosed after the engine was closed.
+    """
+
+    def __init__(self, ports: Ports, contents: ContentFolder) -> None:
+        self._ports = ports
+        self._contents = contents
+        self._ring: Ring | None = None
+        self._is_draining = False
+        self._is_shut = False
+        self._returned_slots = trio.CapacityLimiter(RETURNED_AT_ONCE)
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether the engine takes nothing any more."""
+        return self._is_shut
+
+    @property
+    def config(self) -> Config:
+        return self._ports.config
+
+    # --- sending ---
+
+    async def send_mail(
+        self,
+        *,
+        sender: str,
+        to: str | Iterable[str] = (),
+        subject: str = "",
+        body: str | None = None,
+        html: str | None = None,
+        amp_html: str | None = None,
+        cc: str | Iterable[str] = (),
+        bcc: str | Iterable[str] = (),
+        reply_to: str | Iterable[str] = (),
+        headers: Any = (),
+        attachments: Sequence[Any] = (),
+        send_at: Moment | None = None,
+        expires_at: Moment | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        idempotency_key: str | None = None,
+        tags: Sequence[str] = (),
+        dsn: DsnOptions = DsnOptions(),  # noqa: B008  # frozen
+        report_to: Sequence[str] = (),
+    ) -> Receipt:
+        """Compose a message from fields, and return once it is safely in the spool.
+
+        sender and recipients: addresses, with or without a name (`Albert <a@example.com>`); bcc is never in the message.
+        attachments: `(filename, content)` or `(filename, content, content_type)` tuples, or `postroad.Attachment`.
+        headers: a mapping or pairs of further header fields.  The other arguments are those of `Submission`.
+
+        Raises SubmissionError, whose `field` names the argument at fault, or QueueFull; then nothing is stored.
+        """
+        fields = MailFields(
+            sender=sender,
+            to=_listed(to),
+            cc=_listed(cc),
+            bcc=_listed(bcc),
+            reply_to=_listed(reply_to),
+            subject=subject,
+            body=body,
+            html=html,
+            amp_html=amp_html,
+            headers=headers,
+            attachments=attachments,
+        )
+        options = {
+            "send_at": send_at,
+            "expires_at": expires_at,
+            "priority": priority,
+            "idempotency_key": idempotency_key,
+            "tags": tags,
+            "dsn": dsn,
+            "report_to": report_to,
+        }
+        ports = self._open_ports()
+        accept = ports.door.compose(fields, options, tally=ports.executor.store.tally(), now=ports.clock.now())
+        return (await self._accept([accept]))[0]
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Take a message that is already written, and return once it is safely in the spool.
+
+        Raises SubmissionError, whose `field` names what is wrong, or QueueFull; then nothing is stored.
+        """
+        return (await self._accept([self._prepare(submission)]))[0]
+
+    async def submit_many(self, submissions: Iterable[Submission]) -> list[Receipt]:
+        """Take many messages, in commits of at most 1,000 messages or 16 MB; the receipts come in the same order.
+
+        All are checked before any is stored: a SubmissionError says which by `submissions[7].field`.  When the storage
+        fails between two commits, those of the earlier commits are accepted; idempotency keys make it safe to try again.
+        """
+        accepts = [self._prepare_nth(index, submission) for index, submission in enumerate(submissions)]
+        receipts: list[Receipt] = []
+        for chunk in _chunks(accepts):
+            receipts += await self._accept(chunk)
+        return receipts
+
+    async def submit_as(self, submission: Submission, id: str) -> Receipt:
+        """As `submit`, under an id that the caller minted: a second call with the same id stores nothing new."""
+        return (await self._accept([self._prepare(submission, id)]))[0]
+
+    def _prepare(self, submission: Submission, id: str | None = None) -> Accept:
+        ports = self._open_ports()
+        return ports.door.prepare(submission, tally=ports.executor.store.tally(), now=ports.clock.now(), id=id)
+
+    def _prepare_nth(self, index: int, submission: Submission) -> Accept:
+        try:
+            return self._prepare(submission)
+        except PostroadError as error:
+            if hasattr(error, "field"):
+                error.args = (f"submissions[{index}].{error.args[0]}", *error.args[1:])
+            raise
+
+    async def _accept(self, accepts: list[Accept]) -> list[Receipt]:
+        accepts = [await self._with_content_placed(accept) for accept in accepts]
+        answers = await self._put(accepts)
+        return [self._receipt_of(accept, answer) for accept, answer in zip(accepts, answers, strict=True)]
+
+    async def _with_content_placed(self, accept: Accept) -> Accept:
+        """Large content goes into a synced file of its own before its row is committed."""
+        content = accept.content
+        if not isinstance(content, bytes) or len(content) <= self.config.spool.content_file_bytes:
+            return accept
+        place = await trio.to_thread.run_sync(self._contents.write, accept.message.id, content)
+        return msgspec.structs.replace(accept, content=place)
+
+    def _receipt_of(self, accept: Accept, answer: Any) -> Receipt:
+        if isinstance(answer, IdempotencyMismatch):
+            raise IdempotencyConflict(
+                "idempotency_key",
+                f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key",
+            )
+        assert isinstance(answer, Accepted)
+        return self._receipt(answer.id)
+
+    # --- looking ---
+
+    async def receipt(self, id: str) -> Receipt:
+        """Find the receipt of a message again, also after a restart.  Raises UnknownMessage."""
+        await self.message(id)
+        return self._receipt(id)
+
+    def _receipt(self, id: str) -> Receipt:
+        return Receipt(id, self._ports.waiters, self._read_outcome)
+
+    async def _read_outcome(self, id: str) -> Outcome:
+        return outcome_of(await self.message(id))
+
+    async def message(self, id: str) -> StoredMessage:
+        """Everything the spool knows of a message but its content.  Raises UnknownMessage."""
+        stored = await self._open_ports().executor.ask(lambda store: store.message(id))
+        if stored is None:
+            raise UnknownMessage(f"there is no message {id!r} in the spool (or it finished before the history begins)")
+        return stored
+
+    async def find(self, filter: Filter, limit: int = 100, after: str = "") -> list[StoredMessage]:
+        """Messages with a recipient that the filter means, by id, beginning behind the id `after`."""
+        return await self._open_ports().executor.ask(lambda store: store.find(filter, limit, after))
+
+    async def status(self) -> Status:
+        """A picture of the spool.  It counts by a scan: meant for people, not for every request."""
+        ports = self._open_ports()
+        counts = await ports.executor.ask(lambda store: store.counts())
+        tally = ports.executor.store.tally()
+        return Status(
+            messages=tally.messages,
+            recipients=tally.recipients,
+            content_bytes=tally.content_bytes,
+            by_state={state.name.lower(): count for state, count in sorted(counts.items())},
+            in_flight=len(self._ring.queue.leases.live) if self._ring else 0,
+            intake=len(ports.intake),
+            is_draining=self._is_draining,
+        )
+
+    @asynccontextmanager
+    async def events(self) -> AsyncGenerator[Subscription]:
+        """Subscribe: `async with engine.events() as events: async for event in events: ...`.
+
+        Events come in the order of their commits, from now on; a reader that falls behind by more than `event_buffer`
+        gets Missed(n).  The iteration ends when the engine closes.
+        """
+        with self._open_ports().observers.subscribed() as subscription:
+            yield subscription
+
+    # --- operating ---
+
+    async def cancel(self, id: str, recipient: str | None = None) -> Cancelled:
+        """Withdraw a message, or one recipient of it.
+
+        What is waiting ends at once; what is being attempted ends unless the attempt succeeds.  Raises UnknownMessage.
+        """
+        await self.message(id)
+        return await self._operate(Cancel(Filter(id=id, recipient=recipient), self._ports.clock.now()))
+
+    async def cancel_all(self, filter: Filter) -> Cancelled:
+        """Withdraw every recipient that the filter means."""
+        return await self._operate(Cancel(filter, self._ports.clock.now()))
+
+    async def hold(self, filter: Filter, reason: str = "held by an operator") -> Moved:
+        """Hold waiting recipients until they are released; leased ones are not touched."""
+        return await self._operate(Hold(filter, reason, self._ports.clock.now()))
+
+    async def release(self, filter: Filter) -> Moved:
+        """End holds: the recipients are due now."""
+        return await self._operate(Release(filter, self._ports.clock.now()))
+
+    async def retry(self, filter: Filter) -> Moved:
+        """Make waiting recipients due now."""
+        return await self._operate(Retry(filter, self._ports.clock.now()))
+
+    async def _operate(self, operation: Operation) -> Any:
+        return (await self._put([operation]))[0]
+
+    async def receive_bounce(self, raw: bytes) -> None:
+        """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome."""
+        async with self._returned_slots:
+            self._open_ports()
+            note = Returned(raw, trio.Event())
+            assert self._ring is not None
+            self._ring.give_returned(note)
+            await note.done.wait()
+
+    # --- ending ---
+
+    async def drain(self, grace_seconds: float = math.inf) -> bool:
+        """Start no more attempts, and wait until none is under way; return whether all ended within the grace.
+
+        Submissions are still accepted and wait for the next start.
+        """
+        if not self._is_draining:
+            self._is_draining = True
+            if self._ring is not None:
+                self._ring.drain()
+        with trio.move_on_after(grace_seconds) as scope:
+            await self._ports.home.wait()
+        return not scope.cancelled_caught
+
+    def ring_started(self, ring: Ring) -> None:
+        """For `open_engine` only: a ring begins its life."""
+        self._ring = ring
+        self._ports.intake.ring_bell = ring.queue.ring_bell
+        if self._is_draining:
+            ring.drain()
+
+    async def close(self, grace_seconds: float) -> None:
+        """For `open_engine` only: drain, end what does not end by itself, and refuse what comes.
+
+        It takes the grace plus `doubt_seconds` at most.
+        """
+        if not await self.drain(grace_seconds) and self._ring is not None:
+            self._ring.end_attempts()
+            await self.drain(self.config.in_flight.doubt_seconds + 1.0)
+        self.shut()
+
+    def shut(self) -> None:
+        """For `open_engine` only: take nothing any more, and let nobody wait."""
+        self._is_shut = True
+        self._ports.intake.close()
+        self._ports.observers.close()
+        self._ports.waiters.poke_all()
+
+    def _open_ports(self) -> Ports:
+        if self._is_shut:
+            raise EngineClosed("the engine is closed")
+        return self._ports
+
+    async def _put(self, operations: Sequence[Operation]) -> list[Any]:
+        return await self._open_ports().intake.put(operations)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(value)
+
+
+def _chunks(accepts: list[Accept]) -> Iterable[list[Accept]]:
+    chunk: list[Accept] = []
+    octets = 0
+    for accept in accepts:
+        size = accept.message.size
+        if chunk and (len(chunk) >= _CHUNK_MESSAGES or octets + size > _CHUNK_OCTETS):
+            yield chunk
+            chunk, octets = [], 0
+        chunk.append(accept)
+        octets += size
+    if chunk:
+        yield chunk

@@ -1,0 +1,63 @@
+"""Keeps the spool small: forgets finished messages after their time, deletes content files that nobody needs any more.
+
+Runs beside the ring, in small operations through the intake, so that it never holds up a commit for long.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import trio
+
+from .actors.ports import Ports
+from .errors import EngineClosed, PostroadError
+from .log import get_logger
+from .spool import ContentFolder
+from .store.contract import Prune, Pruned, Store
+
+__all__ = ["keep_house"]
+
+_EVERY_SECONDS = 30.0
+_AT_ONCE = 500
+_ORPHAN_SECONDS = 3600.0  # a content file without a message after that was left by a submission that never committed
+
+_log = get_logger()
+
+
+async def keep_house(ports: Ports, contents: ContentFolder) -> None:
+    """Run until cancelled."""
+    try:
+        await _sweep_orphans(ports, contents)
+        while True:
+            await trio.sleep(_EVERY_SECONDS)
+            await _prune(ports, contents)
+    except EngineClosed:
+        return
+
+
+async def _prune(ports: Ports, contents: ContentFolder) -> None:
+    limits = ports.config.limits
+    try:
+        while True:
+            now = ports.clock.now()
+            prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE)
+            (pruned,) = await ports.intake.put([prune])
+            assert isinstance(pruned, Pruned)
+            if pruned.content_files:
+                await trio.to_thread.run_sync(contents.delete, pruned.content_files)
+            if pruned.messages < _AT_ONCE and len(pruned.content_files) < _AT_ONCE:
+                return
+    except EngineClosed:
+        raise
+    except PostroadError as error:
+        _log.warning("pruning_failed", error=repr(error))
+
+
+async def _sweep_orphans(ports: Ports, contents: ContentFolder) -> None:
+    def ask(store: Store) -> list[str]:
+        return contents.orphans(lambda name: store.message(name) is not None, _ORPHAN_SECONDS)
+
+    names = await ports.executor.ask(ask)
+    if names:
+        _log.info("orphans_deleted", files=len(names))
+        await trio.to_thread.run_sync(partial(contents.delete, names))

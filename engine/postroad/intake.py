@@ -1,0 +1,129 @@
+"""Where everybody who wants something written waits for the queue's next commit.
+
+Submissions, reports, doors of other processes and operators' commands all come through here, so that the queue actor is the
+store's only writer and a commit serves all who wait.  It outlives the ring: who waits while the actors restart, goes on waiting.
+It is bounded by number and octets; further callers wait in line.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+
+from .config import Limits
+from .errors import EngineClosed, PostroadError
+from .store.contract import Accept, Operation, Result
+
+__all__ = ["Entry", "Intake"]
+
+
+class Entry:
+    """One operation and the task that waits for its answer.  Filled in by the queue actor only."""
+
+    __slots__ = ("_done", "answer", "error", "is_taken", "operation", "size")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.size = _octets(operation)
+        self.answer: Result = None
+        self.error: Exception | None = None
+        self.is_taken = False
+        self._done = trio.Event()
+
+    def finish(self, answer: Result) -> None:
+        self.answer = answer
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self._done.set()
+
+    async def wait_finished(self) -> None:
+        await self._done.wait()
+
+
+def _octets(operation: Operation) -> int:
+    if isinstance(operation, Accept) and isinstance(operation.content, bytes):
+        return len(operation.content)
+    return 0
+
+
+class Intake:
+    """The line of waiting operations.  ring_bell is called (synchronously) when something new waits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._waiting: deque[Entry] = deque()
+        self._octets = 0
+        self._line = trio.lowlevel.ParkingLot()
+        self._closed: Exception | None = None
+        self.ring_bell: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def close(self, error: PostroadError | None = None) -> None:
+        """Refuse what waits and what comes."""
+        self._closed = error or EngineClosed("the engine is closed; it takes no more submissions")
+        while self._waiting:
+            self._waiting.popleft().fail(self._closed)
+        self._octets = 0
+        self._line.unpark_all()
+
+    async def put(self, operations: Sequence[Operation]) -> list[Any]:
+        """Wait until operations are committed and return their answers, in order.
+
+        When cancelled, what was not taken by a commit yet is withdrawn; what was taken will be committed.  Raises the first
+        error of any of them.
+        """
+        entries = [Entry(operation) for operation in operations]
+        octets = sum(entry.size for entry in entries)
+        while self._is_full(octets):
+            await self._line.park()
+        if self._closed is not None:
+            raise self._closed
+        self._waiting.extend(entries)
+        self._octets += octets
+        self.ring_bell()
+        try:
+            for entry in entries:
+                await entry.wait_finished()
+        except trio.Cancelled:
+            self._withdraw(entries)
+            raise
+        for entry in entries:
+            if entry.error is not None:
+                raise entry.error
+        return [entry.answer for entry in entries]
+
+    def _is_full(self, octets: int) -> bool:
+        if self._closed is not None or not self._waiting:
+            return False  # one that is larger than the limit alone still gets in
+        return len(self._waiting) >= self._limits.intake_messages or self._octets + octets > self._limits.intake_bytes
+
+    def _withdraw(self, entries: list[Entry]) -> None:
+        gone = {id(entry) for entry in entries if not entry.is_taken}
+        if gone:
+            self._waiting = deque(entry for entry in self._waiting if id(entry) not in gone)
+            self._octets = sum(entry.size for entry in self._waiting)
+            self._line.unpark_all()
+
+    def take(self, count: int, octets: int) -> list[Entry]:
+        """Take what the next commit shall hold: at most so many entries and octets, but always one.  Never blocks."""
+        taken: list[Entry] = []
+        size = 0
+        while self._waiting and len(taken) < count:
+            entry = self._waiting[0]
+            if taken and size + entry.size > octets:
+                break
+            self._waiting.popleft()
+            entry.is_taken = True
+            size += entry.size
+            taken.append(entry)
+        self._octets -= size
+        if taken:
+            self._line.unpark_all()
+        return taken

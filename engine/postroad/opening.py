@@ -1,0 +1,212 @@
+"""Starts an engine and ends it: configuration, plugins, lock, store, recovery, transports, routes, ring; and backwards.
+
+Nothing is accepted before the store is recovered, and nothing is closed before the leases are home (or their time is up).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .actors import supervise
+from .actors.ports import Ports
+from .clock import Clock
+from .config import Config, load_config, revalidate
+from .content import ContentCache, SpoolContent
+from .decide.routing import RoutingTable
+from .door import Door
+from .engine import Engine
+from .errors import ConfigError
+from .gate import serve_gate
+from .housekeeping import keep_house
+from .intake import Intake
+from .log import get_logger
+from .observers import Observers
+from .plugins import Plugins
+from .receipt import Waiters
+from .rerouting import reroute
+from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
+from .store.contract import Operation, Recover, Recovered, Remember, Store
+from .store.executor import StoreExecutor
+from .transport import Transport
+
+__all__ = ["open_engine"]
+
+_TOKEN_BITS = 40  # of a token for counting; the rest is the incarnation, so that tokens are unique for the spool's life
+
+_log = get_logger()
+
+
+@asynccontextmanager
+async def open_engine(
+    config: str | os.PathLike[str] | Mapping[str, Any] | Config,
+    *,
+    plugins: Mapping[str, object] | None = None,
+    clock: Clock | None = None,
+    seed: int | None = None,
+) -> AsyncGenerator[Engine]:
+    """Run an engine for the length of an `async with` block.
+
+    config: the path of a TOML file, a mapping of the same shape, or a Config.
+    plugins: plugin objects by name, beside those found by entry point (for tests, or plugins of the application itself).
+    clock, seed: for tests and simulations.
+
+    Leaving the block drains: running attempts have `in_flight.drain_seconds` to end; when the block is left by an error or a
+    cancellation, they end at once.  What was accepted stays in the spool.
+
+    Raises ConfigError (with `.key`), PluginError, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the block,
+    when the engine could not go on.
+    """
+    settings = revalidate(load_config(config))
+    try:
+        async with AsyncExitStack() as stack:
+            engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            ring_scope = trio.CancelScope(shield=True)
+            nursery.start_soon(_run_ring, ring_scope, ports, engine)
+            nursery.start_soon(keep_house, ports, contents)
+            if settings.spool.socket and place.path is not None:
+                await nursery.start(serve_gate, engine, place.socket_path)
+            grace = 0.0
+            try:
+                yield engine
+                grace = settings.in_flight.drain_seconds
+            finally:
+                with trio.CancelScope(shield=True):
+                    await _close_engine(engine, ring_scope, grace)
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        _raise_single(group)
+        raise
+
+
+async def _run_ring(scope: trio.CancelScope, ports: Ports, engine: Engine) -> None:
+    """The ring is shielded: it ends after its drain, not in the middle of a settlement."""
+    with scope:
+        try:
+            await supervise(ports, engine.ring_started)
+        finally:
+            engine.shut()
+
+
+async def _close_engine(engine: Engine, ring_scope: trio.CancelScope, grace: float) -> None:
+    if not engine.is_shut:
+        await engine.close(grace)
+    ring_scope.cancel()
+
+
+def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
+    """A group of one means what its one exception says (the nursery inside is nobody's business)."""
+    single: BaseException = group
+    while isinstance(single, BaseExceptionGroup) and len(single.exceptions) == 1:
+        single = single.exceptions[0]
+    if not isinstance(single, BaseExceptionGroup):
+        raise single
+
+
+# --- putting together ---
+
+
+async def _assemble(
+    stack: AsyncExitStack, config: Config, extra: Mapping[str, object], clock: Clock | None, seed: int | None
+) -> tuple[Engine, Ports, ContentFolder, SpoolPlace]:
+    plugins = Plugins()
+    for name, plugin in extra.items():
+        plugins.register(plugin, name)
+    plugins.load_for(config)
+    clock = clock or Clock()
+    place = SpoolPlace.parse(config.spool.url, config.resolved(""))
+    executor = await _open_store(stack, plugins, place)
+    marks = Marks(place.marks_path, config.in_flight.leases)
+    stack.callback(marks.close)
+    incarnation = await _recover(executor, marks, clock.now())
+    transports = await _open_transports(stack, plugins, config)
+    table = _routing(config, transports, plugins)
+    contents = ContentFolder(place.content_folder)
+    cache = ContentCache(config.limits.content_cache_bytes)
+    ports = Ports(
+        config=config,
+        clock=clock,
+        executor=executor,
+        intake=Intake(config.limits),
+        cache=cache,
+        observers=Observers(config.limits.event_buffer, plugins.notice if plugins.notices else None),
+        waiters=Waiters(),
+        marks=marks,
+        table=table,
+        transports=transports,
+        door=Door(config, table.lane, plugins.admit if plugins.admits else None),
+        content_of=partial(SpoolContent, cache=cache, executor=executor, path_of=contents.path_of),
+        random=random.Random(seed),  # noqa: S311  # jitter is no secret
+        tokens=_tokens(incarnation),
+        home=trio.Event(),
+    )
+    await reroute(ports)
+    return Engine(ports, contents), ports, contents, place
+
+
+def _tokens(incarnation: int) -> Iterator[int]:
+    return itertools.count((incarnation << _TOKEN_BITS) + 1)
+
+
+async def _open_store(stack: AsyncExitStack, plugins: Plugins, place: SpoolPlace) -> StoreExecutor:
+    if place.path is not None:
+        stack.enter_context(SpoolLock(place.lock_path))
+    opened = plugins.stores[place.scheme](place.rest, folder=place.content_folder or Path())
+    store = await trio.to_thread.run_sync(opened.__enter__)
+    stack.push_async_exit(partial(_close_store, opened))
+    executor = StoreExecutor(store)
+    stack.callback(executor.close)
+    return executor
+
+
+async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(opened.__exit__, None, None, None)
+
+
+async def _recover(executor: StoreExecutor, marks: Marks, now: float) -> int:
+    """Settle what an earlier life left leased; return the number of this one."""
+    known, boot = await executor.ask(lambda store: (store.recall("incarnation"), store.recall("boot")))
+    incarnation = int(known or b"0") + 1
+    here = boot_id().encode()
+    rebooted = known is not None and (not here or boot != here)
+    recover = Recover(marked=marks.tokens(), rebooted=rebooted, now=now)
+    operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
+    recovered = (await executor.apply(operations))[0]
+    assert isinstance(recovered, Recovered)
+    marks.reset()
+    if recovered.waiting or recovered.doubted:
+        _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=rebooted)
+    for id, recipient in recovered.in_doubt:
+        _log.warning("in_doubt", id=id, recipient=recipient, reply="the engine ended before the answer was known")
+    return incarnation
+
+
+async def _open_transports(stack: AsyncExitStack, plugins: Plugins, config: Config) -> dict[str, Transport]:
+    transports: dict[str, Transport] = {}
+    for name, settings in config.transports.items():
+        kind = str(settings["plugin"])
+        rest = {key: value for key, value in settings.items() if key != "plugin"}
+        try:
+            transports[name] = await stack.enter_async_context(plugins.transports[kind](rest))
+        except ConfigError as error:
+            raise ConfigError(f"transports.{name}.{error.key}", error.problem) from error
+    return transports
+
+
+def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:
+    return RoutingTable(
+        config,
+        {name: transport.capabilities.by_domain for name, transport in transports.items()},
+        {name: transport.capabilities.recipients_per_call for name, transport in transports.items()},
+        plugins.routes,
+    )

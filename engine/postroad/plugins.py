@@ -1,0 +1,207 @@
+"""Finds plugins, loads them one by one, and keeps what they register.  One PluginManager per engine, never a global.
+
+Only plugins that the configuration names (by a transport's `plugin`, the spool's scheme, or `plugins`) are loaded, so a
+broken one is named and harms nobody who does not use it.  pluggy's own loader would raise for all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pluggy
+
+from . import hookspecs
+from .config import Config
+from .decide.admission import Refusal
+from .errors import ConfigError, PluginError
+from .events import Event
+from .log import get_logger
+from .message import Submission
+from .store.contract import StoreFactory
+from .store.memory import memory_store
+from .store.sqlite import sqlite_store
+from .transport import TransportFactory
+
+__all__ = ["ENTRY_POINT_GROUP", "Plugins", "available"]
+
+ENTRY_POINT_GROUP = "postroad"
+_SLOW_HOOK_SECONDS = 0.05
+
+_log = get_logger()
+
+
+def available() -> Mapping[str, importlib.metadata.EntryPoint]:
+    """Every installed plugin by entry-point name, without loading any."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+class Plugins:
+    """The plugins of one engine.
+
+    Load with `load(name)` (from its entry point) or `register(plugin, name)` (an object at hand, as tests do).
+    """
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager("postroad")
+        self._manager.add_hookspecs(hookspecs)
+        self.transports: dict[str, TransportFactory] = {}
+        self.stores: dict[str, StoreFactory] = {"memory": memory_store, "sqlite": sqlite_store}
+
+    def load(self, name: str) -> None:
+        """Load the plugin of that entry-point name; raise PluginError that names it if it is missing or broken."""
+        if self._manager.has_plugin(name):
+            return
+        points = available()
+        if name not in points:
+            known = ", ".join(sorted(points)) or "none"
+            raise PluginError(f"there is no plugin {name!r} in the entry-point group 'postroad' (installed: {known})")
+        try:
+            plugin = points[name].load()
+        except Exception as error:
+            raise PluginError(f"plugin {name!r} ({points[name].value}) cannot be loaded: {error!r}") from error
+        self.register(plugin, name)
+
+    def register(self, plugin: object, name: str) -> None:
+        """Add a plugin object and let it register its transports and stores."""
+        _refuse_coroutines(plugin, name)
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(f"plugin {name!r} does not fit the contract: {error}") from error
+        self._collect(plugin, name)
+
+    def _collect(self, plugin: object, name: str) -> None:
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
+        hooks = self._manager
+        for hook_name, kept, what in (
+            ("postroad_register_transports", self.transports, "transport"),
+            ("postroad_register_stores", self.stores, "store"),
+        ):
+            try:
+                hooks.subset_hook_caller(hook_name, others)(register=_registrar(kept, name, what))
+            except PluginError:
+                raise
+            except Exception as error:
+                raise PluginError(f"plugin {name!r} failed in {hook_name}: {error!r}") from error
+
+    def load_for(self, config: Config) -> None:
+        """Load what a configuration needs."""
+        for name in config.plugins:
+            self.load(name)
+        for name, settings in config.transports.items():
+            kind = str(settings["plugin"])
+            if kind not in self.transports:
+                self._load_kind(kind, f"transports.{name}.plugin")
+        scheme = config.spool.url.partition(":")[0]
+        if scheme not in self.stores:
+            self._load_kind(scheme, "spool.url")
+
+    def _load_kind(self, kind: str, key: str) -> None:
+        try:
+            self.load(kind)
+        except PluginError as error:
+            raise ConfigError(key, str(error)) from error
+        if kind not in self.transports and kind not in self.stores:
+            raise ConfigError(key, f"plugin {kind!r} registers nothing of that name")
+
+    def admit(self, submission: Submission) -> Refusal | None:
+        """Ask every plugin's door; one that raises refuses the submission and is named."""
+        for plugin, function in self._implementations("postroad_admit"):
+            try:
+                refusal = _timed(plugin, "postroad_admit", function, submission=submission)
+            except Exception as error:
+                _log.exception("hook_failed", plugin=plugin, hook="postroad_admit")
+                return Refusal(field="submission", problem=f"plugin {plugin!r} failed while it looked at it: {error!r}")
+            if refusal is not None:
+                if isinstance(refusal, Refusal):
+                    return refusal
+                return Refusal(
+                    field="submission", problem=f"plugin {plugin!r} answered {refusal!r} instead of a Refusal"
+                )
+        return None
+
+    @property
+    def admits(self) -> bool:
+        """Whether any plugin wants to see submissions at the door."""
+        return bool(self._manager.hook.postroad_admit.get_hookimpls())
+
+    @property
+    def routes(self) -> Callable[[str, str, tuple[str, ...]], str | None] | None:
+        """The plugins' routing, or None where no plugin routes.  A failing one is logged and asked no further."""
+        if not self._manager.hook.postroad_route.get_hookimpls():
+            return None
+        return self._route
+
+    def _route(self, sender: str, recipient: str, tags: tuple[str, ...]) -> str | None:
+        for plugin, function in self._implementations("postroad_route"):
+            try:
+                named = _timed(plugin, "postroad_route", function, sender=sender, recipient=recipient, tags=tags)
+            except Exception:
+                _log.exception("hook_failed", plugin=plugin, hook="postroad_route")
+                continue
+            if named is not None:
+                return str(named)
+        return None
+
+    @property
+    def notices(self) -> bool:
+        """Whether any plugin wants to be told of events."""
+        return bool(self._manager.hook.postroad_notice.get_hookimpls())
+
+    def notice(self, event: Event) -> None:
+        """Tell every plugin; exceptions are logged and change nothing."""
+        for plugin, function in self._implementations("postroad_notice"):
+            try:
+                _timed(plugin, "postroad_notice", function, event=event)
+            except Exception:
+                _log.exception("hook_failed", plugin=plugin, hook="postroad_notice")
+
+    def _implementations(self, hook: str) -> Iterable[tuple[str, Callable[..., Any]]]:
+        """Implementations with only the arguments they ask for, in pluggy's order (last registered first)."""
+        for found in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            wanted = found.argnames
+
+            def call(
+                _function: Callable[..., Any] = found.function, _wanted: tuple[str, ...] = wanted, **given: Any
+            ) -> Any:
+                return _function(**{name: given[name] for name in _wanted})
+
+            yield found.plugin_name, call
+
+
+def _registrar(kept: dict[str, Any], plugin: str, what: str) -> Callable[[str, Any], None]:
+    def register(name: str, factory: Any) -> None:
+        if name in kept:
+            raise PluginError(
+                f"plugin {plugin!r} registers the {what} {name!r}, which another plugin registered before"
+            )
+        if not callable(factory):
+            raise PluginError(f"plugin {plugin!r} registers {what} {name!r} with something that cannot be called")
+        kept[name] = factory
+
+    return register
+
+
+def _refuse_coroutines(plugin: object, name: str) -> None:
+    """pluggy would take an un-awaited coroutine for an answer."""
+    for attribute in dir(plugin):
+        if not attribute.startswith("postroad_"):
+            continue
+        function = inspect.unwrap(getattr(plugin, attribute))
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise PluginError(f"plugin {name!r}: {attribute} is a coroutine function; hooks are synchronous")
+
+
+def _timed(plugin: str, hook: str, call: Callable[..., Any], **given: Any) -> Any:
+    begun = time.perf_counter()
+    try:
+        return call(**given)
+    finally:
+        seconds = time.perf_counter() - begun
+        if seconds > _SLOW_HOOK_SECONDS:
+            _log.warning("hook_slow", plugin=plugin, hook=hook, seconds=round(seconds, 3))
