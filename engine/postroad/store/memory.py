@@ -267,7 +267,7 @@ class MemoryStore:
         for row in chosen:
             self._put_row(row)
         entry = self._entries[chosen[0].handle]
-        fits = isinstance(entry.content, bytes) and len(entry.content) <= budget
+        fits = isinstance(entry.content, bytes) and entry.message.size <= budget
         return LeaseRecord(
             token,
             entry.handle,
@@ -354,7 +354,7 @@ class MemoryStore:
         changed = [change(row) for row in chosen]
         for row in changed:
             self._put_row(row)
-        return Moved(len(changed), _lanes_of(changed))
+        return Moved(len(changed), rows.lanes_of(changed))
 
     def _move(self, move: Move) -> Moved:
         legal = LEASABLE | {State.HELD}
@@ -369,7 +369,7 @@ class MemoryStore:
                 changed.append(after)
         rest = (looked_at[-1].handle, looked_at[-1].number) if len(behind) > len(looked_at) > 0 else None
         held = sum(row.state is State.HELD and row.reason == rows.NO_ROUTE for row in changed)
-        return Moved(len(changed), _lanes_of(row for row in changed if row.state in LEASABLE), held, rest)
+        return Moved(len(changed), rows.lanes_of(row for row in changed if row.state in LEASABLE), held, rest)
 
     def _recover(self, recover: Recover) -> Recovered:
         waiting = 0
@@ -483,13 +483,6 @@ class MemoryStore:
 
 def _order(row: Row) -> tuple[int, float, int, int]:
     return row.priority, row.due, row.handle, row.number
-
-
-def _lanes_of(changed: Iterable[Row]) -> tuple[LaneDue, ...]:
-    earliest: dict[str, float] = {}
-    for row in changed:
-        earliest[row.lane] = min(row.due, earliest.get(row.lane, row.due))
-    return tuple(LaneDue(lane, due) for lane, due in sorted(earliest.items()))
 
 
 @contextmanager

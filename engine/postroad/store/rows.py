@@ -7,12 +7,13 @@ everywhere.  It never reads a clock and never keeps anything; each change of sta
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec.structs import replace
 
-from .contract import Accept, Filter, LeasedRecipient, NewRecipient, Outcome, StoredRecipient
+from .contract import Accept, Filter, LaneDue, LeasedRecipient, NewRecipient, Outcome, StoredRecipient
 from .states import LEASABLE, State, Step, advance
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "cancelled",
     "folded",
     "held",
+    "lanes_of",
     "leased",
     "made_due",
     "moved",
@@ -205,6 +207,14 @@ def as_stored(row: Row) -> StoredRecipient:
         notify=row.notify,
         orcpt=row.orcpt,
     )
+
+
+def lanes_of(changed: Iterable[Row]) -> tuple[LaneDue, ...]:
+    """The lanes of these rows, by name, with the earliest of their due times."""
+    earliest: dict[str, float] = {}
+    for row in changed:
+        earliest[row.lane] = min(row.due, earliest.get(row.lane, row.due))
+    return tuple(LaneDue(lane, due) for lane, due in sorted(earliest.items()))
 
 
 def folded(text: str) -> str:

@@ -1,0 +1,175 @@
+"""The durable store: one SQLite file, written by one connection and asked by another.
+
+`apply` is one transaction, durable when it returns (WAL, synchronous FULL).  After an I/O error nothing is known about what
+the file holds, so the store refuses all further writing; it never tries a failed sync again.  Never open the file with the
+standard library's sqlite3 in the same process: two SQLite libraries break each other's locks.  See docs/store.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from ..errors import StoreError
+from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
+from .sqlite_open import open_spool, prepare
+from .sqlite_port import Connect, connect
+from .sqlite_reader import Reader
+from .sqlite_writer import Writer
+from .states import State
+
+__all__ = ["SqliteStore", "sqlite_store"]
+
+_PAGE_BYTES = 4096
+_IDLE_PAGES = (4 << 20) // _PAGE_BYTES  # log worth folding in when nobody waits
+_BUSY_PAGES = (64 << 20) // _PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
+_HUGE_PAGES = (512 << 20) // _PAGE_BYTES  # log whose file is cut, too
+_UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
+
+
+class SqliteStore:
+    """A Store in one file.  `apply` and `maintain` belong to one thread, the questions may come from others.
+
+    connect: makes a connection from a path.  exclusive: one connection for everything, locked for good; for file systems
+    without shared memory (a simulated disk).
+    """
+
+    threaded = True
+
+    def __init__(self, path: Path, *, connect: Connect = connect, exclusive: bool = False) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._writing = threading.Lock()
+        self._writer = open_spool(path, connect, exclusive=exclusive)
+        self._log_pages = 0  # of the WAL; the writing thread only
+        self._folded_pages = 0  # of these, already in the main file
+        self._broken: str | None = None
+        self._closed = False
+        self._second = self._writer if exclusive else connect(str(path))
+        if not exclusive:
+            prepare(self._second)
+        self._reader = Reader(self._second, self._writing if exclusive else threading.Lock())
+        self._writer.set_wal_hook(self._log_grew)
+        self._tally = self._reader.tally()
+
+    def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        with self._writing:
+            self._refuse_if_unusable()
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                writer = Writer(self._writer)
+                results = writer.run(operations)
+                self._writer.execute("COMMIT")
+            except apsw.Error as error:
+                raise self._failed(error) from error
+            finally:
+                self._roll_back()
+            self._tally = writer.tally()
+            return results
+
+    def maintain(self, *, idle: bool) -> None:
+        """Fold the log into the main file when it has grown; cheap when it has not.
+
+        Called by the thread that applies, after each commit (idle False) and when there is nothing to do (idle True).
+        Raises StoreError when that fails; the log is kept then.
+        """
+        with self._writing:
+            self._refuse_if_unusable()
+            if self._log_pages - self._folded_pages < (_IDLE_PAGES if idle else _BUSY_PAGES):
+                return
+            cut = self._log_pages >= _HUGE_PAGES
+            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if cut else apsw.SQLITE_CHECKPOINT_PASSIVE
+            try:
+                self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=mode)
+            except apsw.BusyError:
+                return  # a reader is still on an old page; the next call tries again
+            except apsw.Error as error:
+                raise self._failed(error) from error
+
+    def tally(self) -> Tally:
+        return self._tally
+
+    def recall(self, name: str) -> bytes | None:
+        return self._reader.recall(name)
+
+    def lanes(self) -> Iterator[LaneDue]:
+        return self._reader.lanes()
+
+    def message(self, id: str) -> StoredMessage | None:
+        return self._reader.message(id)
+
+    def content(self, handle: int) -> bytes | ContentPlace:
+        return self._reader.content(handle)
+
+    def failures(self, limit: int, recipients: int = 100) -> list[StoredMessage]:
+        return self._reader.failures(limit, recipients)
+
+    def delays(self, limit: int) -> list[StoredMessage]:
+        return self._reader.delays(limit)
+
+    def find(self, filter: Filter, limit: int, after: str = "") -> list[StoredMessage]:
+        return self._reader.find(filter, limit, after)
+
+    def counts(self) -> Mapping[State, int]:
+        return self._reader.counts()
+
+    def check(self) -> list[str]:
+        return self._reader.check()
+
+    def close(self) -> None:
+        """Close both connections; the last one folds the log in.  Closing twice does no harm."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            self._writer.set_wal_hook(None)
+            try:
+                self._second.close()
+                self._writer.close()
+            except apsw.Error as error:
+                raise StoreError(f"the spool {self._path} was not closed cleanly: {error}") from error
+
+    def _log_grew(self, connection: object, name: str, pages: int) -> int:
+        if pages < self._log_pages:
+            self._folded_pages = 0  # the log begins anew
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _refuse_if_unusable(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if self._broken:
+            raise StoreError(f"the spool {self._path} failed before and is not written any more: {self._broken}")
+        if os.getpid() != self._pid:
+            raise StoreError("a spool must not be used across a fork; open it in the child")
+
+    def _failed(self, error: apsw.Error) -> StoreError:
+        if isinstance(error, _UNTRUSTWORTHY):
+            self._broken = str(error)
+        return StoreError(f"the spool {self._path} cannot be written: {error}")
+
+    def _roll_back(self) -> None:
+        """End a transaction that is still open.  Where even that fails the connection's state is unknown."""
+        if not self._writer.in_transaction:
+            return
+        try:
+            self._writer.execute("ROLLBACK")
+        except apsw.Error as error:
+            self._broken = f"roll-back failed: {error}"
+
+
+@contextmanager
+def sqlite_store(
+    url: str, *, folder: str | os.PathLike[str], connect: Connect = connect, exclusive: bool = False
+) -> Generator[SqliteStore]:
+    """A StoreFactory for `sqlite:`; url is the path of the spool.  The content folder is not touched here."""
+    store = SqliteStore(Path(url), connect=connect, exclusive=exclusive)
+    try:
+        yield store
+    finally:
+        store.close()

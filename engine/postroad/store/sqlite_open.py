@@ -1,0 +1,134 @@
+"""Opens a spool file: makes it if it is new, refuses what is not ours or newer, and sets what durability depends on.
+
+The order of the pragmas is the one that lost nothing in simulated power failures (docs/decisions/0001): going to WAL while
+`synchronous` has its default can bring the old rollback journal back and undo the switch.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+
+from ..errors import SpoolTooNew, StoreError
+from . import sql
+from .sqlite_port import Connect, Database
+
+__all__ = ["open_spool", "prepare", "require_sqlite", "sync_folder"]
+
+_OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could corrupt a WAL
+_BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
+_CACHE_KIB = 8192
+_QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
+_PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
+
+_ALWAYS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the disk
+    "PRAGMA checkpoint_fullfsync = ON",
+    "PRAGMA wal_autocheckpoint = 0",  # checkpoints stay off the commit path, see SqliteStore.maintain
+    "PRAGMA mmap_size = 0",  # an I/O error in a mapped file is a SIGBUS
+    f"PRAGMA cache_size = -{_CACHE_KIB}",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+
+
+def require_sqlite() -> None:
+    """Refuse a SQLite that can corrupt a WAL."""
+    major, minor, patch = (int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
+    if (major, minor, patch) < _OLDEST_SQLITE:
+        raise StoreError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt a spool (its WAL-reset bug); install apsw 3.51.3 or newer"
+        )
+
+
+def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
+    """The writing connection of the spool at `path`, which exists afterwards, durably.
+
+    Raises StoreError, or SpoolTooNew for a spool of a later version.
+    """
+    require_sqlite()
+    try:
+        _make_file(path)
+        connection = connect(str(path))
+        try:
+            _set_up(connection, exclusive=exclusive)
+            _check_file(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+        sync_folder(path.parent)
+    except (apsw.Error, OSError) as error:
+        raise StoreError(f"the spool {path} cannot be opened: {error}") from error
+    return connection
+
+
+def prepare(connection: Database) -> None:
+    """What a second connection to an open spool needs."""
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    for pragma in (*_ALWAYS[4:], "PRAGMA query_only = ON"):
+        connection.execute(pragma)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_file(path: Path) -> None:
+    """Create the file for its owner alone; SQLite gives its companions the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _set_up(connection: Database, *, exclusive: bool) -> None:
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    connection.execute("PRAGMA locking_mode = " + ("EXCLUSIVE" if exclusive else "NORMAL"))
+    _refuse_foreign(connection)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    for pragma in _ALWAYS:
+        connection.execute(pragma)
+    if connection.execute("PRAGMA journal_mode").get != "wal":
+        raise StoreError("SQLite cannot keep a write-ahead log here; put the spool on a local disk")
+    _make_schema(connection)
+
+
+def _refuse_foreign(connection: Database) -> None:
+    """Leave alone what another program or a later version wrote."""
+    if connection.execute("PRAGMA schema_version").get == 0:
+        return  # nothing was ever written here
+    if connection.execute("PRAGMA application_id").get != sql.APPLICATION_ID:
+        raise StoreError("this SQLite file is not a Postroad spool; name another path in [spool] url")
+    version = connection.execute("PRAGMA user_version").get
+    if version > sql.SCHEMA_VERSION:
+        raise SpoolTooNew(
+            f"this spool has version {version}, and this Postroad knows up to {sql.SCHEMA_VERSION}; use the newer Postroad"
+        )
+
+
+def _make_schema(connection: Database) -> None:
+    """Make a new spool in one transaction, which a second process may have won."""
+    connection.execute("BEGIN IMMEDIATE")
+    with_schema = connection.execute("PRAGMA schema_version").get != 0
+    for statement in () if with_schema else sql.SCHEMA:
+        connection.execute(statement)
+    if not with_schema:
+        connection.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {sql.SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _check_file(path: Path, connection: Database) -> None:
+    if path.stat().st_size > _QUICK_CHECK_BYTES:
+        return
+    problems = [text for (text,) in connection.execute("PRAGMA quick_check(3)") if text != "ok"]
+    if problems:
+        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems)}")

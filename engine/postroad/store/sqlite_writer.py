@@ -1,0 +1,386 @@
+"""The operations of the SQLite store inside one open transaction.
+
+A Writer lives for one `apply`: whatever it counts is thrown away with the transaction when that fails.  It reads rows,
+has `rows.py` decide what becomes of them, and writes them back; it never begins or commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+from ..errors import StoreError
+from ..message import Message
+from . import rows, sql
+from .contract import (
+    Accept,
+    Accepted,
+    Cancel,
+    Cancelled,
+    ContentPlace,
+    DelayReport,
+    Filter,
+    Hold,
+    IdempotencyKey,
+    IdempotencyMismatch,
+    LaneDue,
+    LeaseRecord,
+    Move,
+    Moved,
+    Operation,
+    Prune,
+    Pruned,
+    Recover,
+    Recovered,
+    Release,
+    Remember,
+    Report,
+    Result,
+    Retry,
+    Settle,
+    Settled,
+    TakeLeases,
+    Taken,
+    Tally,
+)
+from .rows import PRIORITIES, DelayNotice, Row
+from .sqlite_port import Columns, Database
+from .sqlite_rows import (
+    Unreadable,
+    change_of,
+    handle_of,
+    insert_of,
+    message_of,
+    pack,
+    place_of,
+    record_of,
+    row_of,
+)
+from .states import ENDS, LEASABLE, IllegalStep, State, Step, advance, sources
+
+__all__ = ["Writer"]
+
+_NAMED_DOUBTS = 1000  # contract: Recovered names at most so many
+_LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
+_PARKED = int(sql.only_target(Step.PARK, LEASABLE))
+_HELD = int(sql.only_target(Step.HOLD, LEASABLE))
+_MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
+_RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
+
+
+class Writer:
+    """One transaction's operations."""
+
+    def __init__(self, connection: Database) -> None:
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+        self._connection = connection
+        found = self._one(sql.SPOOL)
+        if found is None:
+            raise StoreError("the spool has lost its counters; `postroad check` says what else")
+        self._messages, self._recipients, self._content_bytes, self._next_handle = found
+        self._began_with = self._counters()
+
+    def run(self, operations: Sequence[Operation]) -> list[Result]:
+        """Answer the operations in their order; neighbouring Accepts are stored together."""
+        results: list[Result] = []
+        for kind, run in groupby(operations, type):
+            if kind is Accept:
+                results.extend(self._accept(cast("list[Accept]", list(run))))
+            else:
+                results.extend(_OPERATIONS[kind](self, operation) for operation in run)
+        if self._counters() != self._began_with:
+            self._execute(sql.SET_SPOOL, self._counters())
+        return results
+
+    def tally(self) -> Tally:
+        return Tally(self._messages, self._recipients, self._content_bytes)
+
+    def _counters(self) -> tuple[int, int, int, int]:
+        return self._messages, self._recipients, self._content_bytes, self._next_handle
+
+    def _one(self, statement: str, *values: Any) -> Columns | None:
+        return self._execute(statement, values).fetchone()
+
+    def _message(self, handle: int) -> Columns:
+        """A message's MESSAGE columns, made up where recipients have lost theirs."""
+        return self._one(sql.MESSAGE_BY_HANDLE, handle) or _MISSING
+
+    def _first(self, statement: str, *values: Any) -> Any:
+        """The first column of the only row, None where there is none."""
+        return self._execute(statement, values).get
+
+    # --- Accepting ---
+
+    def _accept(self, accepts: Sequence[Accept]) -> list[Accepted | IdempotencyMismatch]:
+        known: dict[str, int] = dict(self._execute(sql.KNOWN_IDS, (pack([a.message.id for a in accepts]),)))
+        answers: list[Accepted | IdempotencyMismatch] = []
+        fresh: list[tuple[int, Accept]] = []
+        for accept in accepts:
+            answer = self._duplicate(accept, known)
+            if answer is None:
+                answer = self._admit(accept)
+                known[answer.id] = answer.handle
+                fresh.append((answer.handle, accept))
+            answers.append(answer)
+        self._insert(fresh)
+        return answers
+
+    def _duplicate(self, accept: Accept, known: Mapping[str, int]) -> Accepted | IdempotencyMismatch | None:
+        handle = known.get(accept.message.id)
+        if handle is not None:
+            return Accepted(accept.message.id, handle, duplicate=True)
+        return self._earlier(accept.idempotency, accept.message.accepted_at) if accept.idempotency else None
+
+    def _earlier(self, key: IdempotencyKey, now: float) -> Accepted | IdempotencyMismatch | None:
+        for digest, expires_at, id, handle in self._execute(sql.KEY, (key.sender, key.key)):
+            if expires_at > now:
+                return Accepted(id, handle, duplicate=True) if digest == key.digest else IdempotencyMismatch(id)
+        return None
+
+    def _admit(self, accept: Accept) -> Accepted:
+        """Give a handle; the key is written at once, for the next one in the batch to find."""
+        handle = self._next_handle
+        self._next_handle += 1
+        key = accept.idempotency
+        if key:
+            values = (key.sender, key.key, key.digest, key.expires_at, accept.message.id, handle)
+            self._execute(sql.ADD_KEY, values)
+        self._messages += 1
+        self._recipients += len(accept.recipients)
+        self._content_bytes += accept.message.size
+        return Accepted(accept.message.id, handle)
+
+    def _insert(self, fresh: Sequence[tuple[int, Accept]]) -> None:
+        self._executemany(sql.ADD_MESSAGE, [_message_columns(handle, accept) for handle, accept in fresh])
+        self._executemany(
+            sql.ADD_RECIPIENT, [insert_of(row) for handle, accept in fresh for row in rows.accepted(handle, accept)]
+        )
+        self._executemany(
+            sql.ADD_CONTENT,
+            [(handle, accept.content) for handle, accept in fresh if isinstance(accept.content, bytes)],
+        )
+
+    # --- Leasing ---
+
+    def _take_leases(self, take: TakeLeases) -> Taken:
+        leases: list[LeaseRecord] = []
+        parked: list[str] = []
+        budget = take.content_bytes
+        tokens = iter(take.tokens)
+        token = next(tokens, None)
+        for priority in PRIORITIES:
+            while token is not None and (place := self._first(sql.FIRST_DUE, take.lane, priority, take.now)):
+                lease = self._lease(take, token, handle_of(place), budget, parked)
+                if lease:
+                    leases.append(lease)
+                    budget -= len(lease.content or b"")
+                    token = next(tokens, None)
+        return Taken(take.lane, tuple(leases), self._first(sql.NEXT_DUE, take.lane), tuple(parked))
+
+    def _lease(self, take: TakeLeases, token: int, handle: int, budget: int, parked: list[str]) -> LeaseRecord | None:
+        _, id, _, size, record, _, delay = self._message(handle)
+        try:
+            message = message_of(record)
+        except Unreadable as error:
+            self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"the record cannot be read: {error}"))
+            parked.append(id)
+            return None
+        due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
+        chosen = [row_of(columns) for columns in due]
+        self._executemany(sql.LEASE, [(_LEASED, token, place_of(handle, row.number)) for row in chosen])
+        return LeaseRecord(
+            token,
+            handle,
+            message,
+            tuple(map(rows.as_leased, chosen)),
+            self._first(sql.CONTENT, handle) if size <= budget else None,
+            delay != DelayNotice.NONE,
+        )
+
+    # --- Settling ---
+
+    def _settle(self, settle: Settle) -> Settled:
+        known = self._rows_at(place_of(outcome.handle, outcome.number) for outcome in settle.outcomes)
+        states: list[State | None] = []
+        changed: dict[int, Row] = {}
+        for outcome in settle.outcomes:
+            place = place_of(outcome.handle, outcome.number)
+            row = known.get(place)
+            if row is None or not outcome.token or row.token != outcome.token:
+                states.append(None)
+                continue
+            row = known[place] = changed[place] = rows.settled(row, outcome, settle.now)
+            states.append(row.state)
+            if outcome.delay_notice and row.state in LEASABLE:
+                self._execute(sql.WANT_DELAY_NOTICE, (row.handle,))
+        return Settled(tuple(states), self._change(changed.values(), settle.now))
+
+    def _rows_at(self, places: Iterable[int]) -> dict[int, Row]:
+        found = self._execute(sql.ROWS_AT, (pack(list(places)),))
+        return {columns[0]: row_of(columns) for columns in found}
+
+    def _change(self, changed: Iterable[Row], now: float) -> tuple[int, ...]:
+        """Write rows back; return the messages that finished with that."""
+        ended: dict[int, int] = {}
+        values: list[Columns] = []
+        for row in changed:
+            values.append(change_of(row))
+            if row.state in ENDS:
+                ended[row.handle] = ended.get(row.handle, 0) + 1
+        self._executemany(sql.CHANGE, values)
+        return self._end(ended, now) if ended else ()
+
+    def _end(self, ended: Mapping[int, int], now: float) -> tuple[int, ...]:
+        """Count ended recipients by message; close the messages that have none left and return their handles."""
+        counters: list[Columns] = []
+        closed: dict[int, str | None] = {}
+        for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
+            left = unfinished - ended[handle]
+            self._recipients -= ended[handle]
+            if not left:
+                closed[handle] = file
+                self._messages -= 1
+                self._content_bytes -= size
+                delay = DelayNotice.DONE if delay == DelayNotice.WANTED else delay
+            counters.append((left, delay, None if left else now, handle))
+        self._executemany(sql.SET_COUNTERS, counters)
+        self._executemany(sql.DROP_CONTENT, [(handle,) for handle in closed])
+        self._executemany(sql.ADD_DEAD_FILE, [(file,) for file in closed.values() if file])
+        return tuple(handle for handle in ended if handle in closed)
+
+    # --- Reporting ---
+
+    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
+        answer = self._accept([report.accept])[0] if report.accept else None
+        if isinstance(answer, IdempotencyMismatch):
+            return answer
+        known = self._rows_at(place_of(report.handle, number) for number in report.numbers)
+        if len(known) != len(report.numbers):
+            raise IllegalStep(
+                f"not all of recipients {report.numbers} of message {report.handle} are there to report on"
+            )
+        self._change([rows.reported(row, wanted=report.accept is not None) for row in known.values()], report.now)
+        return answer
+
+    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
+        if self._first(sql.DELAY_OF, report.handle) != DelayNotice.WANTED:
+            return None
+        answer = self._accept([report.accept])[0] if report.accept else None
+        if not isinstance(answer, IdempotencyMismatch):
+            self._execute(sql.SET_DELAY, (int(DelayNotice.DONE), report.handle))
+        return answer
+
+    # --- Operating ---
+
+    def _cancel(self, cancel: Cancel) -> Cancelled:
+        texts, values = _meant(cancel.filter, sources(Step.CANCEL) - {State.LEASED})
+        found = self._execute(sql.filtered(sql.ROWS_MEANT, texts), values)
+        ended = [rows.cancelled(row_of(columns), cancel.now) for columns in found]
+        named = self._named(ended)
+        finished = self._change(ended, cancel.now)
+        texts, values = _meant(cancel.filter, {State.LEASED})
+        self._execute(sql.filtered(sql.MARK_CANCELLING, texts), values)
+        return Cancelled(len(ended), self._connection.changes(), named, finished)
+
+    def _named(self, ended: Iterable[Row]) -> tuple[tuple[int, str, str], ...]:
+        return tuple((row.handle, self._message(row.handle)[1], row.address) for row in ended)
+
+    def _hold(self, hold: Hold) -> Moved:
+        texts, values = _meant(hold.filter, LEASABLE)
+        self._execute(sql.filtered(sql.HOLD_MEANT, texts), {**values, "target": _HELD, "reason": hold.reason})
+        count = self._connection.changes()
+        return Moved(count, held=count)
+
+    def _release(self, release: Release) -> Moved:
+        count = 0
+        lanes: set[str] = set()
+        for state, step in _RELEASED.items():
+            if state is State.HELD or state in release.filter.states:
+                texts, values = _meant(release.filter, {state})
+                found = list(self._execute(sql.filtered(sql.LANES_MEANT, texts), values))
+                target = int(advance(state, step))
+                self._execute(sql.filtered(sql.RELEASE_MEANT, texts), {**values, "target": target, "now": release.now})
+                count += sum(number for _, _, number in found)
+                lanes.update(lane for lane, _, _ in found)
+        return Moved(count, tuple(LaneDue(lane, release.now) for lane in sorted(lanes)))
+
+    def _retry(self, retry: Retry) -> Moved:
+        texts, values = _meant(retry.filter, LEASABLE)
+        found = list(self._execute(sql.filtered(sql.LANES_MEANT, texts), values))
+        self._execute(sql.filtered(sql.RETRY_MEANT, texts), {**values, "now": retry.now})
+        lanes = tuple(LaneDue(lane, min(due, retry.now)) for lane, due, _ in found)
+        return Moved(sum(number for _, _, number in found), lanes)
+
+    def _move(self, move: Move) -> Moved:
+        found = self._execute(sql.TO_MOVE, (move.lane, place_of(*move.after), move.limit + 1)).fetchall()
+        looked_at = [row_of(columns) for columns in found[: move.limit]]
+        changed: list[Row] = []
+        for row in looked_at:
+            message = self._readable(row.handle)
+            after = rows.moved(row, move.choose(message, row.address), move.now) if message else row
+            if after is not row:
+                changed.append(after)
+        self._change(changed, move.now)
+        rest = (looked_at[-1].handle, looked_at[-1].number) if len(found) > len(looked_at) > 0 else None
+        held = sum(row.state is State.HELD and row.reason == rows.NO_ROUTE for row in changed)
+        return Moved(len(changed), rows.lanes_of(row for row in changed if row.state in LEASABLE), held, rest)
+
+    def _readable(self, handle: int) -> Message | None:
+        """A message's record, None where leasing will park it."""
+        try:
+            return message_of(self._message(handle)[4])
+        except Unreadable:
+            return None
+
+    # --- Starting, forgetting, remembering ---
+
+    def _recover(self, recover: Recover) -> Recovered:
+        left = map(row_of, self._execute(sql.ROWS_LEASED).fetchall())
+        changed = [rows.recovered(row, recover.marked, recover.rebooted, recover.now) for row in left]
+        self._change(changed, recover.now)
+        doubted = [row for row in changed if row.state is State.IN_DOUBT]
+        named = tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
+        return Recovered(sum(row.state is State.WAITING for row in changed), len(doubted), named)
+
+    def _prune(self, prune: Prune) -> Pruned:
+        old = self._execute(sql.FINISHED_BEFORE, (prune.before, prune.limit)).fetchall()
+        self._executemany(sql.DROP_RECIPIENTS, old)
+        self._executemany(sql.DROP_MESSAGE, old)
+        self._execute(sql.DROP_KEYS, (prune.now, prune.limit))
+        files = self._execute(sql.DEAD_FILES, (prune.limit,)).fetchall()
+        self._executemany(sql.DROP_DEAD_FILE, files)
+        return Pruned(len(old), tuple(cast("str", name) for (name,) in files))
+
+    def _remember(self, remember: Remember) -> None:
+        if remember.value is None:
+            self._execute(sql.DROP_FACT, (remember.name,))
+        else:
+            self._execute(sql.SET_FACT, (remember.name, remember.value))
+
+
+_OPERATIONS: Mapping[type[Any], Callable[[Writer, Any], Result]] = {
+    TakeLeases: Writer._take_leases,  # pyright: ignore[reportPrivateUsage]
+    Settle: Writer._settle,  # pyright: ignore[reportPrivateUsage]
+    Report: Writer._report,  # pyright: ignore[reportPrivateUsage]
+    DelayReport: Writer._delay_report,  # pyright: ignore[reportPrivateUsage]
+    Cancel: Writer._cancel,  # pyright: ignore[reportPrivateUsage]
+    Hold: Writer._hold,  # pyright: ignore[reportPrivateUsage]
+    Release: Writer._release,  # pyright: ignore[reportPrivateUsage]
+    Retry: Writer._retry,  # pyright: ignore[reportPrivateUsage]
+    Move: Writer._move,  # pyright: ignore[reportPrivateUsage]
+    Recover: Writer._recover,  # pyright: ignore[reportPrivateUsage]
+    Prune: Writer._prune,  # pyright: ignore[reportPrivateUsage]
+    Remember: Writer._remember,  # pyright: ignore[reportPrivateUsage]
+}
+
+
+def _message_columns(handle: int, accept: Accept) -> Columns:
+    message, count = accept.message, len(accept.recipients)
+    file = accept.content.name if isinstance(accept.content, ContentPlace) else None
+    return handle, message.id, message.sender, message.size, record_of(message), count, count, file
+
+
+def _meant(filter: Filter, legal: Iterable[State]) -> tuple[list[str], dict[str, Any]]:
+    return sql.conditions(filter, rows.state_filter(filter, frozenset(legal)))
