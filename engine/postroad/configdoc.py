@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -63,7 +63,22 @@ def _sections() -> Iterator[str]:
 
 def _plugins() -> Iterator[str]:
     for kind, settings in plugin_settings():
-        yield f'### plugin = "{kind}"\n\n{inspect.getdoc(settings) or ""}\n\n' + _table(_fields_of(settings))
+        said, keys = _docstring_of(settings)
+        yield f'### plugin = "{kind}"\n\n{said}\n\n' + _table(_fields_of(settings), keys)
+
+
+def _docstring_of(settings: type[msgspec.Struct]) -> tuple[str, dict[str, str]]:
+    """A docstring's own text, and what its lines "key: text" say about fields without a description."""
+    said, keys, name = list[str](), dict[str, str](), ""
+    for line in (inspect.getdoc(settings) or "").splitlines():
+        key, colon, text = line.partition(": ")
+        if colon and key in settings.__struct_fields__:
+            name, keys[key] = key, text
+        elif name and line.strip():
+            keys[name] += " " + line.strip()
+        elif not name:
+            said.append(line)
+    return "\n".join(said).strip(), keys
 
 
 def plugin_settings() -> Iterator[tuple[str, type[msgspec.Struct]]]:
@@ -133,14 +148,14 @@ def _heading(section: type[msgspec.Struct]) -> str:
     return f"## {first.rstrip('.')}\n\n" + (f"{rest}\n\n" if rest else "")
 
 
-def _table(fields: Iterable[shape.Field]) -> str:
+def _table(fields: Iterable[shape.Field], otherwise: Mapping[str, str] | None = None) -> str:
     rows = ["| key | kind | default | what and why |", "|---|---|---|---|"]
-    rows += [_row(field) for field in fields]
+    rows += [_row(field, _about(field) or (otherwise or {}).get(field.name, "")) for field in fields]
     return "\n".join(rows) + "\n"
 
 
-def _row(field: shape.Field) -> str:
-    cells = (f"`{field.encode_name}`", _kind(field), _default(field), _about(field))
+def _row(field: shape.Field, about: str) -> str:
+    cells = (f"`{field.encode_name}`", _kind(field), _default(field), about)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
