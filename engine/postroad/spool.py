@@ -1,0 +1,314 @@
+"""What lies beside a spool: its place, the lock that lets one writer in, the marks of hand-overs, and files of large contents.
+
+Everything here is synchronous and knows no trio; slow parts (ContentFolder) belong into a worker thread.  The store itself is
+behind `store/contract.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from .errors import ConfigError, SpoolInUse, StoreError
+from .store.contract import ContentPlace
+
+__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id"]
+
+_KEY = "spool.url"
+_IN_FILES = frozenset({"sqlite"})  # kinds whose place is a path
+_UNWRITTEN = ".part"  # ends the name of a content file that is not complete yet; no message id holds a dot
+
+
+class SpoolPlace(msgspec.Struct, frozen=True):
+    """Where a spool is: `rest` is what its store is opened with, `path` its file, None where it is not one."""
+
+    scheme: str
+    rest: str
+    path: Path | None
+
+    @classmethod
+    def parse(cls, url: str, base: Path) -> SpoolPlace:
+        """Read `[spool] url`; a relative path counts from `base`.  The folder of the spool exists afterwards (mode 0700).
+
+        Raises ConfigError where the URL makes no sense or the folder cannot be made.
+        """
+        scheme, colon, rest = url.partition(":")
+        if not colon or not scheme:
+            raise ConfigError(_KEY, f'{url!r} must begin with a kind, such as "sqlite:var/postroad.db"')
+        if scheme not in _IN_FILES:
+            return cls(scheme, rest, None)
+        if not rest or rest == ":memory:":
+            raise ConfigError(_KEY, f'{url!r} names no file; "memory:" is the spool that is kept nowhere')
+        path = Path(os.path.abspath(base / rest))
+        _make_folder(path.parent)
+        return cls(scheme, str(path), path)
+
+    @property
+    def lock_path(self) -> Path:
+        """Only for a spool in a file: nothing else can be locked."""
+        if self.path is None:
+            raise ConfigError(_KEY, f"a spool of the kind {self.scheme!r} has no lock file")
+        return _beside(self.path, ".lock")
+
+    @property
+    def socket_path(self) -> Path | None:
+        return self.path and _beside(self.path, ".sock")
+
+    @property
+    def marks_path(self) -> Path | None:
+        return self.path and _beside(self.path, ".marks")
+
+    @property
+    def content_folder(self) -> Path | None:
+        return self.path and _beside(self.path, ".content")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that only its owner may look into, durably; the ones above it as the umask says."""
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(folder.parent)
+    except OSError as error:
+        raise ConfigError(_KEY, f"the folder {folder} cannot be made: {error.strerror}; name another path") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SpoolLock:
+    """The right to write a spool: an flock on a file beside it, which the kernel takes back when the process ends.
+
+    The file stays; it holds the process id of the owner.  A forked child does not inherit the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise SpoolInUse at once."""
+        if self._descriptor is not None:
+            raise SpoolInUse(f"this process holds {self.path} already")
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"the lock file {self.path} cannot be opened: {error.strerror}") from error
+        try:
+            self._take(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _held_locks.add(self)
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise SpoolInUse(
+                f"the spool of {self.path} is in use by process {holder}: only one engine works on a spool; "
+                "stop that process, or give this one a spool of its own ([spool] url)"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be locked: {error.strerror}") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Give the lock back; without it, nothing happens."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        _held_locks.discard(self)
+        with contextlib.suppress(OSError):  # a full disk must not keep the lock
+            os.ftruncate(descriptor, 0)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # at once, even where a fork has a copy that it has not closed yet
+        os.close(descriptor)
+
+    def _close_in_child(self) -> None:
+        """Close the copy that a fork made; the parent's lock is not touched by that."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> SpoolLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+_held_locks: weakref.WeakSet[SpoolLock] = weakref.WeakSet()
+
+
+def _forget_locks_in_child() -> None:
+    for lock in list(_held_locks):
+        lock._close_in_child()  # pyright: ignore[reportPrivateUsage]
+    _held_locks.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks_in_child)
+
+
+class Marks:
+    """Tokens of leases whose hand-over may be complete: a file of one 8-octet number per slot, never synced.
+
+    It survives the death of the process, and says nothing after the machine was restarted.
+    """
+
+    _WIDTH = 8
+
+    def __init__(self, path: Path | None, slots: int) -> None:
+        self._slots = slots
+        self._in_memory = bytearray(self._WIDTH * slots) if path is None else None
+        self._descriptor = -1
+        if path is not None:
+            try:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StoreError(f"the marks file {path} cannot be opened: {error.strerror}") from error
+
+    def mark(self, slot: int, token: int) -> None:
+        """Note that the lease in this slot begins to hand over."""
+        if not 0 <= slot < self._slots:
+            raise IndexError(f"slot {slot} is not within 0 to {self._slots - 1}")
+        number, start = token.to_bytes(self._WIDTH, "little"), slot * self._WIDTH
+        if self._in_memory is not None:
+            self._in_memory[start : start + self._WIDTH] = number
+        else:
+            os.pwrite(self._descriptor, number, start)
+
+    def tokens(self) -> frozenset[int]:
+        """Every token found: of this run and, until `reset`, of the one before, however many slots that had."""
+        whole = self._whole()
+        starts = range(0, len(whole) - self._WIDTH + 1, self._WIDTH)
+        return frozenset(int.from_bytes(whole[start : start + self._WIDTH], "little") for start in starts) - {0}
+
+    def _whole(self) -> bytes:
+        if self._in_memory is not None:
+            return bytes(self._in_memory)
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+
+    def reset(self) -> None:
+        """Forget all marks, and have the room for all slots on disk: a mark must not fail on a full one."""
+        empty = bytes(self._WIDTH * self._slots)
+        if self._in_memory is not None:
+            self._in_memory[:] = empty
+            return
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, empty, 0)
+        except OSError as error:
+            raise StoreError(f"the marks file cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class ContentFolder:
+    """Files of contents too large for the store's database, each named by its message's id.  All of it blocks on the disk.
+
+    Without a path it is a temporary folder that goes with this object.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._made = False
+
+    def write(self, id: str, content: bytes) -> ContentPlace:
+        """Store a content durably: it is on disk, under its name, when this returns.  Raises StoreError."""
+        try:
+            folder = self._folder()
+            unwritten = folder / (id + _UNWRITTEN)
+            try:
+                _write_synced(unwritten, content)
+                unwritten.replace(folder / id)
+            except BaseException:
+                unwritten.unlink(missing_ok=True)
+                raise
+            _sync(folder)
+        except OSError as error:
+            raise StoreError(f"the content file of {id} cannot be written: {error.strerror}") from error
+        return ContentPlace(id)
+
+    def _folder(self) -> Path:
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix="postroad-"))
+            weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        elif not self._made:
+            _make_folder(self._path)
+        self._made = True
+        return self._path
+
+    def read(self, place: ContentPlace) -> bytes:
+        """All of a content.  Raises StoreError where it is gone."""
+        try:
+            return self.path_of(place).read_bytes()
+        except OSError as error:
+            raise StoreError(f"the content file {place.name!r} cannot be read: {error.strerror}") from error
+
+    def path_of(self, place: ContentPlace) -> Path:
+        if self._path is None or place.name in ("", ".", "..") or "/" in place.name:
+            raise StoreError(f"there is no content file {place.name!r}")
+        return self._path / place.name
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete contents that nobody needs any more; missing ones are fine."""
+        for name in names:
+            with contextlib.suppress(OSError):  # what stays behind is found again as an orphan
+                self.path_of(ContentPlace(name)).unlink(missing_ok=True)
+
+    def orphans(self, known: Callable[[str], bool], older_than: float) -> list[str]:
+        """Names of files at least `older_than` seconds old that no message knows: their commit never came."""
+        if self._path is None or not self._path.is_dir():
+            return []
+        youngest = time.time() - older_than
+        with os.scandir(self._path) as entries:
+            old = sorted(entry.name for entry in entries if entry.is_file() and entry.stat().st_mtime <= youngest)
+        return [name for name in old if not known(name)]
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "wb", opener=_for_owner) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def boot_id() -> str:
+    """Names this run of the machine; "" where the system does not tell (then every start counts as a new boot)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
