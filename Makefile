@@ -21,7 +21,7 @@ test: $(STAMP) ## run the tests; ARGS="-k retry -x" goes to pytest
 
 lint: $(STAMP) ## ruff (rules and form), flake8-async
 	@$(BIN)/ruff check --quiet
-	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run: make format" >&2; $(BIN)/ruff format --diff --quiet; exit 1; }
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run: make format" >&2; exit 1; }
 	@$(BIN)/flake8 --select ASYNC --enable ASYNC $(SOURCES)
 
 types: $(STAMP) ## mypy and pyright, both strict
