@@ -349,12 +349,18 @@ async def test_the_worked_examples_own_test_passes(tmp_path: Path) -> None:
 
 @pytest.fixture
 def check_transport() -> Any:
-    check = getattr(import_module("postroad.testing"), "check_transport", None)
-    if check is None:
+    name = "postroad.testing.check_transport"
+    if importlib.util.find_spec(name) is None:
         pytest.skip("postroad.testing has no check_transport")
-    return check
+    return import_module(name).check_transport
 
 
-async def test_the_worked_example_does_a_transports_duties(pipe: Any, check_transport: Any) -> None:
-    async with opened(pipe, "cat >/dev/null") as transport:
-        await check_transport(transport)
+async def test_the_worked_example_does_a_transports_duties(pipe: Any, check_transport: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "handed over"
+    folder.mkdir()
+
+    def handed_over() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
+
+    settings = {"command": ["sh", "-c", f"cat >\"$(mktemp '{folder}/XXXXXX')\""]}
+    await check_transport(pipe, settings, handed_over=handed_over)
