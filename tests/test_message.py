@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -63,3 +66,20 @@ def test_a_message_survives_the_spools_encoding() -> None:
 def test_unknown_dsn_options_are_refused_when_read_back() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"notify": ["sometimes"]}, DsnOptions)
+
+
+FORKING = """
+import os
+from postroad.message import new_message_id
+new_message_id(1.0)
+child = os.fork()
+print(new_message_id(1.0), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_mints_other_ids_than_its_parent() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    mine, theirs = ended.stdout.split()
+    assert mine != theirs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import os
-import secrets
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -108,18 +108,49 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case: no i, l, o, u
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _TIME_CHARS, _RANDOM_CHARS = 10, 10  # 50 bits of milliseconds, then 50 random bits
+_RANDOM_BYTES = 7
+
+
+class _Randomness(threading.local):
+    """Random bytes from the system, fetched by the page (a call costs more than all the rest of an id), a page a thread."""
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._at = 0
+        self._forks = _forks
+
+    def take(self) -> bytes:
+        if self._at + _RANDOM_BYTES > len(self._page) or self._forks != _forks:
+            self._page, self._at, self._forks = os.urandom(1024 * _RANDOM_BYTES), 0, _forks
+        self._at += _RANDOM_BYTES
+        return self._page[self._at - _RANDOM_BYTES : self._at]
+
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    """A child must not mint its parent's ids."""
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+_randomness = _Randomness()
 
 
 def _base32(number: int, width: int) -> str:
-    chars: list[str] = []
-    for _ in range(width):
-        chars.append(_ALPHABET[number & 31])
-        number >>= 5
-    return "".join(reversed(chars))
+    """The last `width` characters (an even number) of a number."""
+    pairs: list[str] = []
+    for _ in range(width // 2):
+        pairs.append(_PAIRS[number & 1023])
+        number >>= 10
+    return "".join(reversed(pairs))
 
 
 def new_message_id(now: float | None = None) -> str:
     """Mint an id: 20 characters, sortable by time, safe in file names and local parts, unique across processes."""
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return _base32(milliseconds, _TIME_CHARS) + _base32(secrets.randbits(50), _RANDOM_CHARS)
+    return _base32(milliseconds, _TIME_CHARS) + _base32(int.from_bytes(_randomness.take(), "big"), _RANDOM_CHARS)

@@ -108,8 +108,13 @@ def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
     single: BaseException = group
     while isinstance(single, BaseExceptionGroup) and len(single.exceptions) == 1:
         single = single.exceptions[0]
-    if not isinstance(single, BaseExceptionGroup):
+    if isinstance(single, BaseExceptionGroup):
+        return
+    context = single.__context__
+    try:
         raise single
+    finally:
+        single.__context__ = context  # not "during handling of" the group
 
 
 # --- putting together ---

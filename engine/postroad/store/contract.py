@@ -420,6 +420,13 @@ class Store(Protocol):
         """
         ...
 
+    def maintain(self, *, idle: bool) -> None:
+        """Tidy up off the commit path; cheap when there is nothing to do.
+
+        Called by the thread that applies, after each commit (idle False) and when there is nothing to do (idle True).
+        """
+        ...
+
     def tally(self) -> Tally:
         """What is unfinished, as of the last commit.  Cheap, and safe from any thread."""
         ...

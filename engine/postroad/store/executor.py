@@ -10,16 +10,21 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import outcome
 import trio
 
+from ..errors import StoreError
+from ..log import get_logger
 from .contract import Operation, Result, Store
 
 __all__ = ["StoreExecutor"]
 
 _T = TypeVar("_T")
+_IDLE_SECONDS = 0.5  # without a commit before the store tidies up at leisure
+
+_log = get_logger()
 
 
 class _Job(Generic[_T]):
@@ -42,18 +47,31 @@ class _Job(Generic[_T]):
         return self.answer.unwrap()
 
 
-class _Worker:
-    """One thread that runs jobs in order until it is told to stop."""
+class _Tidy(Protocol):
+    def __call__(self, *, is_idle: bool) -> None: ...
 
-    def __init__(self, name: str) -> None:
+
+class _Worker:
+    """One thread that runs jobs in order until it is told to stop.  tidy: called between jobs, and when there are none."""
+
+    def __init__(self, name: str, tidy: _Tidy = lambda is_idle: None) -> None:
+        self._tidy = tidy
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next()) is not None:
             job.run(self._token)
+            self._tidy(is_idle=False)
+
+    def _next(self) -> _Job[Any] | None:
+        try:
+            return self._jobs.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            self._tidy(is_idle=True)
+        return self._jobs.get()
 
     async def call(self, function: Callable[[], _T]) -> _T:
         job = _Job(function)
@@ -70,7 +88,7 @@ class StoreExecutor:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._writer = _Worker("postroad-store") if store.threaded else None
+        self._writer = _Worker("postroad-store", self._maintain) if store.threaded else None
         self._reader = _Worker("postroad-reader") if store.threaded else None
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
@@ -86,6 +104,13 @@ class StoreExecutor:
             await trio.lowlevel.checkpoint()
             return question(self.store)
         return await self._reader.call(lambda: question(self.store))
+
+    def _maintain(self, *, is_idle: bool) -> None:
+        """Off the commit path: the answer of the last commit is out already."""
+        try:
+            self.store.maintain(idle=is_idle)
+        except StoreError as error:  # the next commit meets the same trouble and tells its callers
+            _log.warning("maintenance_failed", error=repr(error))
 
     def close(self) -> None:
         """Let what was asked for finish, then end the threads."""

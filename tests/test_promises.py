@@ -1,0 +1,241 @@
+"""The promises of the design, each with the tests that go red when it is broken.
+
+PROMISES names them; `test_every_promise_has_its_tests` checks that they are there.  Tests that need their own room stand
+elsewhere; the others follow here.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+import trio
+
+import postroad
+from postroad import Submission, Verdict, hookimpl
+from postroad.store.contract import Accept, Settle
+from postroad.store.memory import MemoryStore
+from postroad.testing.engine import open_test_engine
+from postroad.testing.fakes import Hang, ScriptedTransport
+
+HERE = Path(__file__).parent
+RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
+
+PROMISES = {
+    "1: accepted means committed on synced storage, and every recipient reaches one end": [
+        "test_promises.py::test_submit_returns_only_after_the_commit",
+        "test_promises.py::test_every_commit_syncs_the_spool",
+        "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
+        "test_engine.py::test_five_days_of_deferrals_end_in_one_report_to_the_sender",
+    ],
+    "2: at least once, duplicates only in the ambiguous window and announced, state per recipient": [
+        "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
+        "test_engine.py::test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced",
+        "test_promises.py::test_a_message_half_delivered_goes_on_with_the_other_half",
+    ],
+    "3: trouble with storage stops acceptance first and drops nothing": [
+        "test_promises.py::test_a_failing_store_refuses_submissions_and_keeps_what_it_has",
+        "test_promises.py::test_settlements_outlive_a_failing_store_without_a_second_delivery",
+        "test_promises.py::test_a_broken_store_stops_the_engine_loudly",
+    ],
+    "4: unknown trouble is temporary; hooks harm nobody else": [
+        "test_engine.py::test_a_transport_that_raises_hangs_or_answers_nonsense_defers_that_message_alone",
+        "test_promises.py::test_a_hook_that_raises_at_the_door_refuses_that_submission_and_is_named",
+    ],
+    "5: no byte on the wire that the message did not mean": [
+        "test_engine.py::test_every_wrong_argument_is_named_before_anything_is_stored",
+    ],
+    "6: nothing is unbounded": [
+        "test_promises.py::test_waiting_submissions_are_bounded",
+        "test_promises.py::test_leases_are_bounded",
+    ],
+}
+
+
+def test_every_promise_has_its_tests():
+    for tests in PROMISES.values():
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), test
+
+
+def submission(*recipients: str) -> Submission:
+    return Submission(sender="a@example.com", recipients=recipients or ("b@example.org",), content=RAW)
+
+
+class StorePlugin:
+    """Puts a store of the test's own behind `fragile:`."""
+
+    def __init__(self, store):
+        self.store = store
+
+    @hookimpl
+    def postroad_register_stores(self, register):
+        @contextmanager
+        def factory(url, *, folder):
+            yield self.store
+
+        register("fragile", factory)
+
+
+class FragileStore(MemoryStore):
+    """Fails while `fails` says so: called with the operations, it returns an exception or None."""
+
+    def __init__(self):
+        super().__init__()
+        self.fails = lambda operations: None
+        self.applied = []
+
+    def apply(self, operations):
+        error = self.fails(operations)
+        if error is not None:
+            raise error
+        results = super().apply(operations)
+        self.applied.append(list(operations))
+        return results
+
+
+def fragile_engine(store, transport=None, **sections):
+    return open_test_engine(
+        transport=transport, plugins={"fragile": StorePlugin(store)}, spool={"url": "fragile:"}, **sections
+    )
+
+
+async def test_submit_returns_only_after_the_commit(autojump_clock):
+    store = FragileStore()
+    async with fragile_engine(store, ScriptedTransport(default=Hang())) as engine:
+        receipt = await engine.submit(submission())
+        assert store.message(receipt.id) is not None
+
+
+class CountingFile(apsw.VFSFile):
+    def __init__(self, vfs, name, flags, counts):
+        super().__init__(vfs, name, flags)
+        self._counts = counts
+
+    def xSync(self, flags):
+        self._counts.append("sync")
+        super().xSync(flags)
+
+    def xWrite(self, data, offset):
+        self._counts.append("write")
+        super().xWrite(data, offset)
+
+
+class CountingVfs(apsw.VFS):
+    def __init__(self):
+        self.counts = []
+        super().__init__("counting", "")
+
+    def xOpen(self, name, flags):
+        return CountingFile("", name, flags, self.counts)
+
+
+def test_every_commit_syncs_the_spool(tmp_path):
+    from postroad.store.sqlite import sqlite_store
+
+    vfs = CountingVfs()
+
+    def connect(path):
+        return apsw.Connection(path, vfs="counting")
+
+    message = postroad.store.contract.Message(id="0" * 20, sender="a@example.com", accepted_at=1.0, size=3)
+    recipient = postroad.store.contract.NewRecipient("b@example.org", "lane", 1.0)
+    with sqlite_store(str(tmp_path / "spool.db"), folder=tmp_path, connect=connect, exclusive=True) as store:
+        vfs.counts.clear()
+        store.apply([Accept(message, (recipient,), b"abc")])
+        assert "write" in vfs.counts
+        assert vfs.counts[-1] == "sync", "the commit returned with unsynced writes"
+
+
+async def test_a_message_half_delivered_goes_on_with_the_other_half(autojump_clock):
+    transport = ScriptedTransport({"late@example.org": [Verdict.deferred("451 later")]})
+    async with open_test_engine(transport=transport) as engine:
+        outcome = await (await engine.submit(submission("early@example.org", "late@example.org"))).settled()
+        assert outcome.is_delivered
+    assert [call.addresses for call in transport.calls] == [
+        ("early@example.org", "late@example.org"),
+        ("late@example.org",),
+    ]
+
+
+async def test_a_failing_store_refuses_submissions_and_keeps_what_it_has(autojump_clock):
+    store = FragileStore()
+    transport = ScriptedTransport([Verdict.deferred("451 later")])
+    async with fragile_engine(store, transport) as engine:
+        kept = await engine.submit(submission())
+        await transport.wait_ended(1)
+        await trio.sleep(1)
+        full = postroad.StoreError("the disk is full")
+        store.fails = lambda operations: full if any(isinstance(op, Accept) for op in operations) else None
+        with pytest.raises(postroad.StoreError, match="the disk is full"):
+            await engine.submit(submission())
+        assert (await kept.settled()).is_delivered
+        store.fails = lambda operations: None
+        assert (await (await engine.submit(submission())).settled()).is_delivered
+
+
+async def test_settlements_outlive_a_failing_store_without_a_second_delivery(autojump_clock):
+    store = FragileStore()
+    transport = ScriptedTransport()
+    async with fragile_engine(store, transport) as engine:
+        error = postroad.StoreError("the disk is full")
+        store.fails = lambda operations: error if any(isinstance(op, Settle) for op in operations) else None
+        receipt = await engine.submit(submission())
+        await transport.wait_ended(1)
+        await trio.sleep(600)
+        assert len(transport.calls) == 1
+        assert not (await receipt.outcome()).is_settled
+        store.fails = lambda operations: None
+        assert (await receipt.settled()).is_delivered
+    assert len(transport.calls) == 1
+
+
+async def test_a_broken_store_stops_the_engine_loudly(autojump_clock):
+    store = FragileStore()
+    with pytest.raises(postroad.EngineCrashed, match="spool"):
+        async with fragile_engine(store) as engine:
+            store.fails = lambda operations: postroad.StoreBroken("a sync failed")
+            with pytest.raises(postroad.PostroadError):
+                await engine.submit(submission())
+            await trio.sleep_forever()
+
+
+async def test_a_hook_that_raises_at_the_door_refuses_that_submission_and_is_named(autojump_clock):
+    class Watchman:
+        @hookimpl
+        def postroad_admit(self, submission):
+            if "bad@example.org" in submission.recipients:
+                raise RuntimeError("a bug in the plugin")
+
+    async with open_test_engine(plugins={"watchman": Watchman()}) as engine:
+        with pytest.raises(postroad.SubmissionError, match="watchman"):
+            await engine.submit(submission("bad@example.org"))
+        assert (await (await engine.submit(submission("good@example.org"))).settled()).is_delivered
+
+
+async def test_waiting_submissions_are_bounded(autojump_clock):
+    store = FragileStore()
+    most = 0
+    async with fragile_engine(store, limits={"intake_messages": 10}) as engine, trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(engine.submit, submission(f"u{number}@example.org"))
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+            most = max(most, (await engine.status()).intake)
+    assert most <= 10
+    assert sum(isinstance(op, Accept) for batch in store.applied for op in batch) == 200
+    assert max(sum(isinstance(op, Accept) for op in batch) for batch in store.applied) <= 10
+
+
+async def test_leases_are_bounded(autojump_clock):
+    transport = ScriptedTransport(default=Hang())
+    async with open_test_engine(
+        transport=transport, in_flight={"leases": 7}, windows={"start": 100, "max": 100}
+    ) as engine:
+        await engine.submit_many([submission(f"u{number}@example.org") for number in range(50)])
+        await trio.sleep(10)
+        assert transport.running == 7
+        assert (await engine.status()).in_flight == 7
