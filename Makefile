@@ -22,7 +22,7 @@ test: $(STAMP) ## run the tests; ARGS="-k retry -x" goes to pytest
 lint: $(STAMP) ## ruff (rules and form), flake8-async
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run: make format" >&2; exit 1; }
-	@$(BIN)/flake8 --select ASYNC --enable ASYNC $(SOURCES)
+	@$(BIN)/flake8 $(SOURCES)
 
 types: $(STAMP) ## mypy and pyright, both strict
 	@$(BIN)/mypy --no-error-summary
