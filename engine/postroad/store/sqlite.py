@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import StoreError
+from ..errors import StoreBroken, StoreError
 from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
 from .sqlite_open import open_spool, prepare
 from .sqlite_port import Connect, connect
@@ -144,13 +144,14 @@ class SqliteStore:
         if self._closed:
             raise StoreError("the store is closed")
         if self._broken:
-            raise StoreError(f"the spool {self._path} failed before and is not written any more: {self._broken}")
+            raise StoreBroken(f"the spool {self._path} failed before and is not written any more: {self._broken}")
         if os.getpid() != self._pid:
             raise StoreError("a spool must not be used across a fork; open it in the child")
 
     def _failed(self, error: apsw.Error) -> StoreError:
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
+            return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}")
         return StoreError(f"the spool {self._path} cannot be written: {error}")
 
     def _roll_back(self) -> None:

@@ -1,6 +1,6 @@
 """Opens a spool file: makes it if it is new, refuses what is not ours or newer, and sets what durability depends on.
 
-The order of the pragmas is the one that lost nothing in simulated power failures (docs/decisions/0001): going to WAL while
+The order of the pragmas is the one that lost nothing in simulated power failures (docs/decisions/spool-file.md): going to WAL while
 `synchronous` has its default can bring the old rollback journal back and undo the switch.
 """
 
