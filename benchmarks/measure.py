@@ -1,0 +1,119 @@
+"""What the machine says: CPU seconds of a process tree, syncs seen by strace, the disk's own sync rate, the machine itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from processes import Family
+
+__all__ = ["count_syncs", "cpu_of_tree", "describe_machine", "file_system", "sync_rate", "tree_of"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SYNCS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range|syncfs)$", re.M)
+
+
+def _stats() -> Iterator[tuple[int, int, int]]:
+    """(pid, parent, ticks) of every process; ticks include children that were waited for."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        yield int(entry.name), int(fields[1]), sum(map(int, fields[11:15]))
+
+
+def tree_of(pid: int) -> dict[int, int]:
+    """A process and its descendants, each with its CPU ticks."""
+    stats = {child: (parent, ticks) for child, parent, ticks in _stats()}
+    tree: dict[int, int] = {}
+    found = [pid] if pid in stats else []
+    while found:
+        here = found.pop()
+        tree[here] = stats[here][1]
+        found += [child for child, (parent, _) in stats.items() if parent == here]
+    return tree
+
+
+def cpu_of_tree(pid: int) -> float:
+    """CPU seconds of a process and its descendants so far, in steps of the kernel's clock tick (10 ms)."""
+    return sum(tree_of(pid).values()) / _TICKS
+
+
+def count_syncs(family: Family, pid: int, work: Callable[[], object], folder: Path) -> int | None:
+    """How many syncs a process tree does during `work`, seen by strace; None where strace cannot look."""
+    strace = shutil.which("strace")
+    if strace is None:
+        return None
+    out = folder / "strace.out"
+    pids = [option for member in tree_of(pid) for option in ("-p", str(member))]
+    calls = "trace=fsync,fdatasync,sync_file_range,syncfs"
+    with (folder / "strace.err").open("w+b") as errors:
+        tracer = family.start([strace, "-f", "-c", "-e", calls, "-o", out, *pids], stderr=errors)
+        try:
+            if not _wait_attached(tracer, folder / "strace.err"):
+                return None
+            work()
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(10.0)
+        finally:
+            family.end(tracer)
+    return sum(map(int, _SYNCS.findall(out.read_text())))
+
+
+def _wait_attached(tracer: subprocess.Popen[bytes], said: Path) -> bool:
+    for _ in range(250):
+        if tracer.poll() is not None:
+            return False
+        if "attached" in said.read_text():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def sync_rate(folder: Path, seconds: float = 0.5) -> float:
+    """4 KiB appended and synced, one after the other: how many a second this disk does."""
+    path = folder / "sync-rate"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    count, began = 0, time.monotonic()
+    try:
+        while time.monotonic() - began < seconds:
+            os.write(descriptor, b"x" * 4096)
+            os.fdatasync(descriptor)
+            count += 1
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return count / (time.monotonic() - began)
+
+
+def file_system(folder: Path) -> str:
+    """Kind of file system under a folder."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    here = str(folder.resolve())
+    fitting = [(len(place), kind) for place, kind in mounts if f"{here}/".startswith(place.rstrip("/") + "/")]
+    return max(fitting)[1] if fitting else "unknown"
+
+
+def describe_machine(folder: Path) -> dict[str, Any]:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": model[1] if model else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("trio", "apsw", "structlog", "msgspec")},
+        "file_system": file_system(folder),
+        "load_before": round(os.getloadavg()[0], 2),
+    }

@@ -1,0 +1,136 @@
+"""The processes that a benchmark starts: each is remembered, and ended by its pid when the benchmark ends, however it ends.
+
+A worker is a process of ours that takes orders: one JSON line in, one JSON line out.  It ends by itself when its standard
+input closes, so that nothing is left behind even when the benchmark is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+__all__ = ["BENCHMARKS", "Family", "OutOfTime", "Worker", "take_orders"]
+
+BENCHMARKS = Path(__file__).resolve().parent
+_GRACE_SECONDS = 5.0
+
+
+class OutOfTime(Exception):
+    """Something took longer than the benchmark allows."""
+
+
+class Family:
+    """All processes of one benchmark."""
+
+    def __init__(self) -> None:
+        self._members: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in a session of its own: Ctrl-C reaches the benchmark alone, which then ends its processes."""
+        process = subprocess.Popen(
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
+        )
+        self._members.append(process)
+        return process
+
+    def worker(self, module: str, settings: Mapping[str, Any], errors: Path) -> Worker:
+        """Start a module of this folder as a worker.  errors: where its standard error goes."""
+        argv = [sys.executable, "-m", module, json.dumps(settings)]
+        with errors.open("wb") as file:
+            return Worker(self.start(argv, cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file))
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        for end in (process.terminate, process.kill):
+            if process.poll() is not None:
+                break
+            end()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._members.remove(process)
+
+    @contextmanager
+    def ended_at_exit(self) -> Generator[None]:
+        """End everything on the way out, also on Ctrl-C and SIGTERM."""
+        before = signal.signal(signal.SIGTERM, _leave)
+        try:
+            yield
+        finally:
+            for process in reversed(list(self._members)):
+                self.end(process)
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+class Worker:
+    """One worker process, seen from the benchmark."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process = process
+        self._orders = process.stdin
+        self._answers = process.stdout.fileno()
+        self._buffer = b""
+
+    def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Give an order and wait for its answer."""
+        self._orders.write(json.dumps(order).encode() + b"\n")
+        self._orders.flush()
+        return self.answer(seconds)
+
+    def answer(self, seconds: float) -> dict[str, Any]:
+        """Wait for one answer.  Raises OutOfTime, or RuntimeError when the worker ended."""
+        answer: dict[str, Any] = json.loads(self._line(time.monotonic() + seconds))
+        if "failed" in answer:
+            raise RuntimeError(f"worker {self.process.pid} failed: {answer['failed']}")
+        return answer
+
+    def _line(self, deadline: float) -> bytes:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise OutOfTime(f"worker {self.process.pid} did not answer in time")
+                data = os.read(self._answers, 65536)
+                if not data:
+                    raise RuntimeError(f"worker {self.process.pid} ended without an answer (see its .err file)")
+                self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+
+def take_orders(obey: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """A worker's loop: say that it is ready, then answer order by order until standard input closes."""
+    say({"ready": True})
+    for line in sys.stdin:
+        say(obey(json.loads(line)))
+
+
+def say(answer: Mapping[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)

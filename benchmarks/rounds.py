@@ -1,0 +1,151 @@
+"""Alternating rounds: every peer once a round, in turning order, each started anew and warmed up; and what they come to.
+
+A run counts only when the sink received exactly the messages sent and nothing was left in the queue.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from measure import count_syncs
+from peers import Peer, Place, Sent
+from processes import Family, OutOfTime
+from sinks import Received, Sink
+
+__all__ = ["Plan", "Run", "Spread", "Stage", "play", "play_syncs"]
+
+_TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to do.  seconds: the longest one run may take."""
+
+    rounds: int
+    messages: int
+    warm_up: int
+    octets: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One timed run of one peer."""
+
+    peer: str
+    round: int
+    messages: int
+    sent: Sent
+    received: Received
+
+    @classmethod
+    def failed(cls, peer: str, number: int, messages: int, error: Exception) -> Run:
+        problem = f"{type(error).__name__}: {error}"
+        return cls(peer, number, messages, Sent(0.0, 0.0, problem=problem), Received(0, None, 0.0, 0.0))
+
+    @property
+    def problem(self) -> str:
+        return self.sent.problem or self.received.problem(self.messages)
+
+    @property
+    def per_second(self) -> float:
+        seconds = self.received.at - self.sent.began
+        return self.messages / seconds if seconds > 0 else 0.0
+
+    @property
+    def cpu_ms(self) -> float:
+        return 1000 * self.sent.cpu_seconds / self.messages
+
+    @property
+    def commits_per_message(self) -> float | None:
+        return None if self.sent.commits is None else self.sent.commits / self.messages
+
+    def told(self) -> dict[str, Any]:
+        own = {"per_second": self.per_second, "cpu_ms": self.cpu_ms, "commits_per_message": self.commits_per_message}
+        return {"problem": self.problem, **own, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, median and most of some values."""
+
+    least: float
+    median: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        return cls(min(values), statistics.median(values), max(values)) if values else None
+
+
+@dataclass
+class Stage:
+    """Where the peers of one benchmark play."""
+
+    family: Family
+    folder: Path
+    sink: Sink
+    plan: Plan
+    _count: int = field(default=0)
+
+    @contextmanager
+    def started(self, peer: Peer) -> Generator[None]:
+        """A peer, fresh and warmed up; ended and cleared away afterwards."""
+        self._count += 1
+        folder = self.folder / f"{self._count:03d}"
+        folder.mkdir()
+        peer.start(Place(self.family, folder, self.sink, self.plan.octets))
+        try:
+            if self.plan.warm_up:
+                self.run(peer, 0, self.plan.warm_up)
+            yield
+        finally:
+            peer.stop()
+        shutil.rmtree(folder)  # kept when the run failed: its .err and .log files say why
+
+    def run(self, peer: Peer, number: int, messages: int) -> Run:
+        self.sink.reset()
+        begun = time.monotonic()
+        peer.send(messages, self.plan.seconds)
+        received = self.sink.wait(messages, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
+        return Run(peer.name, number, messages, peer.finish(self.plan.seconds), received)
+
+
+def play(stage: Stage, peers: Sequence[Peer], tell: Callable[[Run], None]) -> list[Run]:
+    """All rounds; `tell` hears of every run when it is over."""
+    runs: list[Run] = []
+    for number in range(1, stage.plan.rounds + 1):
+        turn = (number - 1) % len(peers)
+        for peer in (*peers[turn:], *peers[:turn]):
+            runs.append(_play_one(stage, peer, number))
+            tell(runs[-1])
+    return runs
+
+
+def _play_one(stage: Stage, peer: Peer, number: int) -> Run:
+    """A peer that fails loses this run; the others go on."""
+    try:
+        with stage.started(peer):
+            return stage.run(peer, number, stage.plan.messages)
+    except _TROUBLE as error:
+        return Run.failed(peer.name, number, stage.plan.messages, error)
+
+
+def play_syncs(stage: Stage, peers: Sequence[Peer], messages: int) -> dict[str, float]:
+    """Syncs per message by peer, in runs of their own: strace slows what it watches."""
+    syncs: dict[str, float] = {}
+    for peer in peers:
+        with suppress(*_TROUBLE), stage.started(peer):
+            count = count_syncs(stage.family, peer.pid, partial(stage.run, peer, 0, messages), stage.folder)
+            if count is not None:
+                syncs[peer.name] = count / messages
+    return syncs

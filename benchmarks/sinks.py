@@ -1,0 +1,137 @@
+"""Where all systems deliver to: our counting sink, or Postfix's smtp-sink.
+
+The counting sink knows distinct messages and when the last one came; smtp-sink only knows how many there were, and is looked at
+every few milliseconds.  Neither ever loses the difference: a run counts only when exactly the messages sent were received.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from measure import cpu_of_tree
+from processes import Family, OutOfTime
+
+__all__ = ["CountingSink", "Received", "Sink", "SmtpSink", "free_port"]
+
+_LINGER_SECONDS = 0.05  # after the last message, for copies nobody asked for
+_LOOK_SECONDS = 0.004
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a sink got.  distinct: None where it cannot tell.  at: monotonic seconds of the last message.
+
+    latency: percentiles from submission to receipt, where the messages carry their moment of submission.
+    """
+
+    messages: int
+    distinct: int | None
+    at: float
+    cpu_seconds: float
+    connections: int | None = None
+    latency: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def problem(self, count: int) -> str:
+        """Why a run with so many messages does not count; "" if it does."""
+        if self.messages != count or self.distinct not in (None, count):
+            distinct = "" if self.distinct is None else f" ({self.distinct} distinct)"
+            return f"the sink received {self.messages}{distinct} of {count} messages"
+        return ""
+
+
+class Sink(Protocol):
+    name: str
+    port: int
+
+    def reset(self) -> None: ...
+
+    def wait(self, count: int, seconds: float) -> Received:
+        """Wait until so many messages are there, at most so long; what is there then is the answer."""
+        ...
+
+
+class CountingSink:
+    name = "our counting sink (distinct Message-IDs)"
+
+    def __init__(self, family: Family, folder: Path) -> None:
+        self._worker = family.worker("counting_sink", {}, folder / "sink.err")
+        self.port = int(self._worker.answer(20.0)["port"])
+
+    def reset(self) -> None:
+        self._worker.ask({"do": "reset"}, 5.0)
+
+    def wait(self, count: int, seconds: float) -> Received:
+        order = {"do": "wait", "count": count, "seconds": seconds, "linger": _LINGER_SECONDS}
+        told: dict[str, Any] = self._worker.ask(order, seconds + 5.0)
+        return Received(
+            messages=told["messages"],
+            distinct=told["distinct"],
+            at=told["last_at"],
+            cpu_seconds=told["cpu_seconds"],
+            connections=told["connections"],
+            latency=told["received"],
+        )
+
+
+class SmtpSink:
+    """smtp-sink -c writes a line with its counters after every message."""
+
+    name = "smtp-sink (Postfix's; counts messages)"
+
+    def __init__(self, family: Family, folder: Path, program: Path, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self._path = folder / "smtp-sink.out"
+        self._base = 0
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        argv: list[str | Path] = [program, "-c", *user, f"127.0.0.1:{self.port}", "1000"]
+        with self._path.open("wb") as out:
+            self._process = family.start(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        self._cpu = 0.0
+        wait_for_port(self.port, self._process)
+
+    def reset(self) -> None:
+        self._base = self._messages()
+        self._cpu = cpu_of_tree(self._process.pid)
+
+    def wait(self, count: int, seconds: float) -> Received:
+        deadline = time.monotonic() + seconds
+        while (got := self._messages() - self._base) < count and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        at = time.monotonic()
+        time.sleep(_LINGER_SECONDS)
+        got = self._messages() - self._base
+        return Received(messages=got, distinct=None, at=at, cpu_seconds=cpu_of_tree(self._process.pid) - self._cpu)
+
+    def _messages(self) -> int:
+        with self._path.open("rb") as out:
+            out.seek(max(0, out.seek(0, os.SEEK_END) - 200))
+            found = re.findall(rb"mesg=(\d+)", out.read())
+        return int(found[-1]) if found else 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
+    """Wait until a server process listens."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended at once with status {process.returncode}")
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise OutOfTime(f"nothing listens on port {port}")

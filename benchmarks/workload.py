@@ -1,0 +1,43 @@
+"""The messages of the benchmark: one sender, one recipient, a body of text lines, an id and the moment of submission each.
+
+The id lets a sink count distinct messages; the moment (monotonic seconds, the same clock in every process of a machine)
+lets it tell how long a message took from submission to receipt.
+"""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["RECIPIENT", "SENDER", "Template", "percentiles"]
+
+SENDER = "sender@bench.example"
+RECIPIENT = "recipient@sink.example"
+_LINE = b"The quick brown fox jumps over the lazy dog, and then it does it again.\r\n"
+
+
+class Template:
+    """Makes messages of `octets` octets.  tag: tells the messages of one run from those of all others."""
+
+    def __init__(self, octets: int, tag: str) -> None:
+        self._head = (
+            f"From: Sender <{SENDER}>\r\nTo: Recipient <{RECIPIENT}>\r\nSubject: A message of the benchmark\r\n"
+            "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Message-ID: <{tag}."
+        ).encode()
+        rest = octets - len(self.message(0))
+        self._tail += (_LINE * (rest // len(_LINE) + 1))[: max(0, rest - 2)] + b"\r\n"
+
+    _tail = b"\r\n\r\n"
+
+    def message(self, number: int) -> bytes:
+        stamp = b"%012d@bench.example>\r\nX-Submitted: %017.6f" % (number, time.monotonic())
+        return self._head + stamp + self._tail
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p99 and max in milliseconds; empty for no values."""
+    if not seconds:
+        return {}
+    ranked = sorted(seconds)
+    at = {"p50_ms": 0.50, "p99_ms": 0.99, "max_ms": 1.0}
+    return {name: round(1000 * ranked[min(len(ranked) - 1, int(part * len(ranked)))], 3) for name, part in at.items()}

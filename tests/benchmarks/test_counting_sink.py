@@ -1,0 +1,104 @@
+"""The counting sink, as clients see it: it is the judge of the benchmark, so it must not miscount."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from processes import Family
+from sinks import CountingSink
+from workload import Template
+
+_ENVELOPE = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[CountingSink]:
+    family = Family()
+    with family.ended_at_exit():
+        sink = CountingSink(family, tmp_path)
+        sink.reset()
+        yield sink
+
+
+class Client:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.said = b""
+        self.wait_said(b"220 ", 1)
+        self.send(b"EHLO client\r\n")
+        self.wait_said(b"250 SIZE", 1)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def wait_said(self, reply: bytes, times: int) -> None:
+        while self.said.count(reply) < times:
+            data = self.socket.recv(65536)
+            assert data, f"the sink closed after {self.said!r}"
+            self.said += data
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.fixture
+def client(sink: CountingSink) -> Iterator[Client]:
+    client = Client(sink.port)
+    yield client
+    client.close()
+
+
+def _mail(number: int, octets: int = 600) -> bytes:
+    return _ENVELOPE + Template(octets, "test").message(number) + b".\r\n"
+
+
+def test_counts_every_message_of_a_pipelined_session(sink: CountingSink, client: Client) -> None:
+    client.send(b"".join(_mail(number) for number in range(50)))
+    received = sink.wait(50, 10.0)
+    assert (received.messages, received.distinct) == (50, 50)
+    assert received.problem(50) == ""
+    client.wait_said(b"250 2.0.0 ok\r\n", 50)
+
+
+def test_counts_a_message_that_comes_byte_by_byte(sink: CountingSink, client: Client) -> None:
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for octet in _mail(1, 300):
+        client.send(bytes([octet]))
+    received = sink.wait(1, 10.0)
+    assert (received.messages, received.distinct) == (1, 1)
+
+
+def test_a_copy_is_seen_and_the_run_does_not_count(sink: CountingSink, client: Client) -> None:
+    client.send(_mail(1) + _mail(1))
+    client.wait_said(b"250 2.0.0 ok\r\n", 2)
+    received = sink.wait(1, 10.0)
+    assert (received.messages, received.distinct) == (2, 1)
+    assert received.problem(2) == "the sink received 2 (1 distinct) of 2 messages"
+
+
+def test_a_missing_message_ends_the_wait_and_the_run_does_not_count(sink: CountingSink, client: Client) -> None:
+    client.send(_mail(1))
+    client.wait_said(b"250 2.0.0 ok\r\n", 1)
+    received = sink.wait(2, 0.05)
+    assert received.problem(2) == "the sink received 1 (1 distinct) of 2 messages"
+
+
+def test_tells_when_the_last_message_came_and_how_long_it_took(sink: CountingSink, client: Client) -> None:
+    before = time.monotonic()
+    client.send(_mail(1))
+    received = sink.wait(1, 10.0)
+    assert before <= received.at <= time.monotonic()
+    assert 0 <= received.latency["p50_ms"] <= 1000 * (time.monotonic() - before)
+
+
+def test_a_reset_forgets_the_run_before(sink: CountingSink, client: Client) -> None:
+    client.send(_mail(1))
+    sink.wait(1, 10.0)
+    sink.reset()
+    client.send(_mail(2))
+    assert sink.wait(1, 10.0).messages == 1

@@ -1,0 +1,60 @@
+"""Processes of the benchmark do not outlive it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from measure import cpu_of_tree, tree_of
+from processes import Family, OutOfTime
+
+_SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+def _interrupted(family: Family, interrupt: Callable[[], object]) -> subprocess.Popen[bytes]:
+    process = family.start(_SLEEP, stdin=subprocess.PIPE)
+    with pytest.raises((KeyboardInterrupt, SystemExit)), family.ended_at_exit():
+        interrupt()
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_every_process_is_ended_when_the_benchmark_is_interrupted(number: signal.Signals) -> None:
+    process = _interrupted(Family(), lambda: signal.raise_signal(number))
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_worker_that_says_nothing_runs_out_of_time(tmp_path: Path) -> None:
+    family = Family()
+    with family.ended_at_exit():
+        worker = family.worker("counting_sink", {}, tmp_path / "err")
+        worker.answer(20.0)
+        with pytest.raises(OutOfTime):
+            worker.answer(0.01)
+
+
+def test_a_worker_that_fails_is_an_error_and_no_hang(tmp_path: Path) -> None:
+    family = Family()
+    with family.ended_at_exit():
+        worker = family.worker("no_such_module", {}, tmp_path / "err")
+        with pytest.raises(RuntimeError, match="ended without an answer"):
+            worker.answer(20.0)
+
+
+def test_the_cpu_of_a_tree_counts_children_that_ended() -> None:
+    busy = "sum(range(6_000_000))"
+    parent = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}]); print(flush=True); sys.stdin.read()"
+    )
+    family = Family()
+    with family.ended_at_exit():
+        process = family.start([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert list(tree_of(process.pid)) == [process.pid]
+        assert cpu_of_tree(process.pid) >= 0.05
