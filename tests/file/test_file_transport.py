@@ -379,8 +379,7 @@ def test_the_plugin_registers_the_name_file() -> None:
     assert found == {"file": open_file_transport}
 
 
-@pytest.mark.parametrize("form", ["eml", "maildir"])
-@pytest.mark.parametrize("layout", ["one", "by_domain", "by_recipient"])
+@pytest.mark.parametrize(("form", "layout"), [("eml", "one"), ("maildir", "one"), ("maildir", "by_recipient")])
 async def test_it_does_a_transports_duties(tmp_path: Path, form: str, layout: str) -> None:
     (tmp_path / "in the way").write_text("")
 

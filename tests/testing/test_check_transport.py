@@ -17,7 +17,7 @@ from postroad.log import get_logger
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.check_transport import TransportFailed, TransportReport, check_transport
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport
-from postroad.testing.transport_cases import CASES
+from postroad.testing.transport_cases_later import CASES
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Disposition, Verdict
 

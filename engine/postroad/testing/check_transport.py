@@ -5,7 +5,7 @@
             await check_transport(open_my_transport, {"url": peer.url}, handed_over=lambda: peer.bodies)
 
 The settings lead to a peer that takes everything.  Each case opens a transport of its own, and is a small function in
-`transport_cases.py` that says which duty it tests.
+`transport_cases.py` or `transport_cases_later.py` that says which duty it tests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import trio.testing
 
 from ..log import printable
 from .transport_bench import Bench, Unmet
-from .transport_cases import CASES, Case
+from .transport_cases import Case
+from .transport_cases_later import CASES
 
 if TYPE_CHECKING:
     from ..transport import TransportFactory
