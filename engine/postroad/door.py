@@ -94,12 +94,14 @@ class Door:
         )
         return self._accept(written, options, id, tally, now, lambda: _digest(submission, given))
 
-    def compose(self, fields: MailFields, given: Mapping[str, Any], *, tally: Tally, now: float) -> Accept:
+    def compose(
+        self, fields: MailFields, given: Mapping[str, Any], *, tally: Tally, now: float, id: str | None = None
+    ) -> Accept:
         """What the spool shall keep of a message given as fields; `given` holds the other arguments of a Submission.
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
-        id = new_message_id(now)
+        id = id or new_message_id(now)
         composed = compose(fields, message_id=self._message_id(id), date=now)
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given

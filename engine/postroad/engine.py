@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import trio
@@ -16,6 +16,7 @@ from .actors.notes import Returned
 from .actors.ports import Ports
 from .compose import MailFields
 from .config import Config
+from .door import Door
 from .errors import EngineClosed, IdempotencyConflict, PostroadError, UnknownMessage
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
@@ -35,10 +36,13 @@ from .store.contract import (
     Release,
     Retry,
     StoredMessage,
+    Tally,
 )
 
 __all__ = ["Engine"]
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _CHUNK_MESSAGES = 1000  # submit_many: one commit holds at most so many
 _CHUNK_OCTETS = 16_000_000
 
@@ -146,6 +150,21 @@ class Engine:
     async def submit_as(self, submission: Submission, id: str) -> Receipt:
         """As `submit`, under an id that the caller minted: a second call with the same id stores nothing new."""
         return (await self._accept([self._prepare(submission, id)]))[0]
+
+    async def take_in(self, prepares: Sequence[Callable[[Door, Tally, float], Accept]]) -> list[str | Exception]:
+        """For the gate: submissions of other processes, committed together; the answer to each is its id or its refusal.
+
+        Raises StoreError or EngineClosed where nothing of them can be taken as stored.
+        """
+        ports = self._open_ports()
+        tally, now = ports.executor.store.tally(), ports.clock.now()
+        prepared = [_caught(prepare, ports.door, tally, now) for prepare in prepares]
+        accepts = [await self._with_content_placed(each) for each in prepared if isinstance(each, Accept)]
+        answers = iter(zip(accepts, await self._put(accepts) if accepts else (), strict=True))
+        return [_caught(self._id_of, *next(answers)) if isinstance(each, Accept) else each for each in prepared]
+
+    def _id_of(self, accept: Accept, answer: Any) -> str:
+        return self._receipt_of(accept, answer).id
 
     def _prepare(self, submission: Submission, id: str | None = None) -> Accept:
         ports = self._open_ports()
@@ -314,6 +333,13 @@ class Engine:
 
     async def _put(self, operations: Sequence[Operation]) -> list[Any]:
         return await self._open_ports().intake.put(operations)
+
+
+def _caught(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | Exception:
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        return error
 
 
 def _listed(value: Any) -> Any:

@@ -1,14 +1,318 @@
-"""placeholder"""
+"""The gate: other processes' door to the running engine, on a unix socket beside the spool.
+
+Whatever a client asks goes through Engine's own methods; many submissions of one client that are under way together are taken
+in by one commit.  It must never let a client harm the engine or another client: frames, clients and large messages are
+bounded, every exchange has a deadline, and a wrong frame ends that client's connection alone.  See `gate_protocol.py`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import trio
 
+from .door import Door
 from .engine import Engine
+from .errors import EngineClosed, PostroadError, StoreError, SubmissionTooLarge, UnknownMessage
+from .gate_frames import PREAMBLE, BadFrame, Frames, address_of, frame_limit
+from .gate_protocol import (
+    Call,
+    CancelAll,
+    Failed,
+    Find,
+    HoldAll,
+    Look,
+    Mail,
+    Picture,
+    ReleaseAll,
+    Request,
+    RetryAll,
+    Written,
+    encode_answer,
+    encode_failure,
+    failure_of,
+    read_call,
+    read_request,
+)
+from .log import get_logger
+from .store.contract import Accept, Tally
+
+__all__ = ["serve_gate"]
+
+_CLIENTS = 128  # at once; beyond, one that is idle has to go
+_BACKLOG = 128
+_EXCHANGE_SECONDS = 30.0  # to send a frame once it is begun, and to take its answers
+_READ_OCTETS = 262_144  # about what a unix socket holds: so much is answered by one commit
+_LARGE_OCTETS, _LARGE_AT_ONCE = 1 << 20, 4  # frames over this are received four at a time: they fill memory
+_FIND_MOST = 1000  # messages in one answer
+
+_log = get_logger()
+
+_Sending: TypeAlias = Written | Mail
+_Prepare: TypeAlias = Callable[[Door, Tally, float], Accept]
 
 
 async def serve_gate(engine: Engine, path: Path, *, task_status: trio.TaskStatus[None]) -> None:
-    task_status.started()
-    await trio.sleep_forever()
+    """Serve until cancelled.  The caller holds the spool's lock, so a socket that is there already is a dead engine's."""
+    gate = _Gate(engine)
+    async with _listening(path) as listener:
+        task_status.started()
+        await trio.serve_listeners(gate.receive, [listener])
+
+
+@asynccontextmanager
+async def _listening(path: Path) -> AsyncGenerator[trio.SocketListener]:
+    """Bound, then made the owner's alone, and only then listening: nobody slips in between.  Removed at the end."""
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        _remove(path)
+        try:
+            with address_of(path) as address:
+                await bound.bind(address)
+        except OSError as error:
+            raise StoreError(f"the socket {path} cannot be made: {error.strerror}; see [spool] socket") from error
+        try:
+            os.chmod(path, 0o600)
+            bound.listen(_BACKLOG)
+            yield trio.SocketListener(bound)
+        finally:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+class _Gate:
+    """What the clients share."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.frame_octets = frame_limit(engine.config.limits.message_bytes)
+        self._clients = 0
+        self._idle: dict[trio.CancelScope, None] = {}  # the longest idle first
+        self._large = trio.CapacityLimiter(_LARGE_AT_ONCE)
+
+    async def receive(self, stream: trio.SocketStream) -> None:
+        """One client, from its first octet to its last."""
+        self._clients += 1
+        try:
+            async with stream:
+                if self._clients <= _CLIENTS or self._send_one_away():
+                    await _Visit(self, stream).serve()
+                else:
+                    await _say(stream, encode_failure(failure_of(0, EngineClosed("the gate is full"))))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, BadFrame) as error:
+            _log.info("gate_client_ended", error=repr(error))
+        except Exception:
+            _log.exception("gate_client_failed")
+        finally:
+            self._clients -= 1
+
+    def _send_one_away(self) -> bool:
+        """End the client that has been idle longest: it connects again when it has something to say."""
+        for scope in self._idle:
+            scope.cancel()
+            del self._idle[scope]
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def idling(self) -> Generator[None]:
+        """While a client has nothing to say it may be ended."""
+        with trio.CancelScope() as scope:
+            self._idle[scope] = None
+            try:
+                yield
+            finally:
+                self._idle.pop(scope, None)
+
+    @asynccontextmanager
+    async def room_for(self, octets: int) -> AsyncGenerator[None]:
+        """Large frames wait for each other."""
+        if octets <= _LARGE_OCTETS:
+            yield
+            return
+        async with self._large:
+            yield
+
+
+async def _say(stream: trio.SocketStream, data: bytes) -> None:
+    with trio.fail_after(_EXCHANGE_SECONDS):
+        await stream.send_all(data)
+
+
+class _Visit:
+    """One client's connection."""
+
+    def __init__(self, gate: _Gate, stream: trio.SocketStream) -> None:
+        self._gate = gate
+        self._engine = gate.engine
+        self._stream = stream
+        self._frames = Frames(gate.frame_octets)
+
+    async def serve(self) -> None:
+        await self._greet()
+        while await self._has_begun():
+            try:
+                wanted = self._frames.wanted
+            except BadFrame as error:
+                await self._refuse(SubmissionTooLarge("content", str(error)))
+                raise
+            async with self._gate.room_for(wanted):
+                await _say(self._stream, b"".join(await self._answers(await self._requests())))
+
+    async def _greet(self) -> None:
+        said = b""
+        with trio.fail_after(_EXCHANGE_SECONDS):
+            while len(said) < len(PREAMBLE):
+                data = await self._stream.receive_some(len(PREAMBLE) - len(said))
+                if not data:
+                    return
+                said += data
+        if said != PREAMBLE:
+            await self._refuse(
+                PostroadError("this engine speaks another version of the gate; use one version of Postroad")
+            )
+            raise BadFrame(f"it began with {said!r}")
+
+    async def _refuse(self, error: PostroadError) -> None:
+        await _say(self._stream, encode_failure(failure_of(0, error)))
+
+    # --- requests ---
+
+    async def _has_begun(self) -> bool:
+        """Wait for a frame's length; False where the client has gone or was sent away."""
+        if not len(self._frames):
+            with self._gate.idling():
+                await self._more()
+        with trio.fail_after(_EXCHANGE_SECONDS):
+            while len(self._frames) and not self._is_announced():
+                if not await self._more():
+                    raise BadFrame("it ended within a frame")
+        return len(self._frames) > 0
+
+    def _is_announced(self) -> bool:
+        try:
+            return self._frames.wanted > 0
+        except BadFrame:
+            return True
+
+    async def _more(self) -> bool:
+        data = await self._stream.receive_some(_READ_OCTETS)
+        self._frames.put(data)
+        return bool(data)
+
+    async def _requests(self) -> list[Request]:
+        """The first request, and those behind it that are here already."""
+        with trio.fail_after(_EXCHANGE_SECONDS):
+            while (payload := self._frames.take()) is None:
+                if not await self._more():
+                    raise BadFrame("it ended within a frame")
+        requests = [read_request(payload)]
+        while self._is_announced() and self._frames.wanted <= _LARGE_OCTETS and (payload := self._frames.take()):
+            requests.append(read_request(payload))
+        return requests
+
+    # --- answers ---
+
+    async def _answers(self, requests: list[Request]) -> list[bytes]:
+        """The answers in order; neighbouring submissions share a commit."""
+        answers: list[bytes] = []
+        sendings: list[tuple[int, _Sending]] = []
+        for request in requests:
+            call = _call_of(request)
+            if isinstance(call, Written | Mail):
+                sendings.append((request.number, call))
+                continue
+            answers += await self._take_in(sendings)
+            sendings = []
+            answers.append(call if isinstance(call, bytes) else await self._answer(request.number, call))
+        return answers + await self._take_in(sendings)
+
+    async def _answer(self, number: int, call: Call) -> bytes:
+        try:
+            return encode_answer(number, await _do(self._engine, call))
+        except Exception as error:
+            return encode_failure(self._failure(number, error))
+
+    async def _take_in(self, sendings: list[tuple[int, _Sending]]) -> list[bytes]:
+        if not sendings:
+            return []
+        fresh = [sending for sending in sendings if not await self._is_known(sending[1])]
+        try:
+            taken = iter(await self._engine.take_in([_prepare(call) for _, call in fresh]))
+        except Exception as error:
+            return [encode_failure(self._failure(number, error)) for number, _ in sendings]
+        unknown = {number for number, _ in fresh}
+        outcomes = [(number, next(taken) if number in unknown else call.id) for number, call in sendings]
+        return [self._encoded(number, outcome) for number, outcome in outcomes]
+
+    async def _is_known(self, call: _Sending) -> bool:
+        """Asked before, and the answer was lost.  Only where it matters: a large content's file must not be written anew."""
+        if _octets(call) <= self._engine.config.spool.content_file_bytes // 2:
+            return False
+        with contextlib.suppress(UnknownMessage):
+            await self._engine.receipt(call.id)
+            return True
+        return False
+
+    def _encoded(self, number: int, outcome: str | Exception) -> bytes:
+        if isinstance(outcome, Exception):
+            return encode_failure(self._failure(number, outcome))
+        return encode_answer(number, outcome)
+
+    def _failure(self, number: int, error: Exception) -> Failed:
+        if not isinstance(error, PostroadError):
+            _log.error("gate_call_failed", exc_info=error)
+        return failure_of(number, error)
+
+
+def _call_of(request: Request) -> Call | bytes:
+    """The call, or the failure to answer where it makes no sense."""
+    try:
+        return read_call(request)
+    except PostroadError as error:
+        return encode_failure(failure_of(request.number, error))
+
+
+def _prepare(call: _Sending) -> _Prepare:
+    def prepare(door: Door, tally: Tally, now: float) -> Accept:
+        if isinstance(call, Written):
+            return door.prepare(call.submission(), tally=tally, now=now, id=call.id)
+        return door.compose(call.fields(), call.options, tally=tally, now=now, id=call.id)
+
+    return prepare
+
+
+def _octets(call: _Sending) -> int:
+    """About how large the message is (base64 and quoted-printable add a third, hence the half above)."""
+    if isinstance(call, Written):
+        return len(call.content)
+    texts = sum(len(text) for text in (call.body, call.html, call.amp_html) if text)
+    return texts + sum(len(enclosure.octets) for enclosure in call.attachments)
+
+
+async def _do(engine: Engine, call: Call) -> Any:
+    match call:
+        case Find():
+            return await engine.find(call.filter, min(call.limit, _FIND_MOST), call.after)
+        case Look():
+            return await engine.message(call.id)
+        case Picture():
+            return await engine.status()
+        case CancelAll():
+            return await engine.cancel_all(call.filter)
+        case HoldAll():
+            return await engine.hold(call.filter, call.reason)
+        case ReleaseAll():
+            return await engine.release(call.filter)
+        case RetryAll():
+            return await engine.retry(call.filter)
+        case Written() | Mail():
+            raise AssertionError("submissions are taken in together")

@@ -22,14 +22,15 @@ from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
 from .decide.routing import RoutingTable
-from .door import Door
+from .door import Door, hostname_of
 from .engine import Engine
-from .errors import ConfigError
+from .errors import ConfigError, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import keep_house
 from .intake import Intake
 from .log import get_logger
 from .observers import Observers
+from .offline import RULES, rules_of
 from .plugins import Plugins
 from .receipt import Waiters
 from .rerouting import reroute
@@ -41,6 +42,7 @@ from .transport import Transport
 __all__ = ["open_engine"]
 
 _TOKEN_BITS = 40  # of a token for counting; the rest is the incarnation, so that tokens are unique for the spool's life
+_DOOR_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
 _log = get_logger()
 
@@ -132,7 +134,7 @@ async def _assemble(
     executor = await _open_store(stack, plugins, place)
     marks = Marks(place.marks_path, config.in_flight.leases)
     stack.callback(marks.close)
-    incarnation = await _recover(executor, marks, clock.now())
+    incarnation = await _recover(executor, marks, clock.now(), config)
     transports = await _open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
     contents = ContentFolder(place.content_folder)
@@ -164,7 +166,7 @@ def _tokens(incarnation: int) -> Iterator[int]:
 
 async def _open_store(stack: AsyncExitStack, plugins: Plugins, place: SpoolPlace) -> StoreExecutor:
     if place.path is not None:
-        stack.enter_context(SpoolLock(place.lock_path))
+        await _lock(stack, SpoolLock(place.lock_path))
     opened = plugins.stores[place.scheme](place.rest, folder=place.content_folder or Path())
     store = await trio.to_thread.run_sync(opened.__enter__)
     stack.push_async_exit(partial(_close_store, opened))
@@ -173,19 +175,33 @@ async def _open_store(stack: AsyncExitStack, plugins: Plugins, place: SpoolPlace
     return executor
 
 
+async def _lock(stack: AsyncExitStack, lock: SpoolLock) -> None:
+    """Take the spool.  A door of another process has it for the time of one insert; another engine, for good."""
+    with trio.move_on_after(_DOOR_SECONDS):
+        while True:
+            try:
+                stack.enter_context(lock)
+            except SpoolInUse:
+                await trio.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                return
+    stack.enter_context(lock)
+
+
 async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) -> None:
     with trio.CancelScope(shield=True):
         await trio.to_thread.run_sync(opened.__exit__, None, None, None)
 
 
-async def _recover(executor: StoreExecutor, marks: Marks, now: float) -> int:
-    """Settle what an earlier life left leased; return the number of this one."""
+async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
+    """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
     known, boot = await executor.ask(lambda store: (store.recall("incarnation"), store.recall("boot")))
     incarnation = int(known or b"0") + 1
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here)
     recover = Recover(marked=marks.tokens(), rebooted=rebooted, now=now)
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
+    operations.append(Remember(RULES, rules_of(config, hostname_of(config))))
     recovered = (await executor.apply(operations))[0]
     assert isinstance(recovered, Recovered)
     marks.reset()

@@ -1,0 +1,175 @@
+"""Does what another process asks for while no engine runs: under the spool's lock, through the store itself.
+
+Submissions pass the same door as in the engine, but for plugins and lanes: they wait on the lane UNROUTED until an engine
+starts and gives them theirs.  Synchronous, imports no trio; asked by `handover.py` only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from .config import Config, Limits, Reports, Senders, Spool
+from .errors import ConfigError, IdempotencyConflict, UnknownMessage
+from .gate_protocol import Call, CancelAll, Find, HoldAll, Look, Mail, Picture, ReleaseAll, RetryAll, Written
+from .spool import ContentFolder, SpoolLock, SpoolPlace
+from .status import Status
+from .store.contract import (
+    Accept,
+    Accepted,
+    Cancel,
+    Hold,
+    IdempotencyMismatch,
+    Operation,
+    Release,
+    Retry,
+    Store,
+    StoreFactory,
+)
+
+__all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
+
+RULES = "rules"  # the fact's name
+
+
+class _Rules(msgspec.Struct, frozen=True):
+    """What doors must know of an engine's configuration.  No transports: these may hold secrets."""
+
+    senders: Senders
+    limits: Limits
+    reports: Reports
+    content_file_bytes: int
+
+
+def rules_of(config: Config, hostname: str) -> bytes:
+    """What an engine writes into its spool (under RULES), for doors that have no configuration of their own."""
+    reports = msgspec.structs.replace(config.reports, hostname=hostname)
+    return msgspec.msgpack.encode(_Rules(config.senders, config.limits, reports, config.spool.content_file_bytes))
+
+
+@contextmanager
+def open_offline(place: SpoolPlace, config: Config | None) -> Generator[OfflineSpool]:
+    """Hold the spool's lock and open its store.  config: None to go by the rules that the last engine wrote.
+
+    Raises SpoolInUse when an engine or another door has the lock, and StoreError.
+    """
+    folder = place.content_folder or Path()
+    with SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
+        yield OfflineSpool(store, ContentFolder(place.content_folder), config)
+
+
+def _factory(place: SpoolPlace) -> StoreFactory:
+    if place.scheme == "sqlite":
+        from .store.sqlite import sqlite_store
+
+        return sqlite_store
+    from .plugins import Plugins  # a store of a plugin: rare, and worth its 100 ms
+
+    plugins = Plugins()
+    plugins.load(place.scheme)
+    return plugins.stores[place.scheme]
+
+
+class OfflineSpool:
+    """A spool without an engine, for as long as this process holds its lock."""
+
+    def __init__(self, store: Store, contents: ContentFolder, config: Config | None) -> None:
+        self._store = store
+        self._contents = contents
+        self._given = config
+
+    def do(self, call: Call) -> Any:
+        """Answer a call as the gate of a running engine would."""
+        match call:
+            case Written() | Mail():
+                return self._insert(call)
+            case Find():
+                return self._store.find(call.filter, call.limit, call.after)
+            case Look():
+                return self._look(call.id)
+            case Picture():
+                return self._picture()
+            case _:
+                return self._store.apply([_operation(call, time.time())])[0]
+
+    def _insert(self, call: Written | Mail) -> str:
+        if self._store.message(call.id) is not None:
+            return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
+        accept = self._with_content_placed(self._prepare(call))
+        (answer,) = self._store.apply([accept])
+        if isinstance(answer, IdempotencyMismatch):
+            raise IdempotencyConflict(
+                "idempotency_key",
+                f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key",
+            )
+        return cast("Accepted", answer).id
+
+    def _prepare(self, call: Written | Mail) -> Accept:
+        from .door import Door
+
+        door, now = Door(self._config), time.time()
+        if isinstance(call, Written):
+            return door.prepare(call.submission(), tally=self._store.tally(), now=now, id=call.id)
+        return door.compose(call.fields(), call.options, tally=self._store.tally(), now=now, id=call.id)
+
+    def _with_content_placed(self, accept: Accept) -> Accept:
+        content = accept.content
+        if not isinstance(content, bytes) or len(content) <= self._config.spool.content_file_bytes:
+            return accept
+        return msgspec.structs.replace(accept, content=self._contents.write(accept.message.id, content))
+
+    @property
+    def _config(self) -> Config:
+        if self._given is None:
+            self._given = self._remembered()
+        return self._given
+
+    def _remembered(self) -> Config:
+        known = self._store.recall(RULES)
+        if known is None:
+            raise ConfigError(
+                "config",
+                "no engine has worked on this spool yet, so nobody knows who may send; name its configuration file",
+            )
+        rules = msgspec.msgpack.decode(known, type=_Rules)
+        return Config(
+            senders=rules.senders,
+            limits=rules.limits,
+            reports=rules.reports,
+            spool=Spool(content_file_bytes=rules.content_file_bytes),
+        )
+
+    def _look(self, id: str) -> Any:
+        stored = self._store.message(id)
+        if stored is None:
+            raise UnknownMessage(f"there is no message {id!r} in the spool (or it finished before the history begins)")
+        return stored
+
+    def _picture(self) -> Status:
+        tally = self._store.tally()
+        return Status(
+            messages=tally.messages,
+            recipients=tally.recipients,
+            content_bytes=tally.content_bytes,
+            by_state={state.name.lower(): count for state, count in sorted(self._store.counts().items())},
+            in_flight=0,
+            intake=0,
+            is_draining=False,
+        )
+
+
+def _operation(call: CancelAll | HoldAll | ReleaseAll | RetryAll, now: float) -> Operation:
+    match call:
+        case CancelAll():
+            return Cancel(call.filter, now)
+        case HoldAll():
+            return Hold(call.filter, call.reason, now)
+        case ReleaseAll():
+            return Release(call.filter, now)
+        case RetryAll():
+            return Retry(call.filter, now)
