@@ -1,0 +1,77 @@
+"""Remembers what was expensive to find out, for a while, and finds out once what many ask at the same time (single-flight).
+
+dnspython's own cache does the first but not the second: 100 equal look-ups send 100 queries.  Look-ups run in the transport's
+nursery, so that a caller who is cancelled takes nobody else's answer away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import trio
+
+__all__ = ["Cache"]
+
+T = TypeVar("T")
+
+
+class _Flight(Generic[T]):
+    __slots__ = ("error", "landed", "value")
+
+    def __init__(self) -> None:
+        self.landed = trio.Event()
+        self.value: T | None = None
+        self.error: Exception | None = None
+
+
+class Cache(Generic[T]):
+    """Values by key.  find: makes a value and says for how many seconds it holds.  size: entries kept at the most."""
+
+    def __init__(
+        self, nursery: trio.Nursery, find: Callable[[str], Awaitable[tuple[T, float]]], *, size: int = 10_000
+    ) -> None:
+        self._nursery = nursery
+        self._find = find
+        self._size = size
+        self._kept: dict[str, tuple[float, T]] = {}
+        self._flights: dict[str, _Flight[T]] = {}
+
+    def get_nowait(self, key: str) -> T | None:
+        """What is remembered and still holds."""
+        kept = self._kept.get(key)
+        return kept[1] if kept is not None and trio.current_time() < kept[0] else None
+
+    async def get(self, key: str) -> T:
+        """The value; found out if need be.  Raises what `find` raised."""
+        value = self.get_nowait(key)
+        return await self._join(key) if value is None else value
+
+    async def _join(self, key: str) -> T:
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            self._nursery.start_soon(self._fly, key, flight)
+        await flight.landed.wait()
+        if flight.error is not None:
+            raise flight.error
+        assert flight.value is not None
+        return flight.value
+
+    async def _fly(self, key: str, flight: _Flight[T]) -> None:
+        try:
+            flight.value, seconds = await self._find(key)
+            self._keep(key, flight.value, seconds)
+        except Exception as error:  # it belongs to those who asked, not to the nursery
+            flight.error = error
+        finally:
+            if flight.value is None and flight.error is None:
+                flight.error = trio.ClosedResourceError("the transport is closing")
+            del self._flights[key]
+            flight.landed.set()
+
+    def _keep(self, key: str, value: T, seconds: float) -> None:
+        self._kept.pop(key, None)
+        while len(self._kept) >= self._size:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = (trio.current_time() + seconds, value)

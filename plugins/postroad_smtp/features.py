@@ -1,0 +1,65 @@
+"""What a server offers in its EHLO reply (RFC 5321 section 4.1.1.1, RFC 1869).  Pure; unknown keywords are kept and ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .reply import Reply
+
+__all__ = ["NOTHING", "Features", "read_features"]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The extensions offered.
+
+    keywords: every keyword in upper case, with its parameters as they came.
+    size: the largest content in octets; None without a limit (SIZE missing, `SIZE 0`, or without a number: RFC 1870).
+    has_size: whether MAIL may have the parameter SIZE.
+    mechanisms: SASL mechanisms, in upper case.
+    """
+
+    keywords: Mapping[str, str]
+    size: int | None = None
+    has_size: bool = False
+    pipelining: bool = False
+    eight_bit: bool = False
+    smtputf8: bool = False
+    starttls: bool = False
+    mechanisms: frozenset[str] = frozenset()
+
+
+NOTHING = Features(keywords={})
+
+
+def read_features(reply: Reply) -> Features:
+    """Read an EHLO reply; its first line is the greeting."""
+    keywords: dict[str, str] = {}
+    for line in reply.lines[1:]:
+        keyword, _, parameters = line.decode("ascii", "replace").strip().partition(" ")
+        keywords.setdefault(keyword.upper(), parameters.strip())
+    return Features(
+        keywords=keywords,
+        size=_size(keywords.get("SIZE", "")),
+        has_size="SIZE" in keywords,
+        pipelining="PIPELINING" in keywords,
+        eight_bit="8BITMIME" in keywords,
+        smtputf8="SMTPUTF8" in keywords,
+        starttls="STARTTLS" in keywords,
+        mechanisms=_mechanisms(keywords),
+    )
+
+
+def _size(parameters: str) -> int | None:
+    digits = parameters[:20]  # RFC 1870 section 3: at most 20 digits
+    return int(digits) or None if digits.isascii() and digits.isdigit() else None
+
+
+def _mechanisms(keywords: Mapping[str, str]) -> frozenset[str]:
+    """From `AUTH PLAIN LOGIN`, and from the draft's `AUTH=PLAIN LOGIN` that old servers still send."""
+    names: set[str] = set(keywords.get("AUTH", "").upper().split())
+    for keyword, parameters in keywords.items():
+        if keyword.startswith("AUTH="):
+            names.update(f"{keyword[5:]} {parameters}".upper().split())
+    return frozenset(names)

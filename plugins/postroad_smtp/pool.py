@@ -1,0 +1,176 @@
+"""The sessions of each site, and the requests that wait for one.  Synchronous; starts sessions, does no I/O of its own.
+
+A request goes to a resting session, else to a new one while there are fewer than allowed, else it waits; a session that sends
+content takes the next one along.  What lost its connection through no fault of its own is put back once and gets a new one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from postroad.verdict import Scope
+
+from .handover import Handover
+from .session import Session
+from .trouble import Kind, Trouble
+from .verdicts import Remote, of_trouble
+
+__all__ = ["Site", "Sites"]
+
+_CROWDED_SECONDS = 60.0  # how long a site that refused one more connection is not asked for more
+
+StartSession = Callable[["Site", Handover], Session]
+
+
+class Site:
+    """One set of servers.  Used by its sessions and by Sites only."""
+
+    def __init__(self, name: str, limit: int, start: StartSession, forget: Callable[[Site], None]) -> None:
+        self.name = name
+        self._limit = limit
+        self._start = start
+        self._forget = forget
+        self._sessions: set[Session] = set()
+        self._resting: list[Session] = []  # the last one to rest is the first to work: the others may time out
+        self._queue: deque[Handover] = deque()
+        self._crowded_until = float("-inf")
+        self._crowd = limit  # sessions while it is crowded
+        self._is_closing = False
+
+    # --- For Sites ---
+
+    def submit(self, handover: Handover) -> None:
+        self._queue.append(handover)
+        self._dispatch()
+
+    def withdraw(self, handover: Handover) -> None:
+        """Take a request out of the queue."""
+        handover.is_withdrawn = True
+        if handover in self._queue:
+            self._queue.remove(handover)
+
+    def close(self) -> None:
+        """No more: what waits is postponed, sessions end."""
+        self._is_closing = True
+        for handover in self._drained():
+            self._postpone(handover)
+        for session in list(self._sessions):
+            session.dismiss()
+
+    # --- For sessions ---
+
+    def take_nowait(self) -> Handover | None:
+        return self._queue.popleft() if self._queue else None
+
+    def rest(self, session: Session) -> None:
+        if self._is_closing:
+            session.dismiss()
+            return
+        self._resting.append(session)
+        self._dispatch()
+
+    def leave(self, session: Session) -> None:
+        """Forget a session; another one is started where requests wait.  Calling it twice does no harm."""
+        self._sessions.discard(session)
+        if session in self._resting:
+            self._resting.remove(session)
+        self._dispatch()
+        if not self._sessions:
+            self._forget(self)
+
+    def put_back(self, handover: Handover) -> None:
+        """To the head of the queue, and to a new connection if one may be opened."""
+        handover.session = None
+        if handover.is_withdrawn:
+            return
+        if self._is_closing:
+            self._postpone(handover)
+        elif handover.was_returned and len(self._sessions) < self._room():
+            self._open(handover)
+        else:
+            self._queue.appendleft(handover)
+            self._dispatch()
+
+    def could_not_open(self, handover: Handover, trouble: Trouble) -> None:
+        """No connection: with others at hand it waits for one of them, else everything that waits fares the same."""
+        if trouble.kind is Kind.ABORTED:
+            self.put_back(handover)
+            return
+        others = sum(session.is_open for session in self._sessions)
+        if others and not handover.was_returned:
+            handover.was_returned = True
+            self._crowd, self._crowded_until = others, trio.current_time() + _CROWDED_SECONDS
+            self._queue.appendleft(handover)
+            self._dispatch()
+            return
+        self._settle(handover, trouble)
+        if not self._sessions:
+            for waiting in self._drained():
+                self._settle(waiting, trouble)
+
+    # --- Inside ---
+
+    def _dispatch(self) -> None:
+        while self._queue and self._resting:
+            self._resting.pop().assign(self._queue.popleft())
+        while self._queue and len(self._sessions) < self._room():
+            self._open(self._queue.popleft())
+
+    def _room(self) -> int:
+        """How many sessions there may be now; at least one."""
+        return max(1, self._crowd) if trio.current_time() < self._crowded_until else self._limit
+
+    def _open(self, handover: Handover) -> None:
+        self._sessions.add(self._start(self, handover))
+
+    def _drained(self) -> Iterable[Handover]:
+        waiting = list(self._queue)
+        self._queue.clear()
+        return waiting
+
+    def _settle(self, handover: Handover, trouble: Trouble) -> None:
+        if not handover.settled.is_set():
+            handover.settle_all(of_trouble(trouble, Remote(site=self.name)))
+
+    def _postpone(self, handover: Handover) -> None:
+        self._settle(handover, Trouble(Kind.ABORTED, "the transport is closing", "4.3.2", scope=Scope.LOCAL))
+
+
+class Sites:
+    """All sites that have work or sessions."""
+
+    def __init__(self, limit: int, start: StartSession) -> None:
+        self._limit = limit
+        self._start = start
+        self._sites: dict[str, Site] = {}
+        self._is_closing = False
+
+    def submit(self, handover: Handover) -> None:
+        if self._is_closing:
+            raise trio.ClosedResourceError("the transport is closed")
+        name = handover.route.site
+        site = self._sites.get(name)
+        if site is None:
+            site = self._sites[name] = Site(name, self._limit, self._start, self._drop)
+        site.submit(handover)
+
+    def withdraw(self, handover: Handover) -> bool:
+        """Nobody waits for it any more.  False: its final dot is out, and its verdicts will come within 20 s."""
+        if handover.session is not None:
+            return handover.session.withdraw(handover)
+        site = self._sites.get(handover.route.site)
+        if site is not None:
+            site.withdraw(handover)
+        return True
+
+    def close(self) -> None:
+        self._is_closing = True
+        for site in list(self._sites.values()):
+            site.close()
+
+    def _drop(self, site: Site) -> None:
+        if self._sites.get(site.name) is site:
+            del self._sites[site.name]

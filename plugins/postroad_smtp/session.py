@@ -1,0 +1,453 @@
+"""One connection and its work: a long-lived task that carries one message after the other.
+
+Where the server pipelines, the next envelope goes out in the same write as the content before it: one write and one read per
+message (RFC 2920 section 3.1).  The task shields itself; everything that ends it early goes through its one movable deadline, so
+that the time between a final dot and its reply is never cut short by accident.  Used by `pool.py`; decides nothing about retries.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol as Port
+
+import trio
+
+from postroad.log import get_logger
+from postroad.transport import DeliveryRequest
+from postroad.verdict import Scope
+
+from . import emit, verdicts
+from .features import NOTHING, Features
+from .handover import Handover
+from .known import Flaw, KnownHosts
+from .opening import Connection, Opener
+from .protocol import Answer, Awaited, Protocol
+from .reply import ReplyError
+from .settings import SmtpSettings
+from .transaction import Transaction
+from .trouble import Kind, Trouble
+from .verdicts import Remote
+from .wire import Wire
+
+__all__ = ["DOUBT_SECONDS", "Pool", "Session"]
+
+DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
+_LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
+_QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
+_RETURNABLE = frozenset({Kind.LOST, Kind.CLOSING, Kind.GARBAGE, Kind.CONFUSED, Kind.SILENT, Kind.ABORTED})
+_log = get_logger()
+
+
+class Pool(Port):
+    """What a session needs of its site."""
+
+    def take_nowait(self) -> Handover | None:
+        """The next request that waits, if one does."""
+        ...
+
+    def rest(self, session: Session) -> None:
+        """The session has nothing to do."""
+        ...
+
+    def leave(self, session: Session) -> None:
+        """The session ends: it is no longer counted, and gets no more work."""
+        ...
+
+    def put_back(self, handover: Handover) -> None:
+        """The request lost its connection through no fault of its own."""
+        ...
+
+    def could_not_open(self, handover: Handover, trouble: Trouble) -> None:
+        """There is no connection for the request that the session was made for."""
+        ...
+
+
+class Session:
+    """One connection of a site.  `assign` and `dismiss` are for its pool, `withdraw` for `deliver`."""
+
+    def __init__(self, pool: Pool, first: Handover, opener: Opener, settings: SmtpSettings, known: KnownHosts) -> None:
+        self._pool = pool
+        self._first = first
+        self._opener = opener
+        self._settings = settings
+        self._known = known
+        self._scope = trio.CancelScope(shield=True)
+        self._latest = float("inf")  # trio time after which this session must be gone
+        self._born = trio.current_time()
+        self._carried = 0
+        self._connection: Connection | None = None
+        self._wire: Wire
+        self._features: Features = NOTHING
+        self._remote = Remote(site=first.route.site)
+        self._protocol: Protocol[Transaction] = Protocol()
+        self._timed = -1  # the count of answers for which the deadline is set
+        self._current: Transaction | None = None
+        self._follower: Transaction | None = None
+        self._needs_reset = False
+        self._is_pipelining = False
+        self._seconds = _phase_seconds(settings)
+        self._bell: trio.Event | None = None  # set while resting
+        self._assigned: Handover | None = None
+        self._stopped: Trouble | None = None  # why it is to end, once somebody said so
+        first.session = self
+
+    # --- For others ---
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    def assign(self, handover: Handover) -> None:
+        """Give a resting session its next request."""
+        assert self._bell is not None
+        assert self._assigned is None
+        handover.session = self
+        self._assigned = handover
+        self._bell.set()
+
+    def dismiss(self) -> None:
+        """End soon: at once, but with up to 20 s for the reply to a final dot."""
+        self._stop()
+        if self._bell is not None:
+            self._bell.set()
+        elif self._is_committed():
+            self._limit(trio.current_time() + DOUBT_SECONDS)
+        else:
+            self._scope.cancel()
+
+    def withdraw(self, handover: Handover) -> bool:
+        """Nobody waits for the request any more.  False: its final dot is out; its verdicts will come within 20 s."""
+        current = self._current
+        if current is None or current.handover is not handover or not current.is_committed:
+            handover.is_withdrawn = True
+            self._stop()
+            if not self._is_committed():
+                self._scope.cancel()
+            return True
+        self._limit(trio.current_time() + DOUBT_SECONDS)
+        return False
+
+    def _stop(self) -> None:
+        if self._stopped is None:
+            self._stopped = Trouble(Kind.ABORTED, "the attempt was cancelled", "4.3.2", scope=Scope.LOCAL)
+
+    def _is_committed(self) -> bool:
+        return self._current is not None and self._current.is_committed
+
+    # --- Life ---
+
+    async def run(self) -> None:
+        """Open, carry, close.  Never raises: whatever happens becomes verdicts."""
+        trouble: Trouble | None = None
+        with self._scope:
+            try:
+                await self._live()
+            except Trouble as caught:
+                trouble = caught
+            except ReplyError as caught:
+                trouble = Trouble(Kind.GARBAGE, str(caught), "4.5.0")
+            except Exception as caught:
+                _log.exception("session_crashed", remote=self._remote.host)
+                trouble = Trouble(
+                    Kind.FAULT, f"the transport failed: {type(caught).__name__}", "4.3.0", scope=Scope.MESSAGE
+                )
+        if self._scope.cancelled_caught:
+            trouble = self._stopped or self._silence()
+        await self._end(trouble)
+
+    async def _live(self) -> None:
+        self._connection = connection = await self._opener.open(self._first.route)
+        self._wire, self._remote = connection.wire, connection.remote
+        self._features = connection.handshake.features
+        self._is_pipelining = self._may_pipeline(connection.host)
+        handover: Handover | None = self._first
+        while handover is not None:
+            await self._carry(handover)
+            self._current = None
+            handover = None if self._stopped else await self._next()
+
+    def _may_pipeline(self, host: str) -> bool:
+        if self._settings.pipelining == "off" or not self._features.pipelining:
+            return False
+        return self._settings.pipelining == "on" or not self._known.has(host, Flaw.PIPELINING)
+
+    def _is_worn(self) -> bool:
+        if self._carried >= self._settings.messages_per_session:
+            return True
+        return trio.current_time() - self._born > self._settings.session_seconds
+
+    async def _next(self) -> Handover | None:
+        """The next request, now or within the idle time; None when it is time to go."""
+        if self._is_worn():
+            return None
+        return self._pool.take_nowait() or await self._rest()
+
+    async def _rest(self) -> Handover | None:
+        self._bell = trio.Event()
+        self._allow(self._settings.idle_seconds)
+        self._pool.rest(self)
+        await self._bell.wait()
+        self._bell = None
+        handover, self._assigned = self._assigned, None
+        if handover is None or not self._wire.has_news():
+            return handover
+        self._pool.leave(self)  # the server closed, or said that it will
+        self._pool.put_back(handover)
+        return None
+
+    # --- One message after the other ---
+
+    async def _carry(self, handover: Handover) -> None:
+        """A request, and those whose envelopes follow it."""
+        self._current = transaction = self._begin(handover)
+        if transaction.is_judged:
+            transaction.settle()
+            return
+        if self._protocol.has_more:
+            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
+        await self._say_envelope(transaction)
+        following: Transaction | None = transaction
+        while following is not None:
+            self._current, self._follower = following, None
+            following = await self._hand_over(following)
+
+    def _begin(self, handover: Handover, *, is_follower: bool = False) -> Transaction:
+        handover.session = self
+        self._carried += 1
+        return Transaction(
+            handover, self._features, self._remote, pipelined=self._is_pipelining, is_follower=is_follower
+        )
+
+    async def _say_envelope(self, transaction: Transaction) -> None:
+        while group := self._expect_group(transaction):
+            await self._send(group)
+            await self._listen()
+
+    def _expect_group(self, transaction: Transaction) -> bytes:
+        """The next lines of an envelope as bytes, their replies now expected; empty when it is said."""
+        lines = transaction.next_lines()
+        if not lines:
+            return b""
+        expect = self._protocol.expect
+        parts: list[bytes] = []
+        if self._needs_reset:
+            parts.append(emit.rset())
+            expect(Awaited.RSET, transaction)
+            self._needs_reset = False
+        for awaited, line in lines:
+            expect(awaited, transaction)
+            parts.append(line)
+        return b"".join(parts)
+
+    async def _hand_over(self, transaction: Transaction) -> Transaction | None:
+        """Content and dot for an envelope that is answered; returns the follower, its envelope answered too."""
+        if self._stopped is not None:
+            raise self._stopped  # a 354 may be waiting: closing is the only way out that sends nothing
+        if not transaction.may_send:
+            self._needs_reset = True
+            transaction.settle()
+            return None
+        if transaction.is_judged:  # nobody was accepted, and the server waits for content nevertheless
+            await self._send_lone_dot(transaction)
+            return None
+        follower = self._follower = self._take_follower()
+        self._protocol.expect(Awaited.DOT, transaction)
+        group = self._expect_group(follower) if follower is not None else b""
+        payload = transaction.handover.payload
+        if payload is None:
+            await self._stream(transaction, group)
+        else:
+            self._commit(transaction)
+            await self._send(payload + group if group else payload)
+        await self._listen()
+        return follower
+
+    def _take_follower(self) -> Transaction | None:
+        """The next request that waits, if its envelope may go out with this content."""
+        while self._is_pipelining and self._stopped is None and not self._is_worn():
+            handover = self._pool.take_nowait()
+            if handover is None:
+                return None
+            transaction = self._begin(handover, is_follower=True)
+            if not transaction.is_judged:
+                return transaction
+            transaction.settle()
+        return None
+
+    async def _send_lone_dot(self, transaction: Transaction) -> None:
+        self._protocol.expect(Awaited.DOT, transaction)
+        await self._send(emit.lone_dot())
+        await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
+
+    def _commit(self, transaction: Transaction) -> None:
+        transaction.is_committed = True
+        transaction.handover.request.committing()
+
+    # --- Content in pieces ---
+
+    async def _stream(self, transaction: Transaction, group: bytes) -> None:
+        try:
+            end = await self._send_pieces(transaction.handover.request)
+        except Trouble:
+            raise
+        except emit.Unsafe as error:
+            transaction.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
+            raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
+        except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
+            transaction.handover.fail(error)
+            raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
+        self._commit(transaction)
+        await self._send(end + group)
+
+    async def _send_pieces(self, request: DeliveryRequest) -> bytes:
+        """Everything but the end, which is returned."""
+        encoder = emit.ContentEncoder(eight_bit=request.message.eight_bit or request.message.smtputf8)
+        async with request.content.chunks() as pieces:
+            async for piece in pieces:
+                if self._stopped is not None:
+                    raise self._stopped
+                await self._send(encoder.feed(piece))
+                if self._wire.has_news():
+                    raise Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
+        return encoder.finish()
+
+    # --- Bytes and time ---
+
+    def _allow(self, seconds: float) -> None:
+        """Move the deadline: what comes next may take so long."""
+        self._scope.deadline = min(trio.current_time() + seconds, self._latest)
+
+    def _limit(self, latest: float) -> None:
+        self._latest = min(self._latest, latest)
+        self._scope.deadline = min(self._scope.deadline, self._latest)
+
+    async def _send(self, data: bytes) -> None:
+        self._allow(self._settings.block_seconds)
+        self._timed = -1
+        await self._wire.send(data)
+
+    async def _listen(self) -> None:
+        """Read until everything said is answered."""
+        protocol = self._protocol
+        while protocol.awaited is not None:
+            answer = protocol.next_answer()
+            if answer is None:
+                await self._receive()
+            else:
+                self._take(answer)
+
+    async def _receive(self) -> None:
+        protocol = self._protocol
+        if protocol.answered != self._timed and protocol.awaited is not None:
+            self._allow(self._seconds[protocol.awaited])  # one total time for each reply, however it drips
+            self._timed = protocol.answered
+        protocol.receive(await self._wire.receive())
+
+    def _take(self, answer: Answer[Transaction]) -> None:
+        transaction = answer.owner
+        if answer.awaited is Awaited.DOT:
+            self._take_end(answer)
+        elif answer.reply.code == 421:
+            raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
+        elif answer.awaited is Awaited.RSET:
+            self._take_reset(answer)
+        else:
+            transaction.take(answer)
+
+    def _take_end(self, answer: Answer[Transaction]) -> None:
+        transaction = answer.owner
+        transaction.take(answer)
+        transaction.settle()
+        self._current = None
+        if answer.reply.code == 421:
+            raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
+        if self._stopped is not None and self._follower is not None:
+            raise self._stopped
+
+    def _take_reset(self, answer: Answer[Transaction]) -> None:
+        if answer.reply.kind != 2:
+            raise verdicts.broken(answer.awaited, answer.reply)
+
+    # --- The end ---
+
+    def _silence(self) -> Trouble | None:
+        """The deadline passed: while resting that is as it should be."""
+        if self._bell is not None:
+            return None
+        awaited = self._protocol.awaited
+        what = f"no reply to {awaited.name} in time" if awaited is not None else "the server took too long"
+        return Trouble(Kind.SILENT, what, "4.4.2")
+
+    async def _end(self, trouble: Trouble | None) -> None:
+        self._pool.leave(self)
+        if self._connection is None:
+            assert trouble is not None
+            self._pool.could_not_open(self._first, trouble)
+            return
+        if trouble is not None and trouble.kind in (Kind.LOST, Kind.SILENT) and self._stopped is None:
+            await self._hear_last_words()
+        self._give_up(trouble)
+        if trouble is None:
+            await self._quit()
+        await self._wire.close_forcefully()
+
+    async def _hear_last_words(self) -> None:
+        """What the server said before it stopped listening: a refusal in mid-content is a refusal, not a lost connection."""
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+            try:
+                while self._current is not None and self._protocol.awaited is not None:
+                    answer = self._protocol.next_answer()
+                    if answer is None:
+                        self._protocol.receive(await self._wire.receive())
+                    else:
+                        self._take(answer)
+            except (Trouble, ReplyError):
+                return
+
+    def _give_up(self, trouble: Trouble | None) -> None:
+        """Settle or put back what the connection leaves behind."""
+        for transaction in (self._current, self._follower):
+            if transaction is not None and not transaction.handover.settled.is_set():
+                self._abandon(transaction, trouble or _out_of_turn())
+        if self._assigned is not None:
+            self._pool.put_back(self._assigned)
+
+    def _abandon(self, transaction: Transaction, trouble: Trouble) -> None:
+        if trouble.kind is Kind.CONFUSED and self._connection is not None:
+            self._known.note(self._connection.host, Flaw.PIPELINING)
+        if transaction.is_judged:
+            transaction.settle()
+        elif transaction.is_committed:
+            transaction.settle_rest(verdicts.in_doubt(trouble, self._remote))
+        elif self._may_return(transaction, trouble):
+            transaction.handover.was_returned = True
+            self._pool.put_back(transaction.handover)
+        else:
+            transaction.settle_rest(verdicts.of_trouble(trouble, self._remote))
+
+    def _may_return(self, transaction: Transaction, trouble: Trouble) -> bool:
+        """Whether the trouble was the connection's alone, so that another one may do better at once; only once each."""
+        if transaction.handover.was_returned or trouble.kind not in _RETURNABLE:
+            return False
+        if transaction.is_follower or trouble.kind is Kind.CONFUSED:
+            return True
+        return self._carried > 1 and transaction.answers == 0
+
+    async def _quit(self) -> None:
+        with trio.move_on_after(_QUIT_SECONDS, shield=True):
+            try:
+                await self._wire.send(emit.quit())
+                await self._wire.receive()
+            except Trouble:
+                return
+
+
+def _out_of_turn() -> Trouble:
+    return Trouble(Kind.ABORTED, "the transport ended the session", "4.3.2", scope=Scope.LOCAL)
+
+
+def _phase_seconds(settings: SmtpSettings) -> dict[Awaited, float]:
+    """How long each reply may take; the handshake's are in `opening.py`."""
+    seconds = dict.fromkeys(Awaited, settings.command_seconds)
+    seconds[Awaited.DATA] = settings.data_seconds
+    seconds[Awaited.DOT] = settings.dot_seconds
+    return seconds

@@ -1,0 +1,156 @@
+"""From replies and troubles to verdicts: one table.  Pure.
+
+4yz defers, 5yz refuses (RFC 5321 section 4.2.1); every exception to that stands here.  The enhanced status code is the peer's
+where its class fits, else made up; the reply's text is made printable and cut before it goes anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+from postroad.verdict import Disposition, Scope, Verdict
+
+from .protocol import Awaited
+from .reply import Reply
+from .trouble import Kind, Trouble
+
+__all__ = ["Remote", "broken", "in_doubt", "of_reply", "of_trouble", "own_refusal", "retry_hint", "trouble_of"]
+
+_SCOPES = {
+    Awaited.GREETING: Scope.SITE,
+    Awaited.EHLO: Scope.SITE,
+    Awaited.HELO: Scope.SITE,
+    Awaited.STARTTLS: Scope.SITE,
+    Awaited.AUTH: Scope.TRANSPORT,
+    Awaited.MAIL: Scope.MESSAGE,
+    Awaited.RCPT: Scope.RECIPIENT,
+    Awaited.DATA: Scope.MESSAGE,
+    Awaited.DOT: Scope.MESSAGE,
+    Awaited.RSET: Scope.SITE,
+    Awaited.QUIT: Scope.SITE,
+}
+_CLOSING = 421  # RFC 5321 section 3.8: may answer anything, and always means the server
+_TOO_MANY = 552  # RFC 5321 section 4.5.3.1.10
+_OURS = frozenset({530, 534, 535, 538})  # RFC 4954, RFC 3207: our login or our TLS, not this message
+
+
+class Remote:
+    """Who speaks, as it stands in every verdict of a connection.  site, host and tls are texts of `Verdict`."""
+
+    __slots__ = ("host", "site", "tls")
+
+    def __init__(self, *, site: str, host: str = "", tls: str = "") -> None:
+        self.site = site
+        self.host = host
+        self.tls = tls
+
+
+def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, after_accepted: bool = False) -> Verdict:
+    """The verdict of a 2yz, 4yz or 5yz reply.
+
+    after_accepted: a recipient of the same message was accepted before: 552 is then "too many recipients".
+    """
+    kind = reply.code // 100
+    if kind == 2:
+        return Verdict.accepted(
+            reply.said, status=reply.enhanced or "2.0.0", remote=remote.host, site=remote.site, tls=remote.tls
+        )
+    if kind == 5 and not _is_temporary_after_all(awaited, reply, after_accepted=after_accepted):
+        return Verdict.refused(
+            reply.said,
+            status=reply.enhanced or "5.0.0",
+            scope=_SCOPES[awaited],
+            remote=remote.host,
+            site=remote.site,
+            tls=remote.tls,
+        )
+    return Verdict.deferred(
+        reply.said,
+        status=_temporary_status(reply),
+        scope=_deferral_scope(awaited, reply),
+        remote=remote.host,
+        site=remote.site,
+        retry_after_seconds=retry_hint(reply.said) if kind == 4 else None,
+        tls=remote.tls,
+    )
+
+
+def _is_temporary_after_all(awaited: Awaited, reply: Reply, *, after_accepted: bool) -> bool:
+    if reply.code in _OURS or awaited < Awaited.MAIL:
+        return True
+    if awaited is Awaited.RCPT and reply.code == _TOO_MANY and after_accepted:
+        # RFC 1870 section 6.4: with a code for the mailbox or its size it is final for this recipient.
+        return not (reply.enhanced == "5.3.4" or reply.enhanced.startswith("5.2."))
+    return False
+
+
+def _temporary_status(reply: Reply) -> str:
+    if reply.code == _TOO_MANY:
+        return "4.5.3"
+    enhanced = reply.enhanced
+    return "4" + enhanced[1:] if enhanced else "4.0.0"
+
+
+def _deferral_scope(awaited: Awaited, reply: Reply) -> Scope:
+    if reply.code == _CLOSING:
+        return Scope.SITE
+    return Scope.TRANSPORT if reply.code in _OURS else _SCOPES[awaited]
+
+
+_DISPOSITIONS = dict.fromkeys(Kind, Disposition.DEFERRED) | {
+    Kind.LOCAL: Disposition.POSTPONED,
+    Kind.ABORTED: Disposition.POSTPONED,
+    Kind.PROHIBITED: Disposition.REFUSED,
+    Kind.NO_SUCH_HOST: Disposition.REFUSED,
+}
+
+
+def of_trouble(trouble: Trouble, remote: Remote) -> Verdict:
+    """The verdict for a recipient that the trouble left without a reply."""
+    disposition = _DISPOSITIONS[trouble.kind]
+    return Verdict(
+        disposition=disposition,
+        scope=Scope.LOCAL if disposition is Disposition.POSTPONED else trouble.scope,
+        status=trouble.status,
+        reply=trouble.said,
+        remote=trouble.remote or remote.host,
+        site=remote.site,
+        retry_after_seconds=trouble.retry_after_seconds,
+        tls=trouble.tls or remote.tls,
+    )
+
+
+def trouble_of(kind: Kind, awaited: Awaited, reply: Reply) -> Trouble:
+    """The trouble that a reply is for the whole connection."""
+    trouble = Trouble(kind, reply.said, _temporary_status(reply), scope=_deferral_scope(awaited, reply))
+    trouble.retry_after_seconds = retry_hint(reply.said)
+    return trouble
+
+
+def broken(awaited: Awaited, reply: Reply) -> Trouble:
+    """The trouble of a reply whose class makes no sense here."""
+    return Trouble(Kind.GARBAGE, f"unexpected answer to {awaited.name}: {reply.said}", "4.5.0")
+
+
+def in_doubt(trouble: Trouble, remote: Remote) -> Verdict:
+    """The verdict for a recipient whose message was handed over without a readable answer."""
+    said = f"{trouble.said}; the message may have been accepted"
+    return Verdict.in_doubt(said, remote=remote.host, site=remote.site, tls=remote.tls)
+
+
+def own_refusal(said: str, status: str, remote: Remote, *, scope: Scope = Scope.MESSAGE) -> Verdict:
+    """A refusal by ourselves: this can never be sent there."""
+    return Verdict.refused(said, status=status, scope=scope, remote=remote.host, site=remote.site, tls=remote.tls)
+
+
+_HINT = re.compile(
+    r"\b(?:again|retry|wait|greylisted|come back|available)\b[^0-9]{0,24}\b(\d{1,5})\s?(s|sec|second|m|min|minute|h|hour)s?\b",
+    re.IGNORECASE,
+)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def retry_hint(text: str) -> float | None:
+    """The seconds that a text such as "try again in 5 minutes" asks for, or None."""
+    match = _HINT.search(text)
+    return None if match is None else int(match[1]) * _SECONDS[match[2][0].lower()]
