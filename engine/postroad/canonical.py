@@ -1,0 +1,237 @@
+"""What comes already written, bytes or an EmailMessage -> the canonical form that is stored, signed and sent.
+
+CRLF, no NUL, no line over 998 octets, 7-bit clean, no Bcc, with Date and Message-ID.  What is signed is left as it is, or
+refused where that cannot be sent.  A message that needs nothing is returned as the same object.  The engine calls it.
+RFC 5322, RFC 6376, RFC 1847.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from .downgrade import Downgrade, split_header
+from .errors import SubmissionError
+from .fields import HEADER_OCTETS, LINE_OCTETS, check_message_id, format_date
+from .mime import has_short_lines, wire_lines
+
+if TYPE_CHECKING:  # the email package takes 40 ms to import, and plain bytes do not need it
+    from email.message import Message
+
+__all__ = ["Canonical", "canonicalise"]
+
+
+class Canonical(msgspec.Struct, frozen=True, kw_only=True):
+    """A canonical message.
+
+    message_id: its own, or the one it got; without angle brackets.
+    eight_bit: it holds octets over 127 (it came signed): the next hop must offer 8BITMIME.
+    smtputf8: a header holds raw UTF-8 that may not or cannot be encoded.
+    """
+
+    content: bytes
+    message_id: str
+    eight_bit: bool = False
+    smtputf8: bool = False
+
+
+def canonicalise(content: bytes | Message, *, message_id: str, date: float) -> Canonical:
+    """Make a written message fit to be sent.  `message_id` and `date` (Unix seconds) are for a message without its own.
+
+    LF alone ends a line, as in files; CR alone becomes a space, so that nobody takes it for a line end (SMTP smuggling).
+    Raises SubmissionError for the field "content".
+    """
+    octets = _without_mbox_line(_octets(content))
+    is_wire = _is_wire_form(octets)
+    header, body = _split_wire(octets) if is_wire else split_header(octets)
+    fields = _read_fields(header)
+    is_signed = _is_signed(fields)
+    if is_signed and not is_wire:
+        _refuse_signed(octets)
+    edited, own_id = _edit(header, fields, is_signed, message_id, date)
+    needs_repair = not is_signed and not (is_wire and octets.isascii())
+    if edited is not None or body is None or needs_repair:
+        octets = b"".join((header if edited is None else edited, b"\r\n", body or b""))
+    utf8 = False
+    if needs_repair:
+        octets, utf8 = _repair(octets)
+    elif not octets.isascii():
+        utf8 = _look(octets)
+    if not octets.endswith(b"\r\n"):
+        octets += b"\r\n"
+    return Canonical(content=octets, message_id=own_id, eight_bit=not octets.isascii(), smtputf8=utf8)
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise SubmissionError("content", problem)
+
+
+def _octets(content: bytes | Message) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, (bytearray, memoryview)):
+        return bytes(content)
+    if hasattr(content, "walk"):
+        return _serialise(content)
+    _refuse(f"must be bytes or an EmailMessage, not {type(content).__name__}")
+
+
+def _serialise(message: Message) -> bytes:
+    from .message_object import serialise_message
+
+    return serialise_message(message)
+
+
+def _without_mbox_line(octets: bytes) -> bytes:
+    """The `From ` line of an mbox file is no part of the message in it (RFC 4155)."""
+    return octets.partition(b"\n")[2] if octets.startswith(b"From ") else octets
+
+
+def _is_wire_form(octets: bytes) -> bool:
+    ends = octets.count(b"\r\n")
+    return ends == octets.count(b"\n") == octets.count(b"\r") and b"\0" not in octets and has_short_lines(octets)
+
+
+def _split_wire(octets: bytes) -> tuple[bytes, bytes | None]:
+    """Header and body of a message in wire form; None where there is no empty line between them."""
+    end = octets.find(b"\r\n\r\n")
+    if octets.startswith(b"\r\n"):
+        return b"", octets[2:]
+    if end >= 0:
+        return octets[: end + 2], octets[end + 4 :]
+    return (octets if octets.endswith(b"\r\n") else octets + b"\r\n"), None
+
+
+class _Field(msgspec.Struct, frozen=True, gc=False):
+    """A header field: its lines as they are, its name in lower case, its value with its folds."""
+
+    lines: bytes
+    name: bytes
+    value: bytes
+
+
+_FIELD = re.compile(rb"(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n)")
+_BLANK_FOLD = re.compile(rb"\r\n[ \t]+(?=\r\n)")
+
+
+def _read_fields(header: bytes) -> list[_Field]:
+    if len(header) > HEADER_OCTETS:
+        _refuse(
+            f"its header has {len(header):,} octets, {HEADER_OCTETS:,} are allowed; is there an empty line behind it?"
+        )
+    found = _FIELD.findall(header)
+    if sum([len(lines) for lines, _, _ in found]) != len(header) or not found:
+        _refuse_header(header)
+    return [_Field(lines, name.lower(), value) for lines, name, value in found]
+
+
+def _refuse_header(header: bytes) -> NoReturn:
+    """Say where: a line that is no field makes readers differ on where the body begins."""
+    if not header:
+        _refuse("it has no header; begin with header fields such as From, then an empty line")
+    for number, line in enumerate(header.split(b"\r\n")[:-1], 1):
+        is_continuation = line[:1] in (b" ", b"\t") and number > 1
+        if not is_continuation and not _FIELD.fullmatch(line + b"\r\n"):
+            _refuse(f"line {number} of its header is no field; put an empty line between header and body")
+    _refuse("its header cannot be read; put an empty line between header and body")
+
+
+_SIGNATURES = frozenset({b"dkim-signature", b"domainkey-signature", b"arc-message-signature", b"arc-seal"})
+_SIGNED_TYPE = re.compile(
+    rb"\s*(?:multipart/(?:signed|encrypted)|application/(?:x-)?pkcs7-(?:mime|signature))\s*(?:;|\Z)", re.IGNORECASE
+)
+_SIGNED_NAMES = re.compile(rb"(?:^|;)h=([^;]*)")
+
+
+def _is_signed(fields: Iterable[_Field]) -> bool:
+    return any(
+        field.name in _SIGNATURES or (field.name == b"content-type" and _SIGNED_TYPE.match(field.value) is not None)
+        for field in fields
+    )
+
+
+def _covered(fields: Iterable[_Field]) -> set[bytes]:
+    """Names that a signature covers: adding or removing one would break it (RFC 6376 section 5.4)."""
+    covered: set[bytes] = set()
+    for field in fields:
+        if field.name in _SIGNATURES:
+            for names in _SIGNED_NAMES.findall(re.sub(rb"\s+", b"", field.value)):
+                covered.update(names.lower().split(b":"))
+    return covered
+
+
+def _refuse_signed(octets: bytes) -> NoReturn:
+    if b"\0" in octets:
+        _refuse("it is signed and holds NUL, which cannot be sent; remove it before signing")
+    if not has_short_lines(octets):
+        _refuse(f"it is signed and has a line over {LINE_OCTETS} octets; encode it (quoted-printable) before signing")
+    _refuse("it is signed and has line ends other than CRLF; write CRLF before signing")
+
+
+_HIDDEN = frozenset({b"bcc", b"resent-bcc"})
+
+
+def _edit(
+    header: bytes, fields: list[_Field], is_signed: bool, message_id: str, date: float
+) -> tuple[bytes | None, str]:
+    """The header without Bcc and with Date and Message-ID, or None where it is right already; and the Message-ID."""
+    names = [field.name for field in fields]
+    if names.count(b"from") != 1:
+        _refuse(f"it has {names.count(b'from') or 'no'} From fields; exactly one is needed (RFC 5322 section 3.6)")
+    own_id = _own_id(fields)
+    added: dict[bytes, str] = {}
+    if b"date" not in names:
+        added[b"date"] = f"Date: {format_date(date)}\r\n"
+    if own_id is None:
+        own_id = check_message_id(message_id, "message_id")
+        added[b"message-id"] = f"Message-ID: <{own_id}>\r\n"
+    removed = _HIDDEN.intersection(names)
+    if is_signed:
+        _check_covered(fields, removed, added)
+    blank = not is_signed and _BLANK_FOLD.search(header) is not None
+    if not added and not removed and not blank:
+        return None, own_id
+    kept = [
+        _BLANK_FOLD.sub(b"", field.lines) if blank else field.lines for field in fields if field.name not in _HIDDEN
+    ]
+    return b"".join([*kept, "".join(added.values()).encode("ascii")]), own_id
+
+
+def _own_id(fields: list[_Field]) -> str | None:
+    for field in fields:
+        if field.name == b"message-id":
+            found = re.search(rb"<([^<>\s]+)>", field.value)
+            value = found[1] if found else field.value.strip()
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def _check_covered(fields: list[_Field], removed: Iterable[bytes], added: Iterable[bytes]) -> None:
+    covered = _covered(fields)
+    for name in removed:
+        if name in covered:
+            _refuse(f"its signature covers {name.decode()}, which must not be sent; remove the field before signing")
+    for name in added:
+        if name in covered:
+            _refuse(f"it has no {name.decode()} field, and its signature covers that; add the field before signing")
+
+
+def _repair(octets: bytes) -> tuple[bytes, bool]:
+    downgrade = Downgrade()
+    octets = wire_lines(downgrade.message(octets), b" ")
+    if b"\0" in octets:
+        _refuse("it holds NUL, which cannot be sent; encode that part (base64)")
+    if not has_short_lines(octets):
+        _refuse(f"it has a line over {LINE_OCTETS} octets that cannot be re-encoded; encode that part (base64)")
+    if len(split_header(octets)[0]) > HEADER_OCTETS:
+        _refuse(f"its header has more than {HEADER_OCTETS:,} octets")
+    return octets, downgrade.utf8
+
+
+def _look(octets: bytes) -> bool:
+    downgrade = Downgrade()
+    downgrade.look(octets)
+    return downgrade.utf8
