@@ -105,7 +105,7 @@ class SpoolContent:
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes], None]:
         found = await self._find()
         if isinstance(found, bytes):
-            yield _from_memory(found)
+            yield _FromMemory(found)
             return
         async with self._opened(found) as pieces:
             yield pieces
@@ -117,14 +117,40 @@ class SpoolContent:
         except OSError as error:
             raise StoreError(f"the content file {place.name!r} cannot be read: {error}") from error
         async with file:
-            yield _from_file(file)
+            yield _FromFile(file, place.name)
 
 
-async def _from_memory(content: bytes) -> AsyncIterator[bytes]:
-    for piece in in_pieces(content):
-        yield piece
+class _FromMemory:
+    """The pieces of a content at hand."""
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = iter(in_pieces(content))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
 
 
-async def _from_file(file: _Readable) -> AsyncIterator[bytes]:
-    while piece := await file.read(_PIECE):
-        yield piece
+class _FromFile:
+    """The pieces of a file that somebody else opened and closes."""
+
+    def __init__(self, file: _Readable, name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await self._file.read(_PIECE)
+        except OSError as error:
+            raise StoreError(f"the content file {self._name!r} cannot be read: {error}") from error
+        if not piece:
+            raise StopAsyncIteration
+        return piece

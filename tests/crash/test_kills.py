@@ -41,7 +41,7 @@ class RecordingHandler:
 
     async def handle_DATA(self, server, session, envelope):
         message = message_from_bytes(envelope.content)
-        if envelope.mail_from:
+        if envelope.mail_from not in ("", "<>", None):
             id = message["Message-ID"].strip("<>").partition("@")[0]
             self.accepted += [(id, address) for address in envelope.rcpt_tos]
         else:
@@ -96,7 +96,7 @@ def wait_for_growth(ledger: Path, process: subprocess.Popen[bytes], size: int) -
 def test_fifty_kills_lose_nothing_and_announce_every_duplicate(tmp_path: Path) -> None:
     handler = RecordingHandler()
     port = free_port()
-    controller = Controller(handler, hostname="127.0.0.1", port=port, server_kwargs={"enable_SMTPUTF8": True})
+    controller = Controller(handler, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
     controller.start()
     try:
         config, ledger = write_config(tmp_path, port), tmp_path / "ledger"

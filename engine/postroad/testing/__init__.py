@@ -1,1 +1,49 @@
+"""The public test-kit: for applications that send mail, and for authors of transports, stores and plugins.
 
+See docs/testing.md and docs/plugins.md.  Names are looked up when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .check_store import check_store
+    from .check_transport import check_transport
+    from .engine import open_test_engine, test_config
+    from .fakes import Hang, MemoryContent, ScriptedTransport, Slow, make_request
+
+_HOMES = {
+    "Hang": "fakes",
+    "MemoryContent": "fakes",
+    "ScriptedTransport": "fakes",
+    "Slow": "fakes",
+    "check_store": "store_suite",
+    "check_transport": "transport_suite",
+    "make_request": "fakes",
+    "open_test_engine": "engine",
+    "test_config": "engine",
+}
+
+__all__ = [
+    "Hang",
+    "MemoryContent",
+    "ScriptedTransport",
+    "Slow",
+    "check_store",
+    "check_transport",
+    "make_request",
+    "open_test_engine",
+    "test_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'postroad.testing' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
