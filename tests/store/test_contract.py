@@ -39,7 +39,7 @@ class _Forgetful(MemoryStore):
         results = super().apply(operations)
         self._odd = not self._odd
         if self._odd and isinstance(operations[0], Accept):
-            self._handles.pop(operations[0].message.id)
+            self._shelf.handles.pop(operations[0].message.id)
         return results
 
 

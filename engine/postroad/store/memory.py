@@ -1,21 +1,19 @@
 """The store in memory: the executable definition of the contract, for tests and for trying things out.
 
-It keeps everything in dictionaries whose values are never changed, only replaced, and journals each replacement: an
-exception in `apply` plays the journal back.  Nothing survives the process.  `sqlite.py` must answer exactly as this does.
+What it keeps lies on a shelf (`memory_shelf.py`) that takes back every change of an `apply` that fails.  Nothing survives
+the process.  `sqlite.py` must answer exactly as this does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-import msgspec
 from msgspec.structs import replace
 
 from ..errors import StoreError
-from ..message import Message
 from . import rows
 from .contract import (
     Accept,
@@ -49,6 +47,7 @@ from .contract import (
     Taken,
     Tally,
 )
+from .memory_shelf import Entry, Key, Shelf
 from .rows import DelayNotice, Row
 from .states import ENDS, LEASABLE, IllegalStep, State, Step, sources
 
@@ -59,68 +58,13 @@ _V = TypeVar("_V")
 _NAMED_DOUBTS = 1000  # contract: Recovered names at most so many
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """A message; its rows are `numbers` many.  content is None once nobody needs it."""
-
-    handle: int
-    message: Message
-    content: bytes | ContentPlace | None
-    numbers: int
-    unfinished: int
-    delay: DelayNotice = DelayNotice.NONE
-    finished_at: float | None = None
-
-
-class _Key(msgspec.Struct, frozen=True):
-    digest: bytes
-    expires_at: float
-    id: str
-    handle: int
-
-
-class _Journal:
-    """What to put back, in reverse, when an operation fails."""
-
-    def __init__(self) -> None:
-        self._undo: list[tuple[dict[Any, Any], Any, Any, bool]] = []
-
-    def put(self, into: dict[_K, _V], key: _K, value: _V) -> None:
-        self._undo.append((into, key, into.get(key), key in into))
-        into[key] = value
-
-    def drop(self, out_of: dict[_K, _V], key: _K) -> None:
-        if key in out_of:
-            self._undo.append((out_of, key, out_of[key], True))
-            del out_of[key]
-
-    def roll_back(self) -> None:
-        for mapping, key, value, was_there in reversed(self._undo):
-            if was_there:
-                mapping[key] = value
-            else:
-                mapping.pop(key, None)
-        self._undo.clear()
-
-    def forget(self) -> None:
-        self._undo.clear()
-
-
 class MemoryStore:
     """A Store that lives as long as its process."""
 
     threaded = False
 
     def __init__(self) -> None:
-        self._entries: dict[int, _Entry] = {}
-        self._handles: dict[str, int] = {}
-        self._rows: dict[tuple[int, int], Row] = {}
-        self._leasable: dict[str, dict[tuple[int, int], None]] = {}
-        self._keys: dict[tuple[str, str], _Key] = {}
-        self._facts: dict[str, bytes] = {}
-        self._dead_files: dict[str, None] = {}
-        self._next_handle = 1
-        self._tally = Tally()
-        self._journal = _Journal()
+        self._shelf = Shelf()
         self._closed = False
         self._operations: Mapping[type[Any], Callable[[Any], Result]] = {
             Accept: self._accept,
@@ -141,97 +85,36 @@ class MemoryStore:
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         if self._closed:
             raise StoreError("the store is closed")
-        tally, next_handle = self._tally, self._next_handle
-        try:
-            results = [self._operations[type(operation)](operation) for operation in operations]
-        except BaseException:
-            self._journal.roll_back()
-            self._tally, self._next_handle = tally, next_handle
-            raise
-        self._journal.forget()
-        return results
-
-    # --- Rows and entries ---
-
-    def _put_row(self, row: Row) -> None:
-        place = (row.handle, row.number)
-        before = self._rows.get(place)
-        if before is not None and before.state in LEASABLE:
-            self._journal.drop(self._leasable[before.lane], place)
-        if row.state in LEASABLE:
-            self._journal.put(self._leasable.setdefault(row.lane, {}), place, None)
-        self._journal.put(self._rows, place, row)
-
-    def _put_entry(self, entry: _Entry) -> None:
-        self._journal.put(self._entries, entry.handle, entry)
-
-    def _rows_of(self, handle: int) -> list[Row]:
-        return [self._rows[handle, number] for number in range(self._entries[handle].numbers)]
-
-    def _count(self, messages: int, recipients: int, content_bytes: int) -> None:
-        tally = self._tally
-        self._tally = Tally(
-            tally.messages + messages, tally.recipients + recipients, tally.content_bytes + content_bytes
-        )
-
-    def _end(self, ended: Mapping[int, int], now: float) -> tuple[int, ...]:
-        """Count ended recipients by message; close the messages that have none left and return their handles."""
-        finished: list[int] = []
-        for handle, count in ended.items():
-            entry = self._entries[handle]
-            self._count(0, -count, 0)
-            if entry.unfinished == count:
-                self._close_message(entry, now)
-                finished.append(handle)
-            else:
-                self._put_entry(replace(entry, unfinished=entry.unfinished - count))
-        return tuple(finished)
-
-    def _close_message(self, entry: _Entry, now: float) -> None:
-        if isinstance(entry.content, ContentPlace):
-            self._journal.put(self._dead_files, entry.content.name, None)
-        delay = DelayNotice.DONE if entry.delay is DelayNotice.WANTED else entry.delay
-        self._put_entry(replace(entry, unfinished=0, content=None, finished_at=now, delay=delay))
-        self._count(-1, 0, -entry.message.size)
-
-    def _chosen(self, filter: Filter, legal: Iterable[State]) -> list[Row]:
-        """The rows that a filter means and that are in a legal state, by message and number."""
-        states = rows.state_filter(filter, frozenset(legal))
-        return [row for _, row in sorted(self._rows.items()) if row.state in states and self._is_meant(row, filter)]
-
-    def _is_meant(self, row: Row, filter: Filter) -> bool:
-        message = self._entries[row.handle].message
-        return (
-            filter.id in (None, message.id)
-            and filter.recipient in (None, row.address)
-            and filter.lane in (None, row.lane)
-            and filter.sender in (None, message.sender)
-            and (filter.domain is None or rows.folded(row.address).endswith(rows.address_suffix(filter.domain)))
-        )
+        with self._shelf.all_or_nothing():
+            return [self._operations[type(operation)](operation) for operation in operations]
 
     # --- Operations ---
 
     def _accept(self, accept: Accept) -> Accepted | IdempotencyMismatch:
-        known = self._handles.get(accept.message.id)
+        known = self._shelf.handles.get(accept.message.id)
         if known is not None:
             return Accepted(accept.message.id, known, duplicate=True)
         earlier = self._earlier(accept.idempotency, accept.message.accepted_at)
         if earlier is not None:
             return earlier
-        handle, self._next_handle = self._next_handle, self._next_handle + 1
+        handle, self._shelf.next_handle = self._shelf.next_handle, self._shelf.next_handle + 1
         for row in rows.accepted(handle, accept):
-            self._put_row(row)
-        self._put_entry(_Entry(handle, accept.message, accept.content, len(accept.recipients), len(accept.recipients)))
-        self._journal.put(self._handles, accept.message.id, handle)
+            self._shelf.put_row(row)
+        self._shelf.put_entry(
+            Entry(handle, accept.message, accept.content, len(accept.recipients), len(accept.recipients))
+        )
+        self._shelf.put(self._shelf.handles, accept.message.id, handle)
+        if isinstance(accept.content, ContentPlace):
+            self._shelf.drop(self._shelf.dead_files, accept.content.name)
         if accept.idempotency:
             key = accept.idempotency
-            entry = _Key(key.digest, key.expires_at, accept.message.id, handle)
-            self._journal.put(self._keys, (key.sender, key.key), entry)
-        self._count(1, len(accept.recipients), accept.message.size)
+            entry = Key(key.digest, key.expires_at, accept.message.id, handle)
+            self._shelf.put(self._shelf.keys, (key.sender, key.key), entry)
+        self._shelf.count(1, len(accept.recipients), accept.message.size)
         return Accepted(accept.message.id, handle)
 
     def _earlier(self, key: IdempotencyKey | None, now: float) -> Accepted | IdempotencyMismatch | None:
-        known = self._keys.get((key.sender, key.key)) if key else None
+        known = self._shelf.keys.get((key.sender, key.key)) if key else None
         if key is None or known is None or known.expires_at <= now:
             return None
         if known.digest != key.digest:
@@ -259,14 +142,14 @@ class MemoryStore:
         return Taken(take.lane, tuple(leases), self._next_due(take.lane))
 
     def _due(self, take: TakeLeases) -> Iterator[Row]:
-        waiting = (self._rows[place] for place in self._leasable.get(take.lane, ()))
+        waiting = (self._shelf.rows[place] for place in self._shelf.leasable.get(take.lane, ()))
         return (row for row in waiting if row.due <= take.now)
 
     def _lease(self, token: int, chosen: list[Row], budget: int) -> LeaseRecord:
         chosen = [rows.leased(row, token) for row in chosen]
         for row in chosen:
-            self._put_row(row)
-        entry = self._entries[chosen[0].handle]
+            self._shelf.put_row(row)
+        entry = self._shelf.entries[chosen[0].handle]
         fits = isinstance(entry.content, bytes) and entry.message.size <= budget
         return LeaseRecord(
             token,
@@ -278,94 +161,94 @@ class MemoryStore:
         )
 
     def _next_due(self, lane: str) -> float | None:
-        return min((self._rows[place].due for place in self._leasable.get(lane, ())), default=None)
+        return min((self._shelf.rows[place].due for place in self._shelf.leasable.get(lane, ())), default=None)
 
     def _settle(self, settle: Settle) -> Settled:
         states: list[State | None] = []
         ended: dict[int, int] = {}
         for outcome in settle.outcomes:
-            row = self._rows.get((outcome.handle, outcome.number))
+            row = self._shelf.rows.get((outcome.handle, outcome.number))
             if row is None or not outcome.token or row.token != outcome.token:
                 states.append(None)
                 continue
             row = rows.settled(row, outcome, settle.now)
-            self._put_row(row)
+            self._shelf.put_row(row)
             states.append(row.state)
             if row.state in ENDS:
                 ended[row.handle] = ended.get(row.handle, 0) + 1
             if outcome.delay_notice and row.state in LEASABLE:
                 self._want_delay_notice(row.handle)
-        return Settled(tuple(states), self._end(ended, settle.now))
+        return Settled(tuple(states), self._shelf.end(ended, settle.now))
 
     def _want_delay_notice(self, handle: int) -> None:
-        entry = self._entries[handle]
+        entry = self._shelf.entries[handle]
         if entry.delay is DelayNotice.NONE:
-            self._put_entry(replace(entry, delay=DelayNotice.WANTED))
+            self._shelf.put_entry(replace(entry, delay=DelayNotice.WANTED))
 
     def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
         answer = self._accept(report.accept) if report.accept else None
         if isinstance(answer, IdempotencyMismatch):
             return answer
         for number in report.numbers:
-            row = self._rows.get((report.handle, number))
+            row = self._shelf.rows.get((report.handle, number))
             if row is None:
                 raise IllegalStep(f"there is no recipient {number} of message {report.handle} to report on")
-            self._put_row(rows.reported(row, wanted=report.accept is not None))
+            self._shelf.put_row(rows.reported(row, wanted=report.accept is not None))
         if report.numbers:
-            self._end({report.handle: len(report.numbers)}, report.now)
+            self._shelf.end({report.handle: len(report.numbers)}, report.now)
         return answer
 
     def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
-        entry = self._entries.get(report.handle)
+        entry = self._shelf.entries.get(report.handle)
         if entry is None or entry.delay is not DelayNotice.WANTED:
             return None
         answer = self._accept(report.accept) if report.accept else None
         if not isinstance(answer, IdempotencyMismatch):
-            self._put_entry(replace(entry, delay=DelayNotice.DONE))
+            self._shelf.put_entry(replace(entry, delay=DelayNotice.DONE))
         return answer
 
     def _cancel(self, cancel: Cancel) -> Cancelled:
         ended: dict[int, int] = {}
         named: list[tuple[int, str, str]] = []
-        chosen = self._chosen(cancel.filter, sources(Step.CANCEL))
+        chosen = self._shelf.chosen(cancel.filter, sources(Step.CANCEL))
         for row in chosen:
             after = rows.cancelled(row, cancel.now)
-            self._put_row(after)
+            self._shelf.put_row(after)
             if after.state in ENDS:
                 ended[row.handle] = ended.get(row.handle, 0) + 1
-                named.append((row.handle, self._entries[row.handle].message.id, row.address))
-        finished = self._end(ended, cancel.now)
+                named.append((row.handle, self._shelf.entries[row.handle].message.id, row.address))
+        finished = self._shelf.end(ended, cancel.now)
         return Cancelled(len(named), len(chosen) - len(named), tuple(named), finished)
 
     def _hold(self, hold: Hold) -> Moved:
-        chosen = self._chosen(hold.filter, LEASABLE)
+        chosen = self._shelf.chosen(hold.filter, LEASABLE)
         for row in chosen:
-            self._put_row(rows.held(row, hold.reason))
+            self._shelf.put_row(rows.held(row, hold.reason))
         return Moved(len(chosen), held=len(chosen))
 
     def _release(self, release: Release) -> Moved:
         legal = {State.HELD, State.PARKED} & (set(release.filter.states) or {State.HELD})
-        return self._change(self._chosen(release.filter, legal), lambda row: rows.released(row, release.now))
+        return self._change(self._shelf.chosen(release.filter, legal), lambda row: rows.released(row, release.now))
 
     def _retry(self, retry: Retry) -> Moved:
-        return self._change(self._chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now))
+        return self._change(self._shelf.chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now))
 
     def _change(self, chosen: list[Row], change: Callable[[Row], Row]) -> Moved:
         changed = [change(row) for row in chosen]
         for row in changed:
-            self._put_row(row)
+            self._shelf.put_row(row)
         return Moved(len(changed), rows.lanes_of(changed))
 
     def _move(self, move: Move) -> Moved:
         legal = LEASABLE | {State.HELD}
-        chosen = self._chosen(Filter(lane=move.lane), legal)
+        chosen = self._shelf.chosen(Filter(lane=move.lane), legal)
         behind = [row for row in chosen if (row.handle, row.number) > move.after]
         looked_at = behind[: move.limit]
         changed: list[Row] = []
         for row in looked_at:
-            after = rows.moved(row, move.choose(self._entries[row.handle].message, row.address), move.now)
+            after = rows.moved(row, move.choose(self._shelf.entries[row.handle].message, row.address), move.now)
             if after is not row:
-                self._put_row(after)
+                self._shelf.put_row(after)
                 changed.append(after)
         rest = (looked_at[-1].handle, looked_at[-1].number) if len(behind) > len(looked_at) > 0 else None
         held = sum(row.state is State.HELD and row.reason == rows.NO_ROUTE for row in changed)
@@ -375,89 +258,91 @@ class MemoryStore:
         waiting = 0
         ended: dict[int, int] = {}
         doubted: list[tuple[str, str]] = []
-        for row in self._chosen(Filter(), {State.LEASED}):
+        for row in self._shelf.chosen(Filter(), {State.LEASED}):
             after = rows.recovered(row, recover.marked, recover.rebooted, recover.now)
-            self._put_row(after)
+            self._shelf.put_row(after)
             if after.state is State.IN_DOUBT:
-                doubted.append((self._entries[row.handle].message.id, row.address))
+                doubted.append((self._shelf.entries[row.handle].message.id, row.address))
             elif after.state in ENDS:
                 ended[row.handle] = ended.get(row.handle, 0) + 1
             else:
                 waiting += 1
-        self._end(ended, recover.now)
+        self._shelf.end(ended, recover.now)
         return Recovered(waiting, len(doubted), tuple(doubted[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
         old = sorted(
             (entry.finished_at, handle)
-            for handle, entry in self._entries.items()
+            for handle, entry in self._shelf.entries.items()
             if entry.finished_at is not None and entry.finished_at < prune.before
         )[: prune.limit]
         for _, handle in old:
-            self._forget_message(self._entries[handle])
-        expired = sorted((key.expires_at, place) for place, key in self._keys.items() if key.expires_at <= prune.now)
+            self._forget_message(self._shelf.entries[handle])
+        expired = sorted(
+            (key.expires_at, place) for place, key in self._shelf.keys.items() if key.expires_at <= prune.now
+        )
         for _, place in expired[: prune.limit]:
-            self._journal.drop(self._keys, place)
-        files = tuple(sorted(self._dead_files)[: prune.limit])
+            self._shelf.drop(self._shelf.keys, place)
+        files = tuple(sorted(self._shelf.dead_files)[: prune.limit])
         for name in files:
-            self._journal.drop(self._dead_files, name)
+            self._shelf.drop(self._shelf.dead_files, name)
         return Pruned(len(old), files)
 
-    def _forget_message(self, entry: _Entry) -> None:
+    def _forget_message(self, entry: Entry) -> None:
         for number in range(entry.numbers):
-            self._journal.drop(self._rows, (entry.handle, number))
-        self._journal.drop(self._entries, entry.handle)
-        self._journal.drop(self._handles, entry.message.id)
+            self._shelf.drop(self._shelf.rows, (entry.handle, number))
+        self._shelf.drop(self._shelf.entries, entry.handle)
+        self._shelf.drop(self._shelf.handles, entry.message.id)
 
     def _remember(self, remember: Remember) -> None:
         if remember.value is None:
-            self._journal.drop(self._facts, remember.name)
+            self._shelf.drop(self._shelf.facts, remember.name)
         else:
-            self._journal.put(self._facts, remember.name, remember.value)
+            self._shelf.put(self._shelf.facts, remember.name, remember.value)
 
     # --- Questions ---
 
     def tally(self) -> Tally:
-        return self._tally
+        return self._shelf.tally
 
     def recall(self, name: str) -> bytes | None:
-        return self._facts.get(name)
+        return self._shelf.facts.get(name)
 
     def lanes(self) -> Iterator[LaneDue]:
-        firsts = [(lane, self._next_due(lane)) for lane in sorted(self._leasable)]
+        firsts = [(lane, self._next_due(lane)) for lane in sorted(self._shelf.leasable)]
         return iter([LaneDue(lane, due) for lane, due in firsts if due is not None])
 
     def message(self, id: str) -> StoredMessage | None:
-        handle = self._handles.get(id)
-        return None if handle is None else self._stored(handle, self._rows_of(handle))
+        handle = self._shelf.handles.get(id)
+        return None if handle is None else self._stored(handle, self._shelf.rows_of(handle))
 
     def content(self, handle: int) -> bytes | ContentPlace:
-        entry = self._entries.get(handle)
+        entry = self._shelf.entries.get(handle)
         if entry is None or entry.content is None:
             raise StoreError(f"the content of message {handle} is gone")
         return entry.content
 
     def failures(self, limit: int, recipients: int = 100) -> list[StoredMessage]:
         failed: dict[int, list[Row]] = {}
-        for row in self._chosen(Filter(), {State.FAILED}):
+        for row in self._shelf.chosen(Filter(), {State.FAILED}):
             failed.setdefault(row.handle, []).append(row)
         return [self._stored(handle, found[:recipients]) for handle, found in list(failed.items())[:limit]]
 
     def delays(self, limit: int) -> list[StoredMessage]:
-        wanted = [entry.handle for entry in self._entries.values() if entry.delay is DelayNotice.WANTED]
+        wanted = [entry.handle for entry in self._shelf.entries.values() if entry.delay is DelayNotice.WANTED]
         return [
-            self._stored(handle, [row for row in self._rows_of(handle) if row.state not in ENDS])
+            self._stored(handle, [row for row in self._shelf.rows_of(handle) if row.state not in ENDS])
             for handle in sorted(wanted)[:limit]
         ]
 
     def find(self, filter: Filter, limit: int, after: str = "") -> list[StoredMessage]:
-        meant = {self._entries[row.handle].message.id for row in self._chosen(filter, State)}
+        meant = {self._shelf.entries[row.handle].message.id for row in self._shelf.chosen(filter, State)}
         found = sorted(id for id in meant if id > after)[:limit]
-        return [self._stored(self._handles[id], self._rows_of(self._handles[id])) for id in found]
+        return [self._stored(self._shelf.handles[id], self._shelf.rows_of(self._shelf.handles[id])) for id in found]
 
     def counts(self) -> Mapping[State, int]:
         counted: dict[State, int] = {}
-        for row in self._rows.values():
+        for row in self._shelf.rows.values():
             counted[row.state] = counted.get(row.state, 0) + 1
         return counted
 
@@ -471,7 +356,7 @@ class MemoryStore:
         self._closed = True
 
     def _stored(self, handle: int, found: list[Row]) -> StoredMessage:
-        entry = self._entries[handle]
+        entry = self._shelf.entries[handle]
         return StoredMessage(
             handle=handle,
             message=entry.message,

@@ -109,7 +109,7 @@ def _new(handle: int, number: int, priority: int, new: NewRecipient) -> Row:
         state,
         new.due,
         new.lease,
-        reason=NO_ROUTE if state is State.HELD else "",
+        reason=(new.reason or NO_ROUTE) if state is State.HELD else "",
     )
 
 

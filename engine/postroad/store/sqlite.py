@@ -17,7 +17,7 @@ import apsw
 
 from ..errors import StoreBroken, StoreError
 from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
-from .sqlite_open import open_spool, prepare
+from .sqlite_open import open_second, open_spool
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
 from .sqlite_writer import Writer
@@ -50,12 +50,14 @@ class SqliteStore:
         self._folded_pages = 0  # of these, already in the main file
         self._broken: str | None = None
         self._closed = False
-        self._second = self._writer if exclusive else connect(str(path))
-        if not exclusive:
-            prepare(self._second)
-        self._reader = Reader(self._second, self._writing if exclusive else threading.Lock())
         self._writer.set_wal_hook(self._log_grew)
-        self._tally = self._reader.tally()
+        try:
+            self._second = self._writer if exclusive else open_second(path, connect)
+            self._reader = Reader(self._second, self._writing if exclusive else threading.Lock())
+            self._tally = self._reader.tally()
+        except BaseException:
+            self._writer.close()
+            raise
 
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         with self._writing:

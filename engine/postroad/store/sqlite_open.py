@@ -1,6 +1,6 @@
 """Opens a spool file: makes it if it is new, refuses what is not ours or newer, and sets what durability depends on.
 
-The order of the pragmas is the one that lost nothing in simulated power failures (docs/decisions/spool-file.md): going to WAL while
+The order of the pragmas lost nothing in simulated power failures (docs/decisions/spool-file.md): going to WAL while
 `synchronous` has its default can bring the old rollback journal back and undo the switch.
 """
 
@@ -15,7 +15,7 @@ from ..errors import SpoolTooNew, StoreError
 from . import sql
 from .sqlite_port import Connect, Database
 
-__all__ = ["open_spool", "prepare", "require_sqlite", "sync_folder"]
+__all__ = ["open_second", "open_spool", "require_sqlite", "sync_folder"]
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could corrupt a WAL
 _BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
@@ -23,12 +23,14 @@ _CACHE_KIB = 8192
 _QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
 _PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
 
-_ALWAYS = (
+_FOR_WRITING = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the disk
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA wal_autocheckpoint = 0",  # checkpoints stay off the commit path, see SqliteStore.maintain
+)
+_FOR_READING = (
     "PRAGMA mmap_size = 0",  # an I/O error in a mapped file is a SIGBUS
     f"PRAGMA cache_size = -{_CACHE_KIB}",
     "PRAGMA temp_store = MEMORY",
@@ -67,11 +69,16 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
     return connection
 
 
-def prepare(connection: Database) -> None:
-    """What a second connection to an open spool needs."""
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    for pragma in (*_ALWAYS[4:], "PRAGMA query_only = ON"):
-        connection.execute(pragma)
+def open_second(path: Path, connect: Connect) -> Database:
+    """A connection beside the writing one, for questions only."""
+    try:
+        connection = connect(str(path))
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        for pragma in (*_FOR_READING, "PRAGMA query_only = ON"):
+            connection.execute(pragma)
+    except apsw.Error as error:
+        raise StoreError(f"the spool {path} cannot be opened a second time: {error}") from error
+    return connection
 
 
 def sync_folder(folder: Path) -> None:
@@ -94,7 +101,7 @@ def _set_up(connection: Database, *, exclusive: bool) -> None:
     _refuse_foreign(connection)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA synchronous = EXTRA")
-    for pragma in _ALWAYS:
+    for pragma in (*_FOR_WRITING, *_FOR_READING):
         connection.execute(pragma)
     if connection.execute("PRAGMA journal_mode").get != "wal":
         raise StoreError("SQLite cannot keep a write-ahead log here; put the spool on a local disk")

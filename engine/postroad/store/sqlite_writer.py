@@ -161,6 +161,8 @@ class Writer:
             sql.ADD_CONTENT,
             [(handle, accept.content) for handle, accept in fresh if isinstance(accept.content, bytes)],
         )
+        files = [accept.content.name for _, accept in fresh if isinstance(accept.content, ContentPlace)]
+        self._executemany(sql.DROP_DEAD_FILE, [(name,) for name in files])  # a name that is used again
 
     # --- Leasing ---
 

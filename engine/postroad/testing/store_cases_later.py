@@ -270,6 +270,15 @@ def forgetting_in_parts(bench: Bench) -> None:
 
 
 @_case
+def a_file_name_used_again_is_kept(bench: Bench) -> None:
+    """A content file that a new message uses is not named for deletion because an old one of that name has ended."""
+    bench.accept("m1", content=ContentPlace("file"))
+    bench.lease_and(Step.DELIVER)
+    bench.accept("m2", content=ContentPlace("file"))
+    expect(bench.do(Prune(before=NOW, now=NOW), Pruned), Pruned(0, ()), "the answer")
+
+
+@_case
 def remembering(bench: Bench) -> None:
     """Remember keeps a fact under its name until it is replaced or forgotten."""
     bench.store.apply([Remember("a", b"1"), Remember("b", b""), Remember("a", b"2")])
