@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad.address import Address, Mailbox, parse_address, parse_mailboxes
@@ -118,12 +118,14 @@ def test_an_address_that_is_no_text_is_refused(bad: object) -> None:
         parse_address(bad, "to")  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(addresses)
 def test_any_plain_address_is_read_as_it_stands(text: str) -> None:
     if len(text) <= 254 and len(text.rpartition("@")[0]) <= 64:
         assert str(parse_address(text, "to")) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_whatever_is_accepted_cannot_break_a_command(local: str, domain: str) -> None:
     try:
@@ -219,6 +221,7 @@ def test_a_list_that_is_no_text_is_refused(bad: object) -> None:
 names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30).map(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, addresses), min_size=1, max_size=4))
 def test_what_the_standard_library_writes_is_read_back(pairs: list[tuple[str, str]]) -> None:
     pairs = [pair for pair in pairs if len(pair[1].rpartition("@")[0]) <= 64]
@@ -230,6 +233,7 @@ def test_what_the_standard_library_writes_is_read_back(pairs: list[tuple[str, st
     assert ["".join(name.split()) for name, _ in found] == ["".join(name.split()) for name, _ in pairs]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='ab@.,"<>()\\ :;[]é', max_size=20))
 def test_a_list_never_means_more_than_the_standard_library_sees(text: str) -> None:
     try:

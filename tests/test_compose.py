@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad.address import parse_mailboxes
@@ -150,6 +150,7 @@ def test_inline_content_is_found_by_its_id() -> None:
 texts = st.text(max_size=300)
 
 
+@settings(deadline=None)
 @given(body=texts, html=texts, amp=texts)
 def test_any_text_arrives_as_it_was(body: str, html: str, amp: str) -> None:
     content = composed(body=body, html=html, amp_html=amp).content
@@ -162,6 +163,7 @@ def test_any_text_arrives_as_it_was(body: str, html: str, amp: str) -> None:
         assert payload.decode().replace("\r\n", "\n") == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab \t=.\r\nü€😀\0", max_size=300))
 def test_any_single_text_arrives_but_for_a_last_line_end(body: str) -> None:
     content = composed(body=body).content
@@ -171,6 +173,7 @@ def test_any_single_text_arrives_but_for_a_last_line_end(body: str) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(60, 90), st.sampled_from([" ", "\t", "  ", "ü", "."]), st.sampled_from(["", "\n", "\nü"]))
 def test_no_encoded_line_is_over_76_characters(length: int, end: str, rest: str) -> None:
     content = composed(body="x" * length + end + rest + "\nü" + "y" * 2000).content
@@ -226,6 +229,7 @@ def test_a_lone_surrogate_is_refused(field: str) -> None:
 safe_text = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=200)
 
 
+@settings(deadline=None)
 @given(subject=safe_text, note=safe_text)
 def test_any_header_text_arrives_as_it_was(subject: str, note: str) -> None:
     content = composed(subject=subject, headers={"X-Note": note}).content
@@ -282,6 +286,7 @@ def test_the_standard_library_reads_the_same_subject() -> None:
 names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"], exclude_characters='"\\'), max_size=10)
 
 
+@settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=5))
 def test_display_names_arrive(people: Sequence[str]) -> None:
     to = [f'"{name}" <u{number}@example.org>' for number, name in enumerate(people)]
@@ -292,6 +297,7 @@ def test_display_names_arrive(people: Sequence[str]) -> None:
     assert [box.display_name for box in boxes] == list(people)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=200), min_size=1, max_size=5)
 )
@@ -330,6 +336,7 @@ file_names = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(file_names, st.binary(max_size=300)), min_size=1, max_size=4))
 def test_attachments_arrive_octet_for_octet_under_their_names(files: list[tuple[str, bytes]]) -> None:
     files = [(name if not name.lower().endswith("eml") else name + "_", data) for name, data in files]

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad.compose import Attachment, MailFields, compose
@@ -135,6 +135,7 @@ def test_an_encoded_line_break_in_a_subject_stays_text() -> None:
     assert message_from_bytes(content, policy=policy.compat32)["Bcc"] is None
 
 
+@settings(deadline=None)
 @given(
     subject=st.text(max_size=60),
     name=st.text(max_size=30),

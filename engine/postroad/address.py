@@ -83,6 +83,10 @@ def _refuse(problem: str) -> NoReturn:
     raise ValueError(problem)
 
 
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
 def _parse_unusual(text: str) -> Address:
     if not text:
         _refuse("the address is empty; write user@domain")
@@ -92,9 +96,9 @@ def _parse_unusual(text: str) -> Address:
         _refuse(f"the address holds the control character U+{ord(unsafe[0]):04X}; remove it")
     local, at, domain = text.rpartition("@")
     if not at:
-        _refuse(f"{text!r} has no @; write user@domain")
+        _refuse(f"{_shown(text)} has no @; write user@domain")
     if text[0] == "<" or text[-1] == ">":
-        _refuse(f"{text!r} stands in angle brackets; write only the address")
+        _refuse(f"{_shown(text)} stands in angle brackets; write only the address")
     address = Address(_local_part(local), _domain(domain))
     octets = len(str(address).encode())
     if octets > _ADDRESS_OCTETS:
@@ -110,7 +114,9 @@ def _local_part(local: str) -> str:
         content = re.sub(r"\\(.)", r"\1", quoted[1])
         local = content if _DOT_STRING.fullmatch(content) else '"' + re.sub(r'(["\\])', r"\\\1", content) + '"'
     elif not _DOT_STRING.fullmatch(local):
-        _refuse(f"{local!r} cannot stand before the @; check its dots, spaces and special characters, or quote it")
+        _refuse(
+            f"{_shown(local)} cannot stand before the @; check its dots, spaces and special characters, or quote it"
+        )
     octets = len(local.encode())
     if octets > _LOCAL_OCTETS:
         _refuse(f"the part before the @ has {octets} octets, {_LOCAL_OCTETS} are allowed")
@@ -130,12 +136,14 @@ def _domain(domain: str) -> str:
         return _literal(domain)
     ascii_domain = domain.lower() if domain.isascii() else _to_ascii(domain)
     if not _DOMAIN.fullmatch(ascii_domain):
-        _refuse(f"{domain!r} is not a domain; write labels of letters, digits and hyphens, with single dots between")
+        _refuse(
+            f"{_shown(domain)} is not a domain; write labels of letters, digits and hyphens, with single dots between"
+        )
     labels = ascii_domain.split(".")
     if long := next((label for label in labels if len(label) > _LABEL_OCTETS), None):
-        _refuse(f"the label {long!r} of the domain is longer than {_LABEL_OCTETS} octets")
+        _refuse(f"the label {_shown(long)} of the domain is longer than {_LABEL_OCTETS} octets")
     if labels[-1].isdigit():
-        _refuse(f"{domain!r} ends in a number; write an IP address in brackets: user@[{domain}]")
+        _refuse(f"{_shown(domain)} ends in a number; write an IP address in brackets: user@[192.0.2.1]")
     for label in labels:
         if label.startswith("xn--"):
             _check_round_trip(label)
@@ -148,7 +156,7 @@ def _to_ascii(domain: str) -> str:
     try:
         return idna.encode(domain, uts46=True, transitional=False).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError) as error:
-        _refuse(f"{domain!r} is not a valid international domain: {error}")
+        _refuse(f"{_shown(domain)} is not a valid international domain: {error}")
 
 
 def _check_round_trip(label: str) -> None:
@@ -160,7 +168,7 @@ def _check_round_trip(label: str) -> None:
     except (idna.IDNAError, UnicodeError):
         same = False
     if not same:
-        _refuse(f"the label {label!r} of the domain is not a valid A-label (IDNA2008)")
+        _refuse(f"the label {_shown(label)} of the domain is not a valid A-label (IDNA2008)")
 
 
 def _literal(domain: str) -> str:
@@ -172,7 +180,7 @@ def _literal(domain: str) -> str:
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError:
-        _refuse(f"{domain!r} is not an address literal; write [192.0.2.1] or [IPv6:2001:db8::1]")
+        _refuse(f"{_shown(domain)} is not an address literal; write [192.0.2.1] or [IPv6:2001:db8::1]")
 
 
 # --- Lists of mailboxes (RFC 5322 section 3.4), without groups, routes and white space inside addresses ---
@@ -286,7 +294,9 @@ def _mailbox(pieces: list[_Piece], field: str) -> Mailbox:
 def _bare_address(pieces: list[_Piece], field: str) -> Address:
     text = "".join(piece.written for piece in pieces).strip(" \t")
     if "@" not in text:
-        raise SubmissionError(field, f"{text!r} has no @; write user@domain, and put quotes around a name with a comma")
+        raise SubmissionError(
+            field, f"{_shown(text)} has no @; write user@domain, and put quotes around a name with a comma"
+        )
     return parse_address(text, field)
 
 
@@ -294,7 +304,9 @@ def _phrase(pieces: list[_Piece], field: str) -> str:
     words: list[tuple[str, bool]] = []
     for piece in pieces:
         if piece.kind == "angle" or (piece.kind == "text" and "@" in piece.meaning):
-            raise SubmissionError(field, f"{piece.written!r} cannot stand in a name; put the name in double quotes")
+            raise SubmissionError(
+                field, f"{_shown(piece.written)} cannot stand in a name; put the name in double quotes"
+            )
         if piece.kind == "quoted":
             words.append((re.sub(r"\\(.)", r"\1", piece.meaning), False))
         else:

@@ -46,6 +46,8 @@ def canonicalise(content: bytes | Message, *, message_id: str, date: float) -> C
     """
     octets = _without_mbox_line(_octets(content))
     is_wire = _is_wire_form(octets)
+    if not is_wire and b"\n" not in octets and b"\r" in octets:
+        _refuse("its lines end with CR alone; write CRLF or LF")
     header, body = _split_wire(octets) if is_wire else split_header(octets)
     fields = _read_fields(header)
     is_signed = _is_signed(fields)
@@ -98,7 +100,7 @@ def _is_wire_form(octets: bytes) -> bool:
 def _split_wire(octets: bytes) -> tuple[bytes, bytes | None]:
     """Header and body of a message in wire form; None where there is no empty line between them."""
     end = octets.find(b"\r\n\r\n")
-    if octets.startswith(b"\r\n"):
+    if not octets or octets.startswith(b"\r\n"):
         return b"", octets[2:]
     if end >= 0:
         return octets[: end + 2], octets[end + 4 :]
@@ -113,7 +115,7 @@ class _Field(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
-_FIELD = re.compile(rb"(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n)")
+_FIELD = re.compile(rb"(?m)^(([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n)")
 _BLANK_FOLD = re.compile(rb"\r\n[ \t]+(?=\r\n)")
 
 

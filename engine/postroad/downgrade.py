@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Downgrade", "embed_message", "split_header"]
 
-_DEPTH = 100  # nested parts, as Postfix's mime_nesting_limit
+_DEPTH = 30  # nested parts; each level costs a pass over the content, and real mail has fewer than ten
 _PARTS = 10_000  # in all: bounds the time that a bomb costs
 # fmt: off
 _SIGNED = frozenset({
@@ -91,6 +91,12 @@ def embed_message(octets: bytes, field: str) -> tuple[bytes, bool]:
     return octets, downgrade.utf8
 
 
+def _refuse_bomb() -> NoReturn:
+    raise SubmissionError(
+        "content", f"it needs re-encoding and has over {_DEPTH} nested or {_PARTS:,} parts; send fewer"
+    )
+
+
 class _Kind(msgspec.Struct, frozen=True, gc=False):
     """What a part's header says of its body."""
 
@@ -136,9 +142,7 @@ class Downgrade:
             return octets
         self._parts += 1
         if depth > _DEPTH or self._parts > _PARTS:
-            raise SubmissionError(
-                "content", f"more than {_DEPTH} nested or {_PARTS:,} parts need re-encoding; send fewer"
-            )
+            _refuse_bomb()
         header, body = split_header(octets)
         kind = _read_kind(header, default_type)
         is_frozen = is_frozen or kind.content_type in _SIGNED
@@ -303,6 +307,8 @@ def _split_parts(body: bytes, boundary: bytes) -> tuple[bytes, list[bytes], byte
     for mark in delimiter.finditer(body):
         if start >= 0:
             parts.append(_without_line_end(body[start : mark.start()]))
+            if len(parts) > _PARTS:
+                _refuse_bomb()
         elif mark[1]:
             return None
         else:

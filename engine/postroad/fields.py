@@ -75,6 +75,8 @@ def check_text(value: str, field: str) -> str:
     """Refuse CR, LF, NUL, other controls but the tab, what some software takes for a line end, and lone surrogates."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers are not all typed
         raise SubmissionError(field, f"must be a str, not {type(value).__name__}")
+    if len(value) > HEADER_OCTETS:
+        raise SubmissionError(field, f"it has {len(value):,} characters, a whole header may have {HEADER_OCTETS:,}")
     if unsafe := UNSAFE_TEXT.search(value):
         raise SubmissionError(
             field, f"it holds the character U+{ord(unsafe[0]):04X}, which no header can carry; remove it"
@@ -200,7 +202,7 @@ def format_date(date: float) -> str:
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} +0000"
 
 
-_FIELD = re.compile(r"(([!-9;-~]+):[^\r\n]*(?:\r\n[ \t]+[^ \t\r\n][^\r\n]*)*\r\n)")
+_FIELD = re.compile(r"(?m)^(([!-9;-~]+):[^\r\n]*(?:\r\n[ \t]+[^ \t\r\n][^\r\n]*)*\r\n)")
 
 
 def check_block(block: str, names: Sequence[str], field: str) -> None:
