@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,27 @@ def test_the_log_is_folded_in_when_idle_and_when_it_grows(bench: Bench, path: Pa
         bench.store.apply([accept(f"m{number}", content=b"x" * 1_000_000)])
         bench.store.maintain(idle=True)
     assert log.stat().st_size <= grown + 1_000_000, "the log is used anew after it was folded in"
+    assert bench.store.check() == []
+
+
+def test_a_reader_that_stays_holds_up_no_commit_and_the_log_is_cut_afterwards(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, pages in (("_IDLE_PAGES", 1), ("_BUSY_PAGES", 5), ("_HUGE_PAGES", 10)):
+        monkeypatch.setattr(f"postroad.store.sqlite.{name}", pages)
+    log = path.with_name("spool.db-wal")
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN; SELECT * FROM spool")
+    bench.accept("m1", content=b"x" * 100_000)
+    began = time.monotonic()
+    bench.store.maintain(idle=False)
+    assert time.monotonic() - began < 5, "it does not wait for the reader"
+    assert log.stat().st_size > 100_000
+    reader.execute("ROLLBACK")
+    reader.close()
+    bench.store.maintain(idle=False)
+    assert log.stat().st_size == 0
+    bench.accept("m2")
     assert bench.store.check() == []
 
 

@@ -17,7 +17,7 @@ import apsw
 
 from ..errors import StoreBroken, StoreError
 from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
-from .sqlite_open import open_second, open_spool
+from .sqlite_open import BUSY_MILLISECONDS, open_second, open_spool
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
 from .sqlite_writer import Writer
@@ -84,14 +84,22 @@ class SqliteStore:
             self._refuse_if_unusable()
             if self._log_pages - self._folded_pages < (_IDLE_PAGES if idle else _BUSY_PAGES):
                 return
-            cut = self._log_pages >= _HUGE_PAGES
-            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if cut else apsw.SQLITE_CHECKPOINT_PASSIVE
             try:
-                self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=mode)
+                self._fold()
             except apsw.BusyError:
                 return  # a reader is still on an old page; the next call tries again
             except apsw.Error as error:
                 raise self._failed(error) from error
+
+    def _fold(self) -> None:
+        if self._log_pages < _HUGE_PAGES:
+            self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            return
+        self._writer.set_busy_timeout(0)  # cutting waits for readers, and commits would wait with it
+        try:
+            self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._writer.set_busy_timeout(BUSY_MILLISECONDS)
 
     def tally(self) -> Tally:
         return self._tally

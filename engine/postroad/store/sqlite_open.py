@@ -15,10 +15,10 @@ from ..errors import SpoolTooNew, StoreError
 from . import sql
 from .sqlite_port import Connect, Database
 
-__all__ = ["open_second", "open_spool", "require_sqlite", "sync_folder"]
+__all__ = ["BUSY_MILLISECONDS", "open_second", "open_spool", "require_sqlite", "sync_folder"]
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could corrupt a WAL
-_BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
+BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
 _CACHE_KIB = 8192
 _QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
 _PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
@@ -73,7 +73,7 @@ def open_second(path: Path, connect: Connect) -> Database:
     """A connection beside the writing one, for questions only."""
     try:
         connection = connect(str(path))
-        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
         for pragma in (*_FOR_READING, "PRAGMA query_only = ON"):
             connection.execute(pragma)
     except apsw.Error as error:
@@ -96,7 +96,7 @@ def _make_file(path: Path) -> None:
 
 
 def _set_up(connection: Database, *, exclusive: bool) -> None:
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.execute("PRAGMA locking_mode = " + ("EXCLUSIVE" if exclusive else "NORMAL"))
     _refuse_foreign(connection)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
