@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from measure import describe_machine, sync_rate
@@ -95,21 +96,37 @@ def open_sink(options: argparse.Namespace, family: Family, folder: Path) -> Sink
 
 
 def benchmark(options: argparse.Namespace) -> Report:
-    options.cache.mkdir(parents=True, exist_ok=True)
-    options.cache.chmod(0o755)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=options.cache))
-    folder.chmod(0o755)
     family = Family()
     peers, absent = choose_peers(options)
     plan = Plan(options.rounds, options.messages, options.warm_up, options.octets, options.seconds)
-    with family.ended_at_exit():
+    with _work_folder(options.cache) as folder, family.ended_at_exit():
         machine, rate = describe_machine(folder), sync_rate(folder)
         stage = Stage(family, folder, open_sink(options, family, folder), plan)
         print(_opening(plan, machine, stage.sink.name, rate, peers), flush=True)
         runs = play(stage, peers, _tell)
         syncs = {} if options.no_syncs else play_syncs(stage, peers, min(600, plan.messages))
-    shutil.rmtree(folder)
     return Report(plan, machine, stage.sink.name, rate, peers, absent, runs, syncs, "postroad")
+
+
+@contextmanager
+def _work_folder(cache: Path) -> Generator[Path]:
+    """A fresh folder that Postfix's processes may enter; what failed runs left in it (.err and .log files) is kept."""
+    cache.mkdir(parents=True, exist_ok=True)
+    cache.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=cache))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    except (KeyboardInterrupt, SystemExit):
+        shutil.rmtree(folder)
+        raise
+    for left in folder.iterdir():
+        if not left.is_dir():
+            left.unlink()
+    if any(folder.iterdir()):
+        print(f"what failed runs left is in {folder}")
+    else:
+        folder.rmdir()
 
 
 def _opening(plan: Plan, machine: dict[str, object], sink: str, rate: float, peers: Sequence[Peer]) -> str:
