@@ -18,6 +18,7 @@ from .store.contract import Prune, Pruned, Store
 __all__ = ["keep_house"]
 
 _EVERY_SECONDS = 30.0
+_SWEEP_EVERY = 120  # times that: a content file whose submission turned out to be a duplicate is gone within two hours
 _AT_ONCE = 500
 _ORPHAN_SECONDS = 3600.0  # a content file without a message after that was left by a submission that never committed
 
@@ -27,10 +28,11 @@ _log = get_logger()
 async def keep_house(ports: Ports, contents: ContentFolder) -> None:
     """Run until cancelled."""
     try:
-        await _sweep_orphans(ports, contents)
         while True:
-            await trio.sleep(_EVERY_SECONDS)
-            await _prune(ports, contents)
+            await _sweep_orphans(ports, contents)
+            for _ in range(_SWEEP_EVERY):
+                await trio.sleep(_EVERY_SECONDS)
+                await _prune(ports, contents)
     except EngineClosed:
         return
 
@@ -57,7 +59,11 @@ async def _sweep_orphans(ports: Ports, contents: ContentFolder) -> None:
     def ask(store: Store) -> list[str]:
         return contents.orphans(lambda name: store.message(name) is not None, _ORPHAN_SECONDS)
 
-    names = await ports.executor.ask(ask)
+    try:
+        names = await ports.executor.ask(ask)
+    except (PostroadError, OSError) as error:
+        _log.warning("sweeping_failed", error=repr(error))
+        return
     if names:
         _log.info("orphans_deleted", files=len(names))
         await trio.to_thread.run_sync(partial(contents.delete, names))

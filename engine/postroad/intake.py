@@ -57,8 +57,10 @@ class Intake:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._waiting: deque[Entry] = deque()
-        self._octets = 0
-        self._line = trio.lowlevel.ParkingLot()
+        self._octets = 0  # of those waiting
+        self._line: deque[list[Entry]] = (
+            deque()
+        )  # further callers, first come first; their tasks are not woken to move up
         self._closed: Exception | None = None
         self.ring_bell: Callable[[], None] = lambda: None
 
@@ -70,8 +72,10 @@ class Intake:
         self._closed = error or EngineClosed("the engine is closed; it takes no more submissions")
         while self._waiting:
             self._waiting.popleft().fail(self._closed)
+        while self._line:
+            for entry in self._line.popleft():
+                entry.fail(self._closed)
         self._octets = 0
-        self._line.unpark_all()
 
     async def put(self, operations: Sequence[Operation]) -> list[Any]:
         """Wait until operations are committed and return their answers, in order.
@@ -79,14 +83,11 @@ class Intake:
         When cancelled, what was not taken by a commit yet is withdrawn; what was taken will be committed.  Raises the first
         error of any of them.
         """
-        entries = [Entry(operation) for operation in operations]
-        octets = sum(entry.size for entry in entries)
-        while self._is_full(octets):
-            await self._line.park()
         if self._closed is not None:
-            raise self._closed
-        self._waiting.extend(entries)
-        self._octets += octets
+            raise self._closed.with_traceback(None)
+        entries = [Entry(operation) for operation in operations]
+        self._line.append(entries)
+        self._move_up()
         self.ring_bell()
         try:
             for entry in entries:
@@ -96,20 +97,31 @@ class Intake:
             raise
         for entry in entries:
             if entry.error is not None:
-                raise entry.error
+                raise entry.error.with_traceback(None)
         return [entry.answer for entry in entries]
 
+    def _move_up(self) -> None:
+        while self._line:
+            octets = sum(entry.size for entry in self._line[0])
+            if self._is_full(octets):
+                return
+            self._waiting.extend(self._line.popleft())
+            self._octets += octets
+
     def _is_full(self, octets: int) -> bool:
-        if self._closed is not None or not self._waiting:
+        if not self._waiting:
             return False  # one that is larger than the limit alone still gets in
         return len(self._waiting) >= self._limits.intake_messages or self._octets + octets > self._limits.intake_bytes
 
     def _withdraw(self, entries: list[Entry]) -> None:
+        if entries in self._line:
+            self._line.remove(entries)
+            return
         gone = {id(entry) for entry in entries if not entry.is_taken}
         if gone:
             self._waiting = deque(entry for entry in self._waiting if id(entry) not in gone)
             self._octets = sum(entry.size for entry in self._waiting)
-            self._line.unpark_all()
+            self._move_up()
 
     def take(self, count: int, octets: int) -> list[Entry]:
         """Take what the next commit shall hold: at most so many entries and octets, but always one.  Never blocks."""
@@ -124,6 +136,5 @@ class Intake:
             size += entry.size
             taken.append(entry)
         self._octets -= size
-        if taken:
-            self._line.unpark_all()
+        self._move_up()
         return taken

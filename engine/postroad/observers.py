@@ -21,19 +21,24 @@ class Subscription:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._events: deque[Event] = deque()
-        self._missed = 0
-        self._missed_at = 0.0
+        self._events: deque[Event] = deque()  # at most `limit`, and one Missed
         self._news = trio.Event()
         self._is_closed = False
 
     def put(self, event: Event) -> None:
         if len(self._events) >= self._limit:
-            self._missed += 1
-            self._missed_at = event.at
+            self._miss(event.at)
         else:
             self._events.append(event)
         self._news.set()
+
+    def _miss(self, at: float) -> None:
+        """Say in its place what was dropped: events that fit again come behind it."""
+        last = self._events[-1]
+        if isinstance(last, Missed):
+            self._events[-1] = Missed(at=at, count=last.count + 1)
+        else:
+            self._events.append(Missed(at=at, count=1))
 
     def close(self) -> None:
         self._is_closed = True
@@ -45,10 +50,6 @@ class Subscription:
     async def __anext__(self) -> Event:
         await trio.lowlevel.checkpoint()
         while not self._events:
-            if self._missed:
-                missed = Missed(at=self._missed_at, count=self._missed)
-                self._missed = 0
-                return missed
             if self._is_closed:
                 raise StopAsyncIteration
             self._news = trio.Event()

@@ -67,13 +67,33 @@ class Plugins:
 
     def register(self, plugin: object, name: str) -> None:
         """Add a plugin object and let it register its transports and stores."""
-        _refuse_coroutines(plugin, name)
+        if self._manager.has_plugin(name):
+            raise PluginError(f"there is already a plugin {name!r}; give this one another name")
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
+            self._check_implementations(plugin, name)
+            self._collect(plugin, name)
+        except PluginError:
+            self._manager.unregister(plugin)
+            raise
+        except Exception as error:
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
             raise PluginError(f"plugin {name!r} does not fit the contract: {error}") from error
-        self._collect(plugin, name)
+
+    def _check_implementations(self, plugin: object, name: str) -> None:
+        """pluggy would take an un-awaited coroutine for an answer; wrappers would come between a hook and its caller."""
+        for caller in self._manager.get_hookcallers(plugin) or ():
+            for found in caller.get_hookimpls():
+                if found.plugin is not plugin:
+                    continue
+                function = inspect.unwrap(found.function)
+                what = f"plugin {name!r}: {found.function.__name__}"
+                if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                    raise PluginError(f"{what} is a coroutine function; hooks are synchronous")
+                if found.wrapper or found.hookwrapper:
+                    raise PluginError(f"{what} is a hook wrapper; Postroad's hooks have none")
 
     def _collect(self, plugin: object, name: str) -> None:
         others = [other for other in self._manager.get_plugins() if other is not plugin]
@@ -95,19 +115,18 @@ class Plugins:
             self.load(name)
         for name, settings in config.transports.items():
             kind = str(settings["plugin"])
-            if kind not in self.transports:
-                self._load_kind(kind, f"transports.{name}.plugin")
-        scheme = config.spool.url.partition(":")[0]
-        if scheme not in self.stores:
-            self._load_kind(scheme, "spool.url")
+            self._load_kind(kind, self.transports, f"transports.{name}.plugin", "transport")
+        self._load_kind(config.spool.url.partition(":")[0], self.stores, "spool.url", "store")
 
-    def _load_kind(self, kind: str, key: str) -> None:
+    def _load_kind(self, kind: str, kept: Mapping[str, object], key: str, what: str) -> None:
+        if kind in kept:
+            return
         try:
             self.load(kind)
         except PluginError as error:
             raise ConfigError(key, str(error)) from error
-        if kind not in self.transports and kind not in self.stores:
-            raise ConfigError(key, f"plugin {kind!r} registers nothing of that name")
+        if kind not in kept:
+            raise ConfigError(key, f"plugin {kind!r} registers no {what} of that name")
 
     def admit(self, submission: Submission) -> Refusal | None:
         """Ask every plugin's door; one that raises refuses the submission and is named."""
@@ -144,8 +163,10 @@ class Plugins:
             except Exception:
                 _log.exception("hook_failed", plugin=plugin, hook="postroad_route")
                 continue
+            if isinstance(named, str):
+                return named
             if named is not None:
-                return str(named)
+                _log.error("hook_failed", plugin=plugin, hook="postroad_route", answered=repr(named)[:200])
         return None
 
     @property
@@ -185,16 +206,6 @@ def _registrar(kept: dict[str, Any], plugin: str, what: str) -> Callable[[str, A
         kept[name] = factory
 
     return register
-
-
-def _refuse_coroutines(plugin: object, name: str) -> None:
-    """pluggy would take an un-awaited coroutine for an answer."""
-    for attribute in dir(plugin):
-        if not attribute.startswith("postroad_"):
-            continue
-        function = inspect.unwrap(getattr(plugin, attribute))
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise PluginError(f"plugin {name!r}: {attribute} is a coroutine function; hooks are synchronous")
 
 
 def _timed(plugin: str, hook: str, call: Callable[..., Any], **given: Any) -> Any:

@@ -24,7 +24,7 @@ Failed = Callable[[Exception], None]
 
 
 class Batch:
-    """Gather with `add`, then `commit` once.  Exactly one of done and failed is called for each part."""
+    """Gather with `add`, then `commit` once.  Exactly one of done and failed is called for each part, unless done raises."""
 
     def __init__(self) -> None:
         self._operations: list[Operation] = []
@@ -39,8 +39,8 @@ class Batch:
         self._done.append(done)
         self._failed.append(failed)
 
-    async def commit(self, executor: StoreExecutor) -> Exception | None:
-        """Commit everything in one transaction; return the first error if it had to be taken apart and parts failed.
+    async def commit(self, executor: StoreExecutor) -> None:
+        """Commit everything in one transaction, or each part apart if that fails.
 
         Raises StoreBroken when the storage cannot be trusted any more; every part has been told.
         """
@@ -50,48 +50,45 @@ class Batch:
             self._fail_from(0, error)
             raise
         except Exception as error:
-            return await self._commit_apart(executor, error)
+            await self._commit_apart(executor, error)
         except BaseException:  # cancelled before the store was asked
             self._fail_from(0, StoreError("the engine was stopped before this was stored"))
             raise
-        self._tell(answers)
-        return None
+        else:
+            for index, answer in enumerate(answers):
+                self._tell(index, answer)
 
-    def _tell(self, answers: list[Result]) -> None:
-        for index, (done, answer) in enumerate(zip(self._done, answers, strict=True)):
-            try:
-                done(answer)
-            except BaseException:  # a bug of the ring, which stops: nobody may wait for ever
-                self._fail_from(index, StoreError("this was stored, but the engine failed before it could say so"))
-                raise
+    def _tell(self, index: int, answer: Result) -> None:
+        try:
+            self._done[index](answer)
+        except BaseException:  # a bug of the ring, which stops: nobody may wait for ever
+            self._fail_from(index, StoreError("this was stored, but the engine failed before it could say so"))
+            raise
 
-    async def _commit_apart(self, executor: StoreExecutor, whole: Exception) -> Exception | None:
+    async def _commit_apart(self, executor: StoreExecutor, whole: Exception) -> None:
         _log.warning("commit_failed", operations=len(self), error=repr(whole))
         if len(self) == 1:
             self._failed[0](_as_store_error(whole))
-            return whole
-        first: Exception | None = None
-        failures = 0
+            return
+        failures = 0  # of the storage, in a row: an operation that is bad in itself says nothing of the others
         for index, operation in enumerate(self._operations):
-            if failures >= _HOPELESS and first is not None:
-                self._fail_from(index, _as_store_error(first))
-                return first
+            if failures >= _HOPELESS:
+                self._fail_from(index, _as_store_error(whole))
+                return
             try:
                 answer = (await executor.apply([operation]))[0]
             except StoreBroken as error:
                 self._fail_from(index, error)
                 raise
             except Exception as error:
-                first = first or error
-                failures += 1
+                failures += isinstance(error, StoreError)
                 self._failed[index](_as_store_error(error))
             except BaseException:
                 self._fail_from(index, StoreError("the engine was stopped before this was stored"))
                 raise
             else:
                 failures = 0
-                self._done[index](answer)
-        return first
+                self._tell(index, answer)
 
     def _fail_from(self, index: int, error: Exception) -> None:
         for failed in self._failed[index:]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
+import msgspec
 import trio
 
 from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
@@ -17,7 +18,7 @@ from ..errors import PostroadError, StoreError
 from ..events import RemoteBounce, ReportQueued
 from ..log import get_logger
 from ..message import Kind, Message, new_message_id
-from ..store.contract import Accept, DelayReport, Report, Store, StoredMessage, StoredRecipient
+from ..store.contract import Accept, Accepted, DelayReport, Report, Store, StoredMessage, StoredRecipient
 from .inbox import Inbox
 from .notes import FailuresWaiting, Returned
 from .ports import Ports
@@ -71,8 +72,10 @@ class Bounce:
             case FailuresWaiting():
                 self._backlog.is_waiting = True
             case Returned():
-                self._read(note)
-                note.done.set()
+                try:
+                    self._read(note)
+                finally:
+                    note.done.set()
             case _:
                 assert_never(note)
 
@@ -126,11 +129,13 @@ class Bounce:
             await self._put(DelayReport(stored.handle, None, now))
             return
         accept = await self._write("delayed", stored, late, now)
-        await self._put(DelayReport(stored.handle, accept, now))
-        self._say("delayed", stored, late, accept, now)
+        if await self._put(DelayReport(stored.handle, accept, now)) is not None:
+            self._say("delayed", stored, late, accept, now)
 
-    async def _put(self, operation: Report | DelayReport) -> None:
-        await self._ports.intake.put([operation])
+    async def _put(self, operation: Report | DelayReport) -> Accepted | None:
+        """Commit it; return None where nothing was stored, as for a message that was finished meanwhile."""
+        (answer,) = await self._ports.intake.put([operation])
+        return answer if isinstance(answer, Accepted) else None
 
     async def _write(
         self,
@@ -153,7 +158,7 @@ class Bounce:
             report_id=id,
             now=now,
         )
-        content = write_report(request)
+        content = self._written(request)
         message = Message(
             id=id,
             sender="",
@@ -161,9 +166,18 @@ class Bounce:
             size=len(content),
             kind=Kind.REPORT,
             eight_bit=not content.isascii(),
+            smtputf8=not all(address.isascii() for address in to),
             message_id=f"{id}@{self._ports.door.hostname}",
         )
         return self._ports.door.report(content, to, message, now)
+
+    def _written(self, request: ReportRequest) -> bytes:
+        """The report; should the returned mail be too strange for it, one without: it must not stop all other reports."""
+        try:
+            return write_report(request)
+        except Exception:
+            _log.exception("report_without_mail", id=request.message.id)
+            return write_report(msgspec.structs.replace(request, returned=b""))
 
     def _reported(
         self, kind: Literal["failed", "delayed"], message: Message, recipient: StoredRecipient

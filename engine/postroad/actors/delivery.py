@@ -8,6 +8,7 @@ Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ import trio
 from ..events import MaybeDuplicate
 from ..log import get_logger, printable
 from ..transport import DeliveryRequest
-from ..verdict import Scope, Verdict
-from .inbox import Inbox
+from ..verdict import Disposition, Scope, Verdict
+from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease
 from .ports import Ports
 
@@ -29,38 +30,62 @@ _LOCAL_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _log = get_logger()
 
 
+def _is_local(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS)
+
+
 class _ByteCredits:
-    """Octets of content that attempts may hold at once.  A single larger one is let through alone."""
+    """Octets of content that attempts may hold at once.  A single larger one is let through alone.
+
+    First come, first served: a large content is not overtaken by small ones for ever.
+    """
 
     def __init__(self, octets: int) -> None:
         self._limit = octets
         self._held = 0
-        self._line = trio.lowlevel.ParkingLot()
+        self._first = trio.StrictFIFOLock()  # held by whoever is first in line
+        self._released = trio.lowlevel.ParkingLot()
 
     async def acquire(self, octets: int) -> int:
         octets = min(octets, self._limit)
-        while self._held + octets > self._limit:
-            await self._line.park()
+        if self._held + octets > self._limit or self._first.locked():
+            async with self._first:
+                while self._held + octets > self._limit:
+                    await self._released.park()
         self._held += octets
         return octets
 
     def release(self, octets: int) -> None:
         self._held -= octets
-        self._line.unpark_all()
+        self._released.unpark_all()
+
+
+_TEXTS = ("status", "reply", "remote", "site", "tls")
+
+
+def _is_sound(verdict: Any) -> bool:
+    """Whether it is a Verdict whose fields are what they should be: a Struct does not look when a plugin makes one."""
+    if not isinstance(verdict, Verdict):
+        return False
+    hint: Any = verdict.retry_after_seconds
+    return (
+        isinstance(verdict.disposition, Disposition)  # pyright: ignore[reportUnnecessaryIsInstance]
+        and isinstance(verdict.scope, Scope)  # pyright: ignore[reportUnnecessaryIsInstance]
+        and all(isinstance(getattr(verdict, name), str) for name in _TEXTS)
+        and (hint is None or (isinstance(hint, (int, float)) and not math.isnan(hint)))
+    )
 
 
 def _made_printable(verdict: Verdict) -> Verdict:
     """What peers said goes to logs, reports and terminals: harmless from here on, whatever a transport lets through."""
-    reply, remote = printable(verdict.reply), printable(verdict.remote)
-    if reply == verdict.reply and remote == verdict.remote:
-        return verdict
-    return msgspec.structs.replace(verdict, reply=reply, remote=remote)
+    unsafe = {name: safe for name in _TEXTS if (safe := printable(text := getattr(verdict, name))) != text}
+    return msgspec.structs.replace(verdict, **unsafe) if unsafe else verdict
 
 
 class Delivery:
     """The delivery actor."""
 
-    def __init__(self, ports: Ports, inbox: Inbox[list[Attempt]], policy: Inbox[Attempted]) -> None:
+    def __init__(self, ports: Ports, inbox: Inbox[list[Attempt]], policy: Outbox[Attempted]) -> None:
         self._ports = ports
         self._inbox = inbox
         self._policy = policy
@@ -85,14 +110,14 @@ class Delivery:
         begun = trio.current_time()
         lease = attempt.lease
         self._say_begin(lease)
-        scope = trio.CancelScope(deadline=begun + attempt.seconds)
+        scope = trio.CancelScope()
         self._running.add(scope)
         if self._is_ending:
             scope.cancel()
         verdicts: Any = None
         try:
             with scope:
-                verdicts = await self._deliver(attempt, scope.deadline)
+                verdicts = await self._deliver(attempt, scope)
         except Exception as error:
             verdicts = self._of_exception(attempt, error)
         finally:
@@ -102,19 +127,21 @@ class Delivery:
         lease.verdicts = self._checked(attempt, verdicts)
         self._policy.put(Attempted(lease, trio.current_time() - begun))
 
-    async def _deliver(self, attempt: Attempt, deadline: float) -> Sequence[Verdict]:
+    async def _deliver(self, attempt: Attempt, scope: trio.CancelScope) -> Sequence[Verdict]:
+        """The deadline begins with the transport's work: waiting for byte credits is no try."""
         lease = attempt.lease
-        request = DeliveryRequest(
-            id=f"{lease.message.id}/{lease.token:x}",
-            message=lease.message,
-            recipients=lease.recipients,
-            content=lease.content,
-            domain=attempt.domain,
-            deadline=deadline,
-            commit=lambda: self._mark(lease),
-        )
         held = await self._bytes.acquire(lease.message.size)
         try:
+            scope.deadline = trio.current_time() + attempt.seconds
+            request = DeliveryRequest(
+                id=f"{lease.message.id}/{lease.token:x}",
+                message=lease.message,
+                recipients=lease.recipients,
+                content=lease.content,
+                domain=attempt.domain,
+                deadline=scope.deadline,
+                commit=lambda: self._mark(lease),
+            )
             return await self._ports.transports[attempt.transport].deliver(request)
         finally:
             self._bytes.release(held)
@@ -144,8 +171,8 @@ class Delivery:
 
     def _of_exception(self, attempt: Attempt, error: Exception) -> list[Verdict]:
         lease = attempt.lease
-        if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS and not lease.marked:
-            return [Verdict.postponed(f"local trouble: {error.strerror}")] * len(lease.recipients)
+        if _is_local(error) and not lease.marked:
+            return [Verdict.postponed(f"local trouble: {error}")] * len(lease.recipients)
         _log.error(
             "transport_failed", id=lease.message.id, transport=attempt.transport, lane=lease.lane, exc_info=error
         )
@@ -159,23 +186,28 @@ class Delivery:
         return self._uncertain(lease, reason, status="4.4.2")
 
     def _uncertain(self, lease: Lease, reply: str, status: str = "4.3.0") -> list[Verdict]:
+        """Scope LOCAL: it defers that message alone, and says nothing of the site."""
         if lease.marked:
-            return [Verdict.in_doubt(reply)] * len(lease.recipients)
-        return [Verdict.deferred(reply, status=status, scope=Scope.MESSAGE)] * len(lease.recipients)
+            verdict = Verdict(disposition=Disposition.IN_DOUBT, scope=Scope.LOCAL, status="4.4.2", reply=reply)
+        else:
+            verdict = Verdict.deferred(reply, status=status, scope=Scope.LOCAL)
+        return [verdict] * len(lease.recipients)
 
     def _checked(self, attempt: Attempt, verdicts: Any) -> list[Verdict]:
         """One Verdict per recipient, or the transport answered nonsense."""
         lease = attempt.lease
+        answered = type(verdicts).__qualname__
         if isinstance(verdicts, Sequence):
             listed: list[Any] = list(verdicts)  # pyright: ignore[reportUnknownArgumentType]
-            if len(listed) == len(lease.recipients) and all(isinstance(verdict, Verdict) for verdict in listed):
+            answered = f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
+            if len(listed) == len(lease.recipients) and all(_is_sound(verdict) for verdict in listed):
                 return [_made_printable(verdict) for verdict in listed]
         _log.error(
             "transport_failed",
             id=lease.message.id,
             transport=attempt.transport,
             lane=lease.lane,
-            answered=repr(verdicts)[:200],
-            expected=f"{len(lease.recipients)} Verdicts",
+            answered=answered,
+            expected=f"{len(lease.recipients)} sound Verdicts",
         )
         return self._uncertain(lease, f"transport {attempt.transport!r} answered nonsense")

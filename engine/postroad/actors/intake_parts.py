@@ -146,10 +146,9 @@ class IntakeParts:
 
     def _take_note(self, entry: Entry, answer: Any, now: float) -> None:
         match entry.operation, answer:
-            case (Report() | DelayReport()) as reported, _:
-                if reported.accept is not None:
-                    self._recorder.accepted(reported.accept, now)
-                    self._note_due(reported.accept, set(), now)
+            case (Report() | DelayReport()) as reported, Accepted() if reported.accept is not None:
+                self._recorder.accepted(reported.accept, now)
+                self._note_due(reported.accept, set(), now)
             case Cancel(), Cancelled():
                 for _, id, address in answer.cancelled:
                     self._recorder.cancelled(id, address, now)

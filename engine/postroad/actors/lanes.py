@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 __all__ = ["LaneBook"]
@@ -15,20 +15,27 @@ __all__ = ["LaneBook"]
 _FOREVER = math.inf
 _LANES_AT_ONCE = 64  # lanes asked in one commit: bounds the commit's length
 _SHARE = 20  # leases a lane may take in one turn, so that the turns stay short
+_REMEMBERED = 10_000  # idle lanes whose site is remembered, as policy does
 
 
 class _Site:
-    __slots__ = ("blocked", "default", "leased", "limit")
+    """Lanes that share room.  ready: how many of its lanes are in the line of turns; a place is kept for each."""
 
-    def __init__(self, default: int) -> None:
+    __slots__ = ("blocked", "default", "lanes", "leased", "limit", "name", "ready")
+
+    def __init__(self, name: str, default: int) -> None:
+        self.name = name
         self.default = default
         self.limit = default
         self.leased = 0
+        self.lanes = 0
+        self.ready = 0
         self.blocked: dict[str, None] = {}  # lanes that wait for room, first come first
 
     @property
     def room(self) -> int:
-        return self.limit - self.leased
+        """Leases that may begin and are not kept for a lane that is ready."""
+        return self.limit - self.leased - self.ready
 
 
 class _Lane:
@@ -38,10 +45,14 @@ class _Lane:
         self.name = name
         self.site = site
         self.due = _FOREVER  # nothing leasable on the lane is due before
-        self.timer = _FOREVER  # the earliest entry in the heap
+        self.timer = _FOREVER  # the heap's entry that counts; others are stale
         self.leased = 0
         self.is_ready = False
         self.is_asked = False  # a TakeLeases for it is under way
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.leased and self.due == _FOREVER and not self.is_asked and not self.is_ready
 
 
 class LaneBook:
@@ -51,6 +62,8 @@ class LaneBook:
         self._default_room = default_room
         self._lanes: dict[str, _Lane] = {}
         self._sites: dict[str, _Site] = {}
+        self._site_of: OrderedDict[str, str] = OrderedDict()  # of lanes that are no site of their own
+        self._shared: Counter[str] = Counter()  # how many of those name a site
         self._ready: deque[_Lane] = deque()
         self._timers: list[tuple[float, str]] = []
 
@@ -60,40 +73,71 @@ class LaneBook:
     def _lane(self, name: str) -> _Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane(name, self._site(name))
+            lane = self._lanes[name] = _Lane(name, self._site(self._site_of.get(name, name)))
+            lane.site.lanes += 1
         return lane
 
     def _site(self, name: str) -> _Site:
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = _Site(self._default_room(name))
+            site = self._sites[name] = _Site(name, self._default_room(name))
         return site
+
+    # --- room ---
 
     def set_room(self, site_name: str, leases: int, lane_name: str = "") -> None:
         """Policy says how many leases a site's lanes may have; a lane that is named belongs to it from now on."""
         site = self._site(site_name)
         site.limit = leases
+        if lane_name:
+            self._join(lane_name, site)
+        self._unblock(site)
+        self._forget_site(site)
+
+    def _join(self, lane_name: str, site: _Site) -> None:
+        self._remember(lane_name, site.name)
         lane = self._lanes.get(lane_name)
         if lane is not None and lane.site is not site:
             self._move(lane, site)
-        self._unblock(site)
-        self._forget_site(site_name)
+
+    def _remember(self, lane_name: str, site_name: str) -> None:
+        known = self._site_of.pop(lane_name, None)
+        if lane_name != site_name:
+            self._site_of[lane_name] = site_name
+            self._shared[site_name] += 1
+        if known is not None:
+            self._unshare(known)
+        if len(self._site_of) > _REMEMBERED:
+            self._unshare(self._site_of.popitem(last=False)[1])
+
+    def _unshare(self, site_name: str) -> None:
+        self._shared[site_name] -= 1
+        if not self._shared[site_name]:
+            del self._shared[site_name]
+            site = self._sites.get(site_name)
+            if site is not None and not site.lanes:
+                del self._sites[site_name]
 
     def _move(self, lane: _Lane, site: _Site) -> None:
-        old, was_blocked = lane.site, lane.name in lane.site.blocked
-        old.blocked.pop(lane.name, None)
-        old.leased -= lane.leased
-        site.leased += lane.leased
-        lane.site = site
-        if was_blocked:
+        old = lane.site
+        for place, sign in ((old, -1), (site, 1)):
+            place.lanes += sign
+            place.leased += sign * lane.leased
+            place.ready += sign * lane.is_ready
+        if lane.name in old.blocked:
+            del old.blocked[lane.name]
             site.blocked[lane.name] = None
+        lane.site = site
         self._unblock(old)
-        self._forget_site(lane.name)
+        self._forget_site(old)
 
     def _unblock(self, site: _Site) -> None:
-        for name in list(site.blocked)[: max(0, site.room)]:
+        while site.blocked and site.room > 0:
+            name = next(iter(site.blocked))
             del site.blocked[name]
             self._make_ready(self._lanes[name])
+
+    # --- time ---
 
     def note_due(self, name: str, due: float, now: float) -> None:
         """Something on the lane became leasable at that time."""
@@ -115,26 +159,33 @@ class LaneBook:
             heapq.heappush(self._timers, (lane.due, lane.name))
 
     def _make_ready(self, lane: _Lane) -> None:
-        if not lane.is_ready:
-            lane.is_ready = True
-            self._ready.append(lane)
+        lane.is_ready = True
+        lane.site.ready += 1
+        self._ready.append(lane)
 
     def _ring_timers(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
-            _, name = heapq.heappop(self._timers)
+            due, name = heapq.heappop(self._timers)
             lane = self._lanes.get(name)
-            if lane is not None:
+            if lane is not None and lane.timer == due:
                 lane.timer = _FOREVER
                 self._arrange(lane, now)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a lane stands in the line of turns, as far as was seen when the timers rang last."""
+        return bool(self._ready)
 
     def is_ready(self, now: float) -> bool:
         """Whether some lane has something due and room for it."""
         self._ring_timers(now)
-        return bool(self._ready)
+        return self.has_ready
 
     def next_due(self) -> float:
         """When the next timer rings, wall seconds; infinity where none is set."""
         return self._timers[0][0] if self._timers else _FOREVER
+
+    # --- turns ---
 
     def take_turns(self, now: float, credits: int) -> list[tuple[str, int]]:
         """Whose turn it is: lanes, and how many leases each may take.  Each must be answered with `took`."""
@@ -144,9 +195,11 @@ class LaneBook:
         while self._ready and credits > 0 and len(turns) < _LANES_AT_ONCE:
             lane = self._ready.popleft()
             lane.is_ready = False
+            lane.site.ready -= 1
             count = min(lane.site.room, share, credits)
             if count <= 0 or lane.due > now:
                 self._arrange(lane, now)
+                self._unblock(lane.site)
                 continue
             lane.is_asked = True
             lane.leased += count
@@ -164,9 +217,13 @@ class LaneBook:
         self._give_back(lane, unused)
 
     def take_fresh(self, name: str, now: float) -> bool:
-        """Take one lease for mail that is just being accepted, if the lane has room and nothing older is due on it."""
+        """Take one lease for mail that is just being accepted, if its lane has room and nobody there was first.
+
+        Nothing older may be due on the lane, and no other lane of its site may wait for room.
+        """
         lane = self._lane(name)
-        if lane.site.room <= 0 or lane.due <= now:
+        if lane.due <= now or lane.site.room <= 0:
+            self._forget_idle(lane)
             return False
         lane.leased += 1
         lane.site.leased += 1
@@ -179,21 +236,18 @@ class LaneBook:
     def _give_back(self, lane: _Lane, count: int) -> None:
         lane.leased -= count
         lane.site.leased -= count
-        if lane.site.blocked:
-            self._unblock(lane.site)
-        if not lane.leased and lane.due == _FOREVER and not lane.is_asked and not lane.is_ready:
-            self._forget(lane)
+        self._unblock(lane.site)
+        self._forget_idle(lane)
 
-    def _forget(self, lane: _Lane) -> None:
-        lane.site.blocked.pop(lane.name, None)
-        del self._lanes[lane.name]
-        self._forget_site(lane.name)
+    # --- forgetting ---
 
-    def _forget_site(self, name: str) -> None:
-        """Drop a site that is as one never heard of; policy says it again when mail comes."""
-        site = self._sites.get(name)
-        if site is None or site.leased or site.blocked or site.limit != site.default:
-            return
-        lane = self._lanes.get(name)
-        if lane is None or lane.site is not site:
-            del self._sites[name]
+    def _forget_idle(self, lane: _Lane) -> None:
+        if lane.is_idle:
+            lane.site.lanes -= 1
+            del self._lanes[lane.name]
+            self._forget_site(lane.site)
+
+    def _forget_site(self, site: _Site) -> None:
+        """Drop a site that is as one never heard of.  Others stay: policy remembers what it told, and tells when it forgets."""
+        if not site.lanes and site.limit == site.default:
+            self._sites.pop(site.name, None)

@@ -15,13 +15,13 @@ from typing import TypeAlias, assert_never
 import trio
 
 from ..decide import limits, retry
-from ..decide.routing import NO_ROUTE, Road, domain_of_lane
+from ..decide.routing import NO_ROUTE, UNROUTED, Road, domain_of_lane
 from ..events import LaneHeld, LaneResumed
 from ..log import get_logger
 from ..store.contract import Outcome
 from ..store.states import Step
-from ..verdict import Disposition, Scope, Verdict
-from .inbox import Inbox
+from ..verdict import Scope, Verdict
+from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease, Leased, Room, Settled
 from .ports import Ports
 from .sites import Site, Sites
@@ -43,8 +43,8 @@ class Policy:
         self,
         ports: Ports,
         inbox: Inbox[PolicyNote],
-        queue: Inbox[Settled | Room],
-        delivery: Inbox[list[Attempt]],
+        queue: Outbox[Settled | Room],
+        delivery: Outbox[list[Attempt]],
     ) -> None:
         self._ports = ports
         self._inbox = inbox
@@ -79,7 +79,7 @@ class Policy:
                 for lease in note.leases:
                     self._leave(lease, now)
                 for room in self._sites.forget_idle(now):
-                    self._queue.put(room)
+                    self._queue.put_latest(room.site, room)
             case Attempted():
                 self._return(note, now)
             case _:
@@ -90,9 +90,7 @@ class Policy:
     def _leave(self, lease: Lease, now: float) -> None:
         road = self._ports.table.road_of(lease.lane)
         if road is None:
-            self._settle_all(
-                lease, Step.HOLD, reply=f"{NO_ROUTE}: the configuration has no route for lane {lease.lane!r}"
-            )
+            self._route_anew(lease, now)
             return
         site = self._sites.of(lease.lane, road.windows)
         if site.name != lease.lane:
@@ -105,6 +103,26 @@ class Policy:
             self._send(lease, site, road)
         else:
             site.waiting.append(lease)
+
+    def _route_anew(self, lease: Lease, now: float) -> None:
+        """Its lane is gone: mail that was held while the routes changed.  What has no route now is held, loudly."""
+        message = lease.message
+        outcomes: list[Outcome] = []
+        for recipient in lease.recipients:
+            lane = self._ports.table.lane(message.sender, recipient.address, message.tags)
+            outcomes.append(
+                Outcome(
+                    token=lease.token,
+                    handle=lease.handle,
+                    number=recipient.number,
+                    step=Step.POSTPONE if lane else Step.HOLD,
+                    due=now,
+                    tried=False,
+                    reply="routed anew" if lane else f"{NO_ROUTE}: the configuration has none for lane {lease.lane!r}",
+                    lane=lane or UNROUTED,
+                )
+            )
+        self._queue.put(Settled(lease, tuple(outcomes)))
 
     def _send(self, lease: Lease, site: Site, road: Road) -> None:
         site.in_flight += 1
@@ -155,14 +173,15 @@ class Policy:
     def _learn(self, lease: Lease, site: Site, verdicts: Sequence[Verdict], now: float) -> None:
         trouble = next((verdict for verdict in verdicts if limits.is_site_trouble(verdict)), None)
         before = site.window
-        if trouble is not None and trouble.disposition is not Disposition.POSTPONED:
+        if trouble is not None:
             site.window = limits.after_failure(
                 before, site.settings, now, trouble.reply, hold_now=trouble.scope is Scope.TRANSPORT
             )
-        elif any(verdict.is_tried for verdict in verdicts):
+        elif any(limits.is_answer(verdict) for verdict in verdicts):
             site.window = limits.after_success(before, site.settings)
-        if verdicts:
-            self._sites.learn(lease.lane, verdicts[0].site)
+        if verdicts and self._sites.learn(lease.lane, verdicts[0].site):
+            shared = self._sites.of(lease.lane, site.settings)
+            self._queue.put(Room(shared.name, shared.told, lease.lane))
         if site.window is not before:
             self._window_changed(site, before, now)
 
@@ -175,12 +194,19 @@ class Policy:
                 self._ports.observers.publish(
                     LaneHeld(at=now, lane=site.name, until=window.hold_until, reason=window.reason)
                 )
+        elif before.hold_until > now >= window.hold_until:
+            self._say_resumed(site, now)  # an attempt that began before the hold got through
         self._tell_room(site, now)
+
+    def _say_resumed(self, site: Site, now: float) -> None:
+        _log.info("site_resumed", site=site.name)
+        if self._ports.observers.is_active:
+            self._ports.observers.publish(LaneResumed(at=now, lane=site.name))
 
     def _tell_room(self, site: Site, now: float) -> None:
         note = site.room_note(now)
         if note is not None:
-            self._queue.put(note)
+            self._queue.put_latest(note.site, note)
 
     def _let_go(self, site: Site, now: float) -> None:
         """Leases that waited for the window leave now, or go back where the site is held."""
@@ -199,13 +225,10 @@ class Policy:
         for _ in range(HOLDS_PER_TURN):
             if not self._holds or self._holds[0][0] > now:
                 return
-            _, _, site = heapq.heappop(self._holds)
-            if site.window.hold_until > now:
-                continue
-            _log.info("site_resumed", site=site.name)
-            if self._ports.observers.is_active:
-                self._ports.observers.publish(LaneResumed(at=now, lane=site.name))
-            self._tell_room(site, now)
+            until, _, site = heapq.heappop(self._holds)
+            if site.window.hold_until == until:  # else it ended early, or another hold follows
+                self._say_resumed(site, now)
+                self._tell_room(site, now)
 
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:

@@ -18,7 +18,7 @@ from ..store.contract import Settled as SettleAnswer
 from ..store.states import State
 from .batch import Batch
 from .bounce import BounceNote
-from .inbox import Inbox
+from .inbox import Inbox, Outbox
 from .intake_parts import IntakeParts
 from .lanes import LaneBook
 from .leases import LeaseBook
@@ -46,7 +46,7 @@ class Queue:
     """
 
     def __init__(
-        self, ports: Ports, inbox: Inbox[QueueNote], policy: Inbox[PolicyNote], bounce: Inbox[BounceNote]
+        self, ports: Ports, inbox: Inbox[QueueNote], policy: Outbox[PolicyNote], bounce: Outbox[BounceNote]
     ) -> None:
         self._ports = ports
         self._inbox = inbox
@@ -61,12 +61,14 @@ class Queue:
         self._is_rung = False
         self._is_draining = False
         self._has_failures = True  # an earlier life may have left some
+        self._is_settling_apart = False  # a settlement failed: the next ones shall not share its fate
+        self._is_sick = False  # the commit under way could not settle or lease
         self._sick_until = 0.0
         self._sick_seconds = _SICK_SECONDS
 
     def _default_room(self, lane: str) -> int:
         road = self._ports.table.road_of(lane)
-        return 2 * (road.windows.start if road else 1)
+        return 2 * (road.windows if road else self._ports.config.windows).start
 
     def ring_bell(self) -> None:
         """Something waits at the intake or in the store.  At most one Wake is pending."""
@@ -115,6 +117,8 @@ class Queue:
         sick = self._sick_until if self._settled else math.inf
         if self._is_draining or not self.leases.free:
             return sick
+        if self._lanes.has_ready:
+            return self._sick_until
         return max(min(self._lanes.next_due(), sick), self._sick_until)
 
     def _take(self, note: QueueNote) -> None:
@@ -135,13 +139,16 @@ class Queue:
     async def _commit(self) -> None:
         now = self._ports.clock.now()
         batch = Batch()
+        self._is_sick = False
         if now >= self._sick_until:
             self._add_settlements(batch, now)
         self._intake_parts.add(batch, self._begun, now, self._credits_for_fresh(now), _BATCH_ENTRIES, _BATCH_OCTETS)
         if now >= self._sick_until and self._may_lease(now):
             self._add_turns(batch, now)
         if batch:
-            self._judge_store(await batch.commit(self._ports.executor), now)
+            await batch.commit(self._ports.executor)
+            if now >= self._sick_until:
+                self._judge_store(now)
         self._pass_on()
 
     def _credits_for_fresh(self, now: float) -> int:
@@ -151,13 +158,14 @@ class Queue:
         free = self.leases.free
         return free // 2 if self._lanes.is_ready(now) else free
 
-    def _judge_store(self, error: Exception | None, now: float) -> None:
-        if error is None:
+    def _judge_store(self, now: float) -> None:
+        """Rest where settling or leasing failed.  A failed acceptance was told its submitter, and holds up nobody else."""
+        if not self._is_sick:
             self._sick_seconds = _SICK_SECONDS
             return
         self._sick_until = now + self._sick_seconds
         self._sick_seconds = min(self._sick_seconds * 2, _SICK_MAX_SECONDS)
-        _log.error("store_failed", error=repr(error), unsettled=len(self._settled), again_in=self._sick_until - now)
+        _log.error("store_failed", unsettled=len(self._settled), again_in=self._sick_until - now)
 
     def _pass_on(self) -> None:
         if self._begun:
@@ -165,7 +173,7 @@ class Queue:
             self._begun = []
         if self._has_failures:
             self._has_failures = False
-            self._bounce.put(FailuresWaiting())
+            self._bounce.put_latest(FailuresWaiting, FailuresWaiting())
         if self._is_draining and self.leases.is_home and not self._settled:
             self._ports.home.set()
 
@@ -175,13 +183,21 @@ class Queue:
         if not self._settled:
             return
         notes, self._settled = self._settled, []
+        parts = [[note] for note in notes] if self._is_settling_apart else [notes]
+        self._is_settling_apart = False
+        for part in parts:
+            self._add_settlement(batch, part, now)
+
+    def _add_settlement(self, batch: Batch, notes: list[Settled], now: float) -> None:
         outcomes = tuple([outcome for note in notes for outcome in note.outcomes])
 
         def done(answer: SettleAnswer) -> None:
             self._settle(notes, answer.states, now)
 
         def failed(error: Exception) -> None:
-            self._settled[:0] = notes
+            self._settled += notes
+            self._is_sick = self._is_settling_apart = True
+            _log.error("settling_failed", error=repr(error), leases=len(notes))
 
         batch.add(Settle(outcomes, now), done, failed)
 
@@ -233,6 +249,8 @@ class Queue:
             for token in tokens:
                 self.leases.give_back(token)
             self._lanes.took(lane, count, now + self._sick_seconds, now)
+            self._is_sick = True
+            _log.error("leasing_failed", error=repr(error), lane=lane)
 
         batch.add(take, done, failed)
 

@@ -6,6 +6,7 @@ A lane is a site of its own until a verdict names the set of servers behind it. 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 
 from ..config import Windows
 from ..decide import limits
@@ -60,17 +61,19 @@ class Sites:
             self._sites.move_to_end(name)
         return site
 
-    def learn(self, lane: str, name: str) -> None:
-        """A verdict told which servers stand behind a lane."""
-        if name and name != self._site_of.get(lane, lane):
-            self._site_of[lane] = name
-            if len(self._site_of) > _REMEMBERED:
-                self._site_of.popitem(last=False)
+    def learn(self, lane: str, name: str) -> bool:
+        """A verdict told which servers stand behind a lane; return whether that is new."""
+        if not name or name == self._site_of.get(lane, lane):
+            return False
+        self._site_of[lane] = name
+        if len(self._site_of) > _REMEMBERED:
+            self._site_of.popitem(last=False)
+        return True
 
     def forget_idle(self, now: float) -> list[Room]:
         """Keep memory bounded: drop the sites idle for longest; queue is told to treat them as unknown."""
         notes: list[Room] = []
-        for name in list(self._sites)[: max(0, len(self._sites) - _REMEMBERED)]:
+        for name in list(islice(self._sites, max(0, len(self._sites) - _REMEMBERED))):
             site = self._sites[name]
             if site.is_plain(now):
                 del self._sites[name]

@@ -11,7 +11,7 @@ import msgspec
 from ..config import Windows
 from ..verdict import Disposition, Scope, Verdict
 
-__all__ = ["Window", "after_failure", "after_success", "fresh", "is_site_trouble", "room"]
+__all__ = ["Window", "after_failure", "after_success", "fresh", "is_answer", "is_site_trouble", "room"]
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +43,16 @@ def room(window: Window, now: float) -> int:
 
 def is_site_trouble(verdict: Verdict) -> bool:
     """Whether a verdict says that all other mail for the site would have fared the same."""
-    return verdict.scope in (Scope.SITE, Scope.TRANSPORT) and verdict.disposition is not Disposition.ACCEPTED
+    return (
+        verdict.scope in (Scope.SITE, Scope.TRANSPORT)
+        and verdict.is_tried
+        and verdict.disposition is not Disposition.ACCEPTED
+    )
+
+
+def is_answer(verdict: Verdict) -> bool:
+    """Whether a verdict shows the site at work.  A transport that raised or hung (scope LOCAL) says nothing of the site."""
+    return verdict.is_tried and verdict.scope not in (Scope.SITE, Scope.TRANSPORT, Scope.LOCAL)
 
 
 def after_success(window: Window, settings: Windows) -> Window:

@@ -14,9 +14,18 @@ from ..store.contract import LeasedRecipient, Outcome
 from ..store.states import Step
 from ..verdict import Disposition, Scope, Verdict
 
-__all__ = ["delay_seconds", "expires_at", "hinted_seconds", "is_expired", "outcome", "started_at"]
+__all__ = [
+    "delay_seconds",
+    "expires_at",
+    "hinted_seconds",
+    "is_expired",
+    "outcome",
+    "started_at",
+    "wants_delay_notice",
+]
 
 _POSTPONE_SECONDS = 15.0  # local trouble passes quickly, or somebody is told
+_POSTPONE_MIN_SECONDS = 1.0  # a transport that always postpones at once must not keep the ring spinning
 _HINT_MIN_SECONDS = 30.0  # a server's wish below this is a storm in the making
 _EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
@@ -48,10 +57,17 @@ def delay_seconds(age: float, retry: Retry, draw: float) -> float:
 
 
 def hinted_seconds(verdict: Verdict, retry: Retry) -> float | None:
-    """The peer's own wish within bounds, or None where it said none."""
-    if verdict.retry_after_seconds is None:
+    """The peer's own wish within bounds, or None where it said none, or `hint_max_seconds` is 0."""
+    if verdict.retry_after_seconds is None or not retry.hint_max_seconds:
         return None
-    return min(max(verdict.retry_after_seconds, _HINT_MIN_SECONDS), max(retry.hint_max_seconds, _HINT_MIN_SECONDS))
+    return min(max(verdict.retry_after_seconds, _HINT_MIN_SECONDS), retry.hint_max_seconds)
+
+
+def _pause_seconds(verdict: Verdict, retry: Retry) -> float:
+    """How long what was not tried waits: the transport's own wish within bounds."""
+    if verdict.retry_after_seconds is None:
+        return _POSTPONE_SECONDS
+    return min(max(verdict.retry_after_seconds, _POSTPONE_MIN_SECONDS), max(retry.hint_max_seconds, _POSTPONE_SECONDS))
 
 
 def outcome(
@@ -91,8 +107,7 @@ def _step(
         case Disposition.REFUSED if verdict.scope not in (Scope.TRANSPORT, Scope.LOCAL):
             return Step.FAIL, 0.0, verdict.status
         case Disposition.POSTPONED:
-            pause = verdict.retry_after_seconds if verdict.retry_after_seconds is not None else _POSTPONE_SECONDS
-            return Step.POSTPONE, now + max(pause, 0.0) * (1 + retry.jitter * draw()), verdict.status
+            return Step.POSTPONE, now + _pause_seconds(verdict, retry) * (1 + retry.jitter * draw()), verdict.status
         case _:
             return _again(verdict, message, retry, now, draw())
 

@@ -1,0 +1,146 @@
+"""Content by reference: a bounded cache, the store behind it, files in pieces."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.content import ContentCache, SpoolContent, in_pieces
+from postroad.errors import StoreError
+from postroad.message import Message
+from postroad.spool import ContentFolder
+from postroad.store.contract import Accept, ContentPlace, NewRecipient
+from postroad.store.executor import StoreExecutor
+from postroad.store.memory import MemoryStore
+
+
+@given(st.binary(max_size=10), st.integers(0, 70_000))
+def test_pieces_are_all_of_it_in_order_and_small(seed, repeats):
+    content = seed * (repeats % 9000 + 1)
+    pieces = in_pieces(content)
+    assert b"".join(pieces) == content
+    assert all(0 < len(piece) <= 65_536 for piece in pieces)
+
+
+@given(st.integers(0, 100), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60), st.booleans()), max_size=60))
+def test_the_cache_never_holds_more_than_its_limit(limit, story):
+    cache = ContentCache(limit)
+    for handle, octets, is_put in story:
+        if is_put:
+            cache.put(handle, bytes(octets))
+        else:
+            cache.drop(handle)
+            assert cache.get(handle) is None
+        held = sum(len(cache.get(handle) or b"") for handle in range(10))
+        assert held <= limit
+        assert cache.free == limit - held
+
+
+def test_the_oldest_content_goes_first():
+    cache = ContentCache(10)
+    for handle in (1, 2, 3):
+        cache.put(handle, b"1234")
+    assert (cache.get(1), cache.get(2), cache.get(3)) == (None, b"1234", b"1234")
+    cache.put(4, b"x" * 11)
+    assert cache.get(4) is None
+    assert cache.get(2) == b"1234"
+
+
+class Spooled:
+    """A spool with one message."""
+
+    def __init__(self, content, tmp_path):
+        self.folder = ContentFolder(tmp_path / "contents")
+        self.store = MemoryStore()
+        size = len(content)
+        if size > 100_000:
+            content = self.folder.write("m", content)
+        message = Message(id="m", sender="a@example.com", accepted_at=0.0, size=size)
+        (answer,) = self.store.apply([Accept(message, (NewRecipient("b@example.org", "out", 0.0),), content)])
+        self.cache = ContentCache(1000)
+        of = partial(SpoolContent, cache=self.cache, executor=StoreExecutor(self.store), path_of=self.folder.path_of)
+        self.content = of(answer.handle, size)
+        self.handle = answer.handle
+
+
+SMALL, LARGE = b"Hello", bytes(range(256)) * 1000
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+async def test_content_is_read_whole_or_in_pieces(tmp_path, content):
+    spooled = Spooled(content, tmp_path)
+    assert spooled.content.size == len(content)
+    assert spooled.content.read_nowait() is None
+    assert await spooled.content.read() == content
+    async with spooled.content.chunks() as pieces:
+        read = [piece async for piece in pieces]
+    assert b"".join(read) == content
+    assert max(map(len, read)) <= 65_536
+
+
+async def test_what_is_at_hand_is_not_read_back(tmp_path):
+    spooled = Spooled(SMALL, tmp_path)
+    spooled.cache.put(spooled.handle, b"Hello at hand")
+    spooled.store.close()
+    assert spooled.content.read_nowait() == b"Hello at hand"
+    assert await spooled.content.read() == b"Hello at hand"
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+async def test_a_reader_may_stop_early(tmp_path, content):
+    spooled = Spooled(content, tmp_path)
+    async with spooled.content.chunks() as pieces:
+        async for piece in pieces:
+            assert content.startswith(piece)
+            break
+
+
+async def test_lost_content_is_a_store_error(tmp_path):
+    spooled = Spooled(LARGE, tmp_path)
+    spooled.folder.delete(["m"])
+    with pytest.raises(StoreError, match="'m' cannot be read"):
+        await spooled.content.read()
+    with pytest.raises(StoreError, match="cannot be read"):
+        async with spooled.content.chunks():
+            pass
+
+
+async def test_a_disk_that_fails_while_reading_is_a_store_error(tmp_path, monkeypatch):
+    spooled = Spooled(LARGE, tmp_path)
+
+    class Broken:
+        async def read(self, size):
+            await trio.lowlevel.checkpoint()
+            raise OSError(5, "Input/output error")
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *exc_info):
+            return None
+
+    async def open_file(*args):
+        await trio.lowlevel.checkpoint()
+        return Broken()
+
+    monkeypatch.setattr(trio, "open_file", open_file)
+    with pytest.raises(StoreError, match="Input/output error"):
+        await spooled.content.read()
+
+
+async def test_content_that_the_store_does_not_know_is_a_store_error(tmp_path):
+    spooled = Spooled(SMALL, tmp_path)
+    lost = SpoolContent(99, 5, spooled.cache, StoreExecutor(spooled.store), lambda place: tmp_path)
+    with pytest.raises(StoreError):
+        await lost.read()
+
+
+def test_a_place_cannot_lead_out_of_the_folder(tmp_path):
+    folder = ContentFolder(tmp_path)
+    for name in ("../x", "a/b", "..", ""):
+        with pytest.raises(StoreError):
+            folder.path_of(ContentPlace(name))
