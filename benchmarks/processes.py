@@ -56,7 +56,8 @@ class Family:
         """Start a module of this folder as a worker.  errors: where its standard error goes."""
         argv = [sys.executable, "-m", module, json.dumps(settings)]
         with errors.open("wb") as file:
-            return Worker(self.start(argv, cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file))
+            process = self.start(argv, cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
+        return Worker(process, errors)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         for end in (process.terminate, process.kill):
@@ -90,10 +91,11 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 class Worker:
     """One worker process, seen from the benchmark."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
+        self._errors = errors
         self._orders = process.stdin
         self._answers = process.stdout.fileno()
         self._buffer = b""
@@ -119,10 +121,14 @@ class Worker:
                     raise OutOfTime(f"worker {self.process.pid} did not answer in time")
                 data = os.read(self._answers, 65536)
                 if not data:
-                    raise RuntimeError(f"worker {self.process.pid} ended without an answer (see its .err file)")
+                    raise RuntimeError(f"worker {self.process.pid} ended without an answer: {self._last_words()}")
                 self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def _last_words(self) -> str:
+        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1][:500] if lines else "it said nothing"
 
 
 def take_orders(obey: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
