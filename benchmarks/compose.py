@@ -14,8 +14,7 @@ from email import policy
 from email.message import EmailMessage
 
 from postroad.address import parse_address
-from postroad.canonical import canonicalise
-from postroad.compose import MailFields, compose
+from postroad.compose import MailFields, canonicalise, compose
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and nobody minds.\n"
 TEXT = SENTENCE * 38

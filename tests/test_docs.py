@@ -349,10 +349,7 @@ async def test_the_worked_examples_own_test_passes(tmp_path: Path) -> None:
 
 @pytest.fixture
 def check_transport() -> Any:
-    name = "postroad.testing.check_transport"
-    if importlib.util.find_spec(name) is None:
-        pytest.skip("postroad.testing has no check_transport")
-    return import_module(name).check_transport
+    return import_module("postroad.testing").check_transport
 
 
 async def test_the_worked_example_does_a_transports_duties(pipe: Any, check_transport: Any, tmp_path: Path) -> None:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
 from .address import parse_address
-from .canonical import canonicalise
-from .compose import Composed, MailFields, compose
+from .compose import Composed, MailFields, canonicalise, compose
 from .config import Config
 from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
-from .decide.routing import NO_ROUTE, UNROUTED
 from .errors import SubmissionError, SubmissionTooLarge
 from .message import DsnOptions, Message, Submission, new_message_id
-from .store.contract import Accept, IdempotencyKey, NewRecipient, Tally
+from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
 __all__ = ["Door", "Options", "hostname_of"]
@@ -74,13 +73,10 @@ class Door:
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
-        self._ask_plugins(submission)
         sender = str(parse_address(submission.sender, "sender"))
-        recipients = _unique(
-            str(parse_address(recipient, f"recipients[{index}]"))
-            for index, recipient in enumerate(_listed(submission.recipients))
-        )
+        recipients = tuple(dict.fromkeys(_addresses(submission.recipients, "recipients")))
         options = _options(submission, now)
+        self._ask_plugins(submission)
         given = self._read_content(submission.content)
         id = id or new_message_id(now)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now)
@@ -92,7 +88,8 @@ class Door:
             eight_bit=canonical.eight_bit,
             smtputf8=canonical.smtputf8,
         )
-        return self._accept(written, options, id, tally, now, lambda: _digest(submission, given))
+        said = _comparable(given) if isinstance(given, EmailMessage) else given
+        return self._accept(written, options, id, tally, now, lambda: _digest((sender, recipients, options, said)))
 
     def compose(
         self, fields: MailFields, given: Mapping[str, Any], *, tally: Tally, now: float, id: str | None = None
@@ -106,9 +103,9 @@ class Door:
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )
-        self._ask_plugins(submission)
         options = _options(submission, now)
-        return self._accept(composed, options, id, tally, now, lambda: _digest_of((fields, _comparable(options))))
+        self._ask_plugins(submission)
+        return self._accept(composed, options, id, tally, now, lambda: _digest((fields, options)))
 
     def report(self, content: bytes, recipients: Sequence[str], message: Message, now: float) -> Accept:
         """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit."""
@@ -127,33 +124,42 @@ class Door:
         return f"{id}@{self.hostname}"
 
     def _read_content(self, content: Any) -> bytes | EmailMessage:
-        if isinstance(content, (bytes, EmailMessage)):
-            return content
-        if isinstance(content, (bytearray, memoryview)):
-            return bytes(content)
+        if isinstance(content, EmailMessage):
+            return content  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(content, (bytes, bytearray, memoryview)):
+            octets = bytes(cast("bytes", content))
+            check_size(len(octets), self._config.limits)
+            return octets
         if isinstance(content, os.PathLike):
-            try:
-                with open(content, "rb") as file:
-                    return self._read_file(file)
-            except OSError as error:
-                raise SubmissionError("content", f"the file cannot be read: {error}") from error
+            return self._read_path(cast("os.PathLike[str]", content))
         if hasattr(content, "read"):
             return self._read_file(content)
         raise SubmissionError(
             "content", f"must be bytes, an EmailMessage, a path or an open binary file, not {type(content).__name__}"
         )
 
+    def _read_path(self, path: os.PathLike[str]) -> bytes:
+        try:
+            if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for a writer
+                raise SubmissionError("content", "the path names a pipe; give a regular file, or the open pipe")
+            with open(path, "rb") as file:
+                return self._read_file(file)
+        except (OSError, ValueError) as error:
+            if isinstance(error, SubmissionError):
+                raise
+            raise SubmissionError("content", f"the file cannot be read: {error}") from error
+
     def _read_file(self, file: BinaryIO) -> bytes:
         """Read at most one octet more than is allowed, so that an endless file fills no memory."""
         allowed = self._config.limits.message_bytes
-        content = file.read(allowed + 1)
-        if not isinstance(content, bytes):
-            raise SubmissionError("content", "the file is open as text; open it in binary mode")
-        if len(content) > allowed:
-            raise SubmissionTooLarge(
-                "content", f"the file has more than the {allowed:,} octets that [limits] message_bytes allows"
-            )
-        return content
+        content = bytearray()
+        while piece := _piece(file, allowed + 1 - len(content)):
+            content += piece
+            if len(content) > allowed:
+                raise SubmissionTooLarge(
+                    "content", f"the file has more than the {allowed:,} octets that [limits] message_bytes allows"
+                )
+        return bytes(content)
 
     def _accept(
         self, written: Composed, options: Options, id: str, tally: Tally, now: float, digest: Callable[[], bytes]
@@ -214,19 +220,29 @@ class Door:
         return NewRecipient(address=recipient, lane=lane, due=due)
 
 
-def _listed(recipients: Any) -> Sequence[str]:
-    if isinstance(recipients, str):
-        return [recipients]
+def _piece(file: BinaryIO, octets: int) -> bytes:
+    """The next piece of a caller's file; a pipe or an unbuffered file may give less than was asked for."""
     try:
-        return list(recipients)
+        piece: Any = file.read(octets)
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        raise SubmissionError("content", f"the file cannot be read: {error}") from error
+    if not isinstance(piece, bytes):
+        raise SubmissionError("content", f"the file gave {type(piece).__name__}, not bytes; open it in binary mode")
+    return piece
+
+
+def _listed(values: Any, field: str) -> Sequence[Any]:
+    """One value may stand for a list of one."""
+    if isinstance(values, str):
+        return [values]
+    try:
+        return list(values)
     except TypeError:
-        raise SubmissionError(
-            "recipients", f"must be a sequence of addresses, not {type(recipients).__name__}"
-        ) from None
+        raise SubmissionError(field, f"must be a sequence of texts, not {type(values).__name__}") from None
 
 
-def _unique(recipients: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(recipients))
+def _addresses(values: Any, field: str) -> tuple[str, ...]:
+    return tuple([str(parse_address(value, f"{field}[{index}]")) for index, value in enumerate(_listed(values, field))])
 
 
 def _options(submission: Submission, now: float) -> Options:
@@ -237,9 +253,7 @@ def _options(submission: Submission, now: float) -> Options:
         key=_key_text(submission.idempotency_key),
         tags=_tags(submission.tags),
         dsn=_dsn(submission.dsn),
-        report_to=tuple(
-            str(parse_address(address, f"report_to[{index}]")) for index, address in enumerate(submission.report_to)
-        ),
+        report_to=_addresses(submission.report_to, "report_to"),
     )
     if options.expires_at is not None and options.expires_at <= max(now, options.send_at or now):
         raise SubmissionError("expires_at", "lies before the message could be sent; give a later moment, or none")
@@ -250,9 +264,9 @@ def _moment(moment: Any, field: str) -> float | None:
     if moment is None:
         return None
     if isinstance(moment, datetime):
-        if moment.tzinfo is None:
+        if moment.utcoffset() is None:
             raise SubmissionError(field, "is a datetime without a time zone; use an aware one, or Unix seconds")
-        return moment.timestamp()
+        moment = moment.timestamp()
     if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < 1e11:
         raise SubmissionError(field, f"must be Unix seconds or an aware datetime, not {moment!r}")
     return float(moment)
@@ -271,7 +285,7 @@ def _key_text(key: Any) -> str | None:
 
 
 def _tags(tags: Any) -> tuple[str, ...]:
-    listed: tuple[Any, ...] = (tags,) if isinstance(tags, str) else tuple(tags)
+    listed = tuple(_listed(tags, "tags"))
     if len(listed) > _MAX_TAGS:
         raise SubmissionError("tags", f"there are {len(listed)}, {_MAX_TAGS} are allowed")
     for index, tag in enumerate(listed):
@@ -280,44 +294,53 @@ def _tags(tags: Any) -> tuple[str, ...]:
     return listed
 
 
-def _dsn(dsn: DsnOptions) -> DsnOptions:
-    if "never" in dsn.notify and len(dsn.notify) > 1:
+def _dsn(dsn: Any) -> DsnOptions:
+    """A Struct made in Python checks no types: read it as strictly as one from outside."""
+    if not isinstance(dsn, DsnOptions):
+        raise SubmissionError("dsn", f"must be DsnOptions, not {type(dsn).__name__}")
+    try:
+        read = msgspec.convert(msgspec.to_builtins(dsn), DsnOptions)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise SubmissionError("dsn", f"{error}") from None
+    if "never" in read.notify and len(read.notify) > 1:
         raise SubmissionError("dsn.notify", '"never" must stand alone (RFC 3461 section 4.1)')
-    envid = dsn.envid
+    envid = read.envid
     if envid is not None and not (0 < len(envid) <= _MAX_ENVID and envid.isascii() and envid.isprintable()):
         raise SubmissionError("dsn.envid", f"must be 1 to {_MAX_ENVID} printable ASCII characters")
-    return dsn
+    return read
 
 
-def _comparable(options: Options) -> bytes:
-    return msgspec.msgpack.encode(options)
-
-
-def _digest(submission: Submission, content: bytes | EmailMessage) -> bytes:
-    """Covers what the caller gave: composed bytes differ by Date and Message-ID."""
-    raw = content if isinstance(content, bytes) else content.as_bytes()
-    head = msgspec.msgpack.encode(
-        (
-            submission.sender,
-            list(_listed(submission.recipients)),
-            _moment(submission.send_at, "send_at"),
-            _moment(submission.expires_at, "expires_at"),
-            submission.priority,
-            list(submission.tags),
-            submission.dsn,
-            list(submission.report_to),
+def _comparable(message: EmailMessage) -> list[Any]:
+    """What an EmailMessage says, part by part.  Its octets differ each time it is built: multipart boundaries are random."""
+    parts: list[Any] = []
+    for part in message.walk():
+        is_multipart = part.is_multipart()
+        parts.append(
+            (
+                part.get_content_type(),
+                [
+                    (name, _unsurrogated(str(value)))
+                    for name, value in part.raw_items()
+                    if not (is_multipart and name.lower() == "content-type")
+                ],
+                len(part.get_payload()) if is_multipart else _unsurrogated(str(part.get_payload())),
+            )
         )
-    )
-    return hashlib.blake2b(head + b"\0" + raw, digest_size=16).digest()
+    return parts
 
 
-def _digest_of(given: Any) -> bytes:
+def _unsurrogated(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _digest(given: Any) -> bytes:
+    """Covers what the caller gave: composed bytes differ by Date and Message-ID."""
     return hashlib.blake2b(msgspec.msgpack.encode(given, enc_hook=_plain), digest_size=16).digest()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[str, Any]", value))
     if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
+        return bytes(cast("bytes", value))
     return list(value)

@@ -257,26 +257,28 @@ class Engine:
         What is waiting ends at once; what is being attempted ends unless the attempt succeeds.  Raises UnknownMessage.
         """
         await self.message(id)
-        return await self._operate(Cancel(Filter(id=id, recipient=recipient), self._ports.clock.now()))
+        return await self._operate(Cancel(Filter(id=id, recipient=recipient), self._ports.clock.now()), Cancelled)
 
     async def cancel_all(self, filter: Filter) -> Cancelled:
         """Withdraw every recipient that the filter means."""
-        return await self._operate(Cancel(filter, self._ports.clock.now()))
+        return await self._operate(Cancel(filter, self._ports.clock.now()), Cancelled)
 
     async def hold(self, filter: Filter, reason: str = "held by an operator") -> Moved:
         """Hold waiting recipients until they are released; leased ones are not touched."""
-        return await self._operate(Hold(filter, reason, self._ports.clock.now()))
+        return await self._operate(Hold(filter, reason, self._ports.clock.now()), Moved)
 
     async def release(self, filter: Filter) -> Moved:
         """End holds: the recipients are due now."""
-        return await self._operate(Release(filter, self._ports.clock.now()))
+        return await self._operate(Release(filter, self._ports.clock.now()), Moved)
 
     async def retry(self, filter: Filter) -> Moved:
         """Make waiting recipients due now."""
-        return await self._operate(Retry(filter, self._ports.clock.now()))
+        return await self._operate(Retry(filter, self._ports.clock.now()), Moved)
 
-    async def _operate(self, operation: Operation) -> Any:
-        return (await self._put([operation]))[0]
+    async def _operate(self, operation: Operation, expected: type[_T]) -> _T:
+        (answer,) = await self._put([operation])
+        assert isinstance(answer, expected)
+        return answer
 
     async def receive_bounce(self, raw: bytes) -> None:
         """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome."""

@@ -159,11 +159,10 @@ class _Visit:
     async def serve(self) -> None:
         await self._greet()
         while await self._has_begun():
-            try:
-                wanted = self._frames.wanted
-            except BadFrame as error:
-                await self._refuse(SubmissionTooLarge("content", str(error)))
-                raise
+            wanted = self._wanted()
+            if isinstance(wanted, BadFrame):
+                await self._refuse(SubmissionTooLarge("content", str(wanted)))
+                raise wanted
             async with self._gate.room_for(wanted):
                 await _say(self._stream, b"".join(await self._answers(await self._requests())))
 
@@ -192,16 +191,17 @@ class _Visit:
             with self._gate.idling():
                 await self._more()
         with trio.fail_after(_EXCHANGE_SECONDS):
-            while len(self._frames) and not self._is_announced():
+            while len(self._frames) and not self._wanted():
                 if not await self._more():
                     raise BadFrame("it ended within a frame")
         return len(self._frames) > 0
 
-    def _is_announced(self) -> bool:
+    def _wanted(self) -> int | BadFrame:
+        """Octets of the frame that has begun, 0 while that is not known."""
         try:
-            return self._frames.wanted > 0
-        except BadFrame:
-            return True
+            return self._frames.wanted
+        except BadFrame as error:
+            return error
 
     async def _more(self) -> bool:
         data = await self._stream.receive_some(_READ_OCTETS)
@@ -215,9 +215,14 @@ class _Visit:
                 if not await self._more():
                     raise BadFrame("it ended within a frame")
         requests = [read_request(payload)]
-        while self._is_announced() and self._frames.wanted <= _LARGE_OCTETS and (payload := self._frames.take()):
+        while self._is_small() and (payload := self._frames.take()) is not None:
             requests.append(read_request(payload))
         return requests
+
+    def _is_small(self) -> bool:
+        """A frame has begun that needs no place among the large ones; what is wrong with it is for the next round."""
+        wanted = self._wanted()
+        return isinstance(wanted, int) and wanted <= _LARGE_OCTETS
 
     # --- answers ---
 

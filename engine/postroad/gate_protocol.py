@@ -21,8 +21,7 @@ from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage
 
 if TYPE_CHECKING:
-    from .attachment import Attachment
-    from .compose import MailFields
+    from .compose import Attachment, MailFields
 
 __all__ = [
     "Answer",
@@ -111,7 +110,7 @@ class Enclosure(msgspec.Struct, frozen=True):
         return cls(attachment.filename, content.encode("utf-8", "surrogatepass"), *_described(attachment), is_text=True)
 
     def attachment(self) -> Attachment:
-        from .attachment import Attachment
+        from .compose import Attachment
 
         content = self.octets.decode("utf-8", "surrogatepass") if self.is_text else self.octets
         return Attachment(self.filename, content, *_described(self))

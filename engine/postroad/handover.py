@@ -110,7 +110,7 @@ class Handover:
         if isinstance(content, (bytes, bytearray, memoryview)):
             return bytes(cast("bytes", content))
         if hasattr(content, "walk"):  # an EmailMessage; importing its class for this question would take 40 ms
-            from .canonical import _serialise as serialise  # pyright: ignore[reportPrivateUsage]
+            from .compose.message_object import serialise_message as serialise
 
             return serialise(content)
         if not isinstance(content, os.PathLike):
@@ -263,7 +263,7 @@ def _windows(calls: Sequence[Written]) -> Iterator[list[Written]]:
 
 
 def _mail(fields: Mapping[str, Any], id: str) -> Mail:
-    from .attachment import read_attachments
+    from .compose.attachment import read_attachments
 
     given = {name: _fixed(value) for name, value in fields.items()}
     headers: Any = fields.get("headers", ())

@@ -97,6 +97,10 @@ class OfflineSpool:
             case _:
                 return self._store.apply([_operation(call, time.time())])[0]
 
+    def check(self) -> list[str]:
+        """Problems found by reading everything: one sentence each."""
+        return self._store.check()
+
     def _insert(self, call: Written | Mail) -> str:
         if self._store.message(call.id) is not None:
             return call.id  # asked before, and the answer was lost; a content file in use must not be written anew

@@ -7,10 +7,9 @@ loudly; those held for want of a route are released when there is one.  It runs 
 from __future__ import annotations
 
 from .actors.ports import Ports
-from .decide.routing import UNROUTED
 from .log import get_logger
 from .message import Message
-from .store.contract import Move, Moved, Remember, Store
+from .store.contract import UNROUTED, Move, Moved, Remember, Store
 
 __all__ = ["reroute"]
 

@@ -18,7 +18,7 @@ import postroad_file
 from postroad import hookspecs
 from postroad.errors import ConfigError, StoreError
 from postroad.store.contract import LeasedRecipient
-from postroad.testing.check_transport import check_transport
+from postroad.testing import check_transport
 from postroad.testing.fakes import MemoryContent, make_request
 from postroad.transport import DeliveryRequest
 from postroad.verdict import Disposition, Scope, Verdict

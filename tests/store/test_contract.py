@@ -11,7 +11,7 @@ import pytest
 from postroad.store.contract import Accept, Operation, Result, Store
 from postroad.store.memory import MemoryStore, memory_store
 from postroad.store.sqlite import sqlite_store
-from postroad.testing.check_store import OpenStore, StoreFailed, check_store, store_checks
+from postroad.testing.store_suite import OpenStore, StoreFailed, check_store, store_checks
 
 
 @pytest.mark.parametrize("check", list(store_checks(durable=False)), ids=lambda check: check.__name__)

@@ -15,9 +15,9 @@ from trio.testing import MockClock
 from postroad.errors import ConfigError
 from postroad.log import get_logger
 from postroad.store.contract import LeasedRecipient
-from postroad.testing.check_transport import TransportFailed, TransportReport, check_transport
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport
 from postroad.testing.transport_cases_later import CASES
+from postroad.testing.transport_suite import TransportFailed, TransportReport, check_transport
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Disposition, Verdict
 

@@ -84,18 +84,24 @@ async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
         started(ring)
         for note in unread:
             ring.give_returned(note)
-        try:
-            await ring.run()
-        except ExceptionGroup as crash:
-            _log.error("ring_crashed", exc_info=crash)
-            if crash.subgroup(StoreError) is not None:
-                raise EngineCrashed("the store failed; what was accepted is in the spool") from crash
-            await _bring_home(ring, ports)
-            unread = ring.unread()
-            crashes.append(trio.current_time())
-            if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
-                raise EngineCrashed(f"the actors failed {_RESTARTS} times within {_WITHIN_SECONDS:g} s") from crash
-            ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=repr(crash.exceptions[0])))
+        crash = await _run_until_crash(ring)
+        _log.error("ring_crashed", exc_info=crash)
+        if crash.subgroup(StoreError) is not None:
+            raise EngineCrashed("the store failed; what was accepted is in the spool") from crash
+        await _bring_home(ring, ports)
+        unread = ring.unread()
+        crashes.append(trio.current_time())
+        if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
+            raise EngineCrashed(f"the actors failed {_RESTARTS} times within {_WITHIN_SECONDS:g} s") from crash
+        ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=repr(crash.exceptions[0])))
+
+
+async def _run_until_crash(ring: Ring) -> ExceptionGroup[Exception]:
+    try:
+        await ring.run()
+    except ExceptionGroup as crash:
+        return crash
+    raise AssertionError("an actor ended by itself")
 
 
 async def _bring_home(ring: Ring, ports: Ports) -> None:

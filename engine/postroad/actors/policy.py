@@ -15,10 +15,10 @@ from typing import TypeAlias, assert_never
 import trio
 
 from ..decide import limits, retry
-from ..decide.routing import NO_ROUTE, UNROUTED, Road, domain_of_lane
+from ..decide.routing import Road, domain_of_lane
 from ..events import LaneHeld, LaneResumed
 from ..log import get_logger
-from ..store.contract import Outcome
+from ..store.contract import NO_ROUTE, UNROUTED, Outcome
 from ..store.states import Step
 from ..verdict import Scope, Verdict
 from .inbox import Inbox, Outbox

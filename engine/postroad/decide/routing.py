@@ -15,10 +15,8 @@ import msgspec
 from ..config import Config, Retry, Route, Windows
 from .admission import matches
 
-__all__ = ["NO_ROUTE", "UNROUTED", "Road", "RoutingTable", "domain_of_lane", "route_of_lane"]
+__all__ = ["Road", "RoutingTable", "domain_of_lane", "route_of_lane"]
 
-UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
-NO_ROUTE = "no route"  # how the reason of a hold for want of a route begins
 
 Hook = Callable[[str, str, tuple[str, ...]], str | None]
 

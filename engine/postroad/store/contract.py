@@ -18,6 +18,8 @@ from ..message import Message
 from .states import State, Step
 
 __all__ = [
+    "NO_ROUTE",
+    "UNROUTED",
     "Accept",
     "Accepted",
     "Cancel",
@@ -55,6 +57,10 @@ __all__ = [
     "Taken",
     "Tally",
 ]
+
+
+UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
+NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
 
 
 class ContentPlace(msgspec.Struct, frozen=True, gc=False):
@@ -266,10 +272,10 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """Move up to `limit` leasable or held recipients of a lane to other lanes; a target of None holds them.
+    """Move up to `limit` leasable or held recipients of a lane to other lanes; None holds them on UNROUTED.
 
     choose: called with (message, address) for each; it must be a pure function.  Held ones that get a lane are released
-    only if they were held for want of a route (`reason` begins with "no route").  after: (handle, number) behind which to
+    only if they were held for want of a route (`reason` begins with NO_ROUTE).  after: (handle, number) behind which to
     look, from `Moved.rest` of the call before.
     """
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ..errors import StoreError
 from . import rows
 from .contract import (
+    NO_ROUTE,
     Accept,
     Accepted,
     Cancel,
@@ -251,7 +252,7 @@ class MemoryStore:
                 self._shelf.put_row(after)
                 changed.append(after)
         rest = (looked_at[-1].handle, looked_at[-1].number) if len(behind) > len(looked_at) > 0 else None
-        held = sum(row.state is State.HELD and row.reason == rows.NO_ROUTE for row in changed)
+        held = sum(row.state is State.HELD and row.reason == NO_ROUTE for row in changed)
         return Moved(len(changed), rows.lanes_of(row for row in changed if row.state in LEASABLE), held, rest)
 
     def _recover(self, recover: Recover) -> Recovered:

@@ -13,11 +13,20 @@ from collections.abc import Set as AbstractSet
 import msgspec
 from msgspec.structs import replace
 
-from .contract import Accept, Filter, LaneDue, LeasedRecipient, NewRecipient, Outcome, StoredRecipient
+from .contract import (
+    NO_ROUTE,
+    UNROUTED,
+    Accept,
+    Filter,
+    LaneDue,
+    LeasedRecipient,
+    NewRecipient,
+    Outcome,
+    StoredRecipient,
+)
 from .states import LEASABLE, State, Step, advance
 
 __all__ = [
-    "NO_ROUTE",
     "PRIORITIES",
     "DelayNotice",
     "Row",
@@ -39,7 +48,6 @@ __all__ = [
     "state_filter",
 ]
 
-NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
 PRIORITIES = range(10)  # message.Submission.priority
 
 
@@ -162,7 +170,7 @@ def made_due(row: Row, now: float) -> Row:
 def moved(row: Row, lane: str | None, now: float) -> Row:
     """On another lane, or held for want of one.  The same row where nothing changes."""
     if lane is None:
-        return held(row, NO_ROUTE) if row.state in LEASABLE else row
+        return replace(held(row, NO_ROUTE), lane=UNROUTED) if row.state in LEASABLE else row
     if row.state is State.HELD and row.reason.startswith(NO_ROUTE):
         return replace(released(row, now), lane=lane)
     return row if lane == row.lane else replace(row, lane=lane)

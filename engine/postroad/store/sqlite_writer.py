@@ -14,6 +14,7 @@ from ..errors import StoreError
 from ..message import Message
 from . import rows, sql
 from .contract import (
+    NO_ROUTE,
     Accept,
     Accepted,
     Cancel,
@@ -326,7 +327,7 @@ class Writer:
                 changed.append(after)
         self._change(changed, move.now)
         rest = (looked_at[-1].handle, looked_at[-1].number) if len(found) > len(looked_at) > 0 else None
-        held = sum(row.state is State.HELD and row.reason == rows.NO_ROUTE for row in changed)
+        held = sum(row.state is State.HELD and row.reason == NO_ROUTE for row in changed)
         return Moved(len(changed), rows.lanes_of(row for row in changed if row.state in LEASABLE), held, rest)
 
     def _readable(self, handle: int) -> Message | None:

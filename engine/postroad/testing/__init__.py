@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .check_store import check_store
-    from .check_transport import check_transport
     from .engine import open_test_engine, test_config
     from .fakes import Hang, MemoryContent, ScriptedTransport, Slow, make_request
+    from .store_suite import check_store
+    from .transport_suite import check_transport
 
 _HOMES = {
     "Hang": "fakes",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .errors import SubmissionError
+from ..errors import SubmissionError
 from .fields import LINE_OCTETS, check_content_fields
 
 __all__ = ["Part", "encode_base64", "encode_octets", "has_short_lines", "multipart", "text_part", "wire_lines"]

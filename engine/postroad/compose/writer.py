@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .address import Mailbox, parse_mailboxes
+from ..address import Mailbox, parse_mailboxes
+from ..errors import SubmissionError
 from .attachment import Attachment, AttachmentLike, attachment_part, read_attachments
-from .errors import SubmissionError
 from .fields import (
     check_block,
     check_content_fields,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.canonical import Canonical, canonicalise
+from postroad.compose import Canonical, canonicalise
 from postroad.errors import SubmissionError
 
 HEADER = b"From: a@example.com\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <own@example.com>\r\n"

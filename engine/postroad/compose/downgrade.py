@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from .encoded import decode_text, write_parameter
-from .errors import SubmissionError
+from ..encoded import decode_text, write_parameter
+from ..errors import SubmissionError
 from .fields import (
     ADDRESS_FIELDS,
     LINE_OCTETS,

@@ -14,8 +14,8 @@ from email.message import Message
 from io import BytesIO
 from typing import NoReturn
 
+from ..errors import SubmissionError
 from .downgrade import split_header
-from .errors import SubmissionError
 
 __all__ = ["serialise_message"]
 

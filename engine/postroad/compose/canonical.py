@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from ..errors import SubmissionError
 from .downgrade import Downgrade, split_header
-from .errors import SubmissionError
 from .fields import HEADER_OCTETS, LINE_OCTETS, check_message_id, format_date
 from .mime import has_short_lines, wire_lines
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad.compose import Attachment, MailFields, compose
+from postroad.compose.fields import check_block, check_content_fields
 from postroad.errors import SubmissionError
-from postroad.fields import check_block, check_content_fields
 
 BASIC: dict[str, Any] = {"sender": "support@example.com", "to": "ann@example.org", "subject": "Hello", "body": "Hi\n"}
 

@@ -10,9 +10,9 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 
-from .address import Mailbox, parse_mailboxes
-from .encoded import UNSAFE_TEXT, WORD_CHARS, encode_words, is_plain
-from .errors import SubmissionError
+from ..address import Mailbox, parse_mailboxes
+from ..encoded import UNSAFE_TEXT, WORD_CHARS, encode_words, is_plain
+from ..errors import SubmissionError
 
 __all__ = [
     "ADDRESS_FIELDS",

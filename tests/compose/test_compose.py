@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from postroad.address import parse_mailboxes
 from postroad.compose import Attachment, Composed, MailFields, compose
+from postroad.compose.fields import format_date
 from postroad.errors import SubmissionError
-from postroad.fields import format_date
 
 DATE = 1_700_000_000.0
 BASIC = {"sender": "support@example.com", "to": "ann@example.org", "subject": "Hello", "body": "Hi\n"}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.canonical import Canonical, canonicalise
+from postroad.compose import Canonical, canonicalise
 from postroad.errors import SubmissionError
 
 DATE = 1_700_000_000.0

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..encoded import write_parameter
+from ..errors import SubmissionError
 from .downgrade import embed_message
-from .encoded import write_parameter
-from .errors import SubmissionError
 from .fields import LINE_OCTETS, check_text, fold_chunks
 from .mime import Part, encode_base64, has_short_lines, wire_lines
 
