@@ -42,7 +42,7 @@ def test_a_worker_that_fails_is_an_error_and_no_hang(tmp_path: Path) -> None:
     family = Family()
     with family.ended_at_exit():
         worker = family.worker("no_such_module", {}, tmp_path / "err")
-        with pytest.raises(RuntimeError, match="ended without an answer: .*no_such_module"):
+        with pytest.raises(RuntimeError, match=r"ended without an answer: .*no_such_module"):
             worker.answer(20.0)
 
 
