@@ -1,0 +1,71 @@
+"""Which configuration and which spool a command means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..handover import Handover
+    from ..spool import SpoolPlace
+
+__all__ = ["DEFAULT_FILE", "Where"]
+
+DEFAULT_FILE = "postroad.toml"
+
+
+class Where:
+    """What --config and --spool (or their variables) say; None where they say nothing."""
+
+    def __init__(self, config: str | None, spool: str | None) -> None:
+        self._file = config
+        self._url = spool
+
+    @property
+    def file(self) -> str | None:
+        """The configuration file: as named, else the one in the working directory if there is one."""
+        return self._file or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
+
+    def config(self) -> Config:
+        """The configuration, with the spool that was named in place of its own.  Raises ConfigError."""
+        from ..config import load_config
+
+        file = self.file
+        if file is None:
+            raise ConfigError("config", f"there is no ./{DEFAULT_FILE}; name a file with --config or POSTROAD_CONFIG")
+        config = load_config(file)
+        if self._url is None:
+            return config
+        spool = msgspec.structs.replace(config.spool, url=_absolute(self._url))
+        return msgspec.structs.replace(config, spool=spool)
+
+    def door(self) -> Handover:
+        """The spool as other processes reach it.
+
+        A spool that is named without a configuration goes by the rules that its engine wrote into it: a postroad.toml
+        that happens to lie in the working directory is another's.
+        """
+        from ..handover import Handover
+
+        config = self.config() if self._file or not self._url else None
+        return Handover(self._place(config), config)
+
+    def _place(self, config: Config | None) -> SpoolPlace:
+        from ..spool import SpoolPlace
+
+        if config is not None:
+            return SpoolPlace.parse(config.spool.url, config.resolved(""))
+        assert self._url is not None
+        return SpoolPlace.parse(self._url, Path.cwd())
+
+
+def _absolute(url: str) -> str:
+    """A relative path on the command line counts from the working directory, not from the configuration's folder."""
+    scheme, _, rest = url.partition(":")
+    return f"{scheme}:{Path.cwd() / rest}" if scheme == "sqlite" and rest else url
