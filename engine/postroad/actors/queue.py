@@ -125,6 +125,7 @@ class Queue:
         match note:
             case Settled():
                 self._settled.append(note)
+                self._lanes.give_back(note.lease.lane)  # its attempt is over: the next commit may lease in its place
             case Room():
                 self._lanes.set_room(note.site, note.leases, note.lane)
             case Wake():
@@ -220,7 +221,6 @@ class Queue:
 
     def _end(self, lease: Lease) -> None:
         self.leases.end(lease.token)
-        self._lanes.give_back(lease.lane)
         self._ports.cache.drop(lease.handle)
 
     # --- leases ---

@@ -125,11 +125,14 @@ ADD_RECIPIENT = (
 
 # --- Leasing ---
 
-# The place of the first due recipient of one priority on a lane.
-FIRST_DUE = _sql(
+# The due recipients of one priority on a lane, first things first; read as far as leases can be given.
+DUE_PLACES = _sql(
     """SELECT place FROM recipient INDEXED BY due
-    WHERE lane = ? AND priority = ? AND due <= ? AND state IN <LEASABLE> ORDER BY due, place LIMIT 1"""
+    WHERE lane = ? AND priority = ? AND due <= ? AND state IN <LEASABLE> ORDER BY due, place"""
 )
+# What a lease needs of its message: the content, too, if it has at most ?2 octets and lies in the spool.
+MESSAGE_TO_LEASE = """SELECT id, record, delay, iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1), NULL)
+    FROM message WHERE seq = ?1"""
 # The due recipients of one message on a lane.
 DUE_OF_MESSAGE = _sql(
     """SELECT <COLUMNS> FROM recipient NOT INDEXED

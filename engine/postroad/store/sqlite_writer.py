@@ -6,6 +6,7 @@ has `rows.py` decide what becomes of them, and writes them back; it never begins
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
@@ -67,6 +68,7 @@ _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
+_MISSING_TO_LEASE: Columns = ("?", b"", 0, None)
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
 
@@ -174,21 +176,37 @@ class Writer:
         tokens = iter(take.tokens)
         token = next(tokens, None)
         for priority in PRIORITIES:
-            while token is not None and (place := self._first(sql.FIRST_DUE, take.lane, priority, take.now)):
-                lease = self._lease(take, token, handle_of(place), budget, parked)
-                if lease:
-                    leases.append(lease)
-                    budget -= len(lease.content or b"")
-                    token = next(tokens, None)
+            while token is not None and (handles := self._due_messages(take, priority, len(take.tokens) - len(leases))):
+                for handle in handles:
+                    assert token is not None, "no more messages than tokens"
+                    lease = self._lease(take, token, handle, budget, parked)
+                    if lease:
+                        leases.append(lease)
+                        budget -= len(lease.content or b"")
+                        token = next(tokens, None)
         return Taken(take.lane, tuple(leases), self._first(sql.NEXT_DUE, take.lane), tuple(parked))
 
+    def _due_messages(self, take: TakeLeases, priority: int, count: int) -> list[int]:
+        """The first messages with something due, once for each lease they make, at most `count`; reads no further."""
+        handles: list[int] = []
+        seen: Counter[int] = Counter()
+        for (place,) in self._execute(sql.DUE_PLACES, (take.lane, priority, take.now)):
+            handle = handle_of(place)
+            if seen[handle] % take.recipients_per_lease == 0:
+                handles.append(handle)
+            if len(handles) == count:
+                break
+            seen[handle] += 1
+        return handles
+
     def _lease(self, take: TakeLeases, token: int, handle: int, budget: int, parked: list[str]) -> LeaseRecord | None:
-        _, id, _, size, record, _, delay = self._message(handle)
+        id, record, delay, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
         try:
             message = message_of(record)
         except Unreadable as error:
             self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"the record cannot be read: {error}"))
-            parked.append(id)
+            if id not in parked:
+                parked.append(id)
             return None
         due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
         chosen = [row_of(columns) for columns in due]
@@ -198,7 +216,7 @@ class Writer:
             handle,
             message,
             tuple(map(rows.as_leased, chosen)),
-            self._first(sql.CONTENT, handle) if size <= budget else None,
+            content,
             delay != DelayNotice.NONE,
         )
 
