@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from postroad.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from postroad.transport import Transport, TransportFactory, TransportSettings
+    from postroad.transport import Transport, TransportFactory
 
 __all__ = ["postroad_register_transports", "smtp_transport"]
 
@@ -24,7 +24,7 @@ def postroad_register_transports(register: Callable[[str, TransportFactory], Non
 
 
 @asynccontextmanager
-async def smtp_transport(table: TransportSettings) -> AsyncGenerator[Transport]:
+async def smtp_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     """A transport for the keys of a `[transports.NAME]` table.  Raises ConfigError.
 
     Leaving the context closes kept sessions, and waits up to 20 s where a final dot is out and its reply is not in.

@@ -1,4 +1,4 @@
-"""Connects to a numeric address, if that is allowed, and nothing else.
+"""Which addresses may be connected to, and the port by which connections are made (`plain.connect` but in tests).
 
 The guard looks at the *resolved* address at the moment of connecting, so that no MX record, and no name that changes its address
 between look-up and connection, leads to this machine or its private networks.
@@ -14,7 +14,7 @@ import trio
 
 from .settings import Network
 
-__all__ = ["Dial", "Guard", "connect"]
+__all__ = ["Dial", "Guard"]
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
@@ -41,14 +41,13 @@ class Guard:
 
 
 def _is_public(address: Address) -> bool:
-    if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
-        return False
-    if isinstance(address, ipaddress.IPv4Address):
-        return True
-    if address.ipv4_mapped is not None or address in _COMPATIBLE or getattr(address, "scope_id", None):
-        return False
-    inner = _inner(address)
-    return inner is None or _is_public(inner)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None or address in _COMPATIBLE or address.scope_id is not None:
+            return False
+        inner = _inner(address)
+        if inner is not None:
+            return _is_public(inner)
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
@@ -56,15 +55,3 @@ def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.sixtofour or (address.teredo[1] if address.teredo else None)
-
-
-async def connect(address: str, port: int) -> trio.abc.Stream:
-    """A TCP connection to a numeric address.  Raises OSError."""
-    family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
-    sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
-    try:
-        await sock.connect((address, port))
-    except BaseException:
-        sock.close()
-        raise
-    return trio.SocketStream(sock)  # sets TCP_NODELAY

@@ -134,7 +134,7 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
     """
     _check(content, eight_bit=eight_bit)
     _check_lines(content, 0)
-    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    stuffed = content.replace(b"\r\n.", b"\r\n..") if b"\r\n." in content else content
     if stuffed.startswith(b"."):
         stuffed = b"." + stuffed
     return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") or not stuffed else b"\r\n.\r\n")
@@ -176,8 +176,9 @@ class ContentEncoder:
 
 
 def _check(piece: bytes, *, eight_bit: bool) -> None:
-    ends = piece.count(b"\r\n")
-    if piece.count(b"\n") != ends or piece.count(b"\r") != ends:
+    lines = piece.splitlines()  # at CRLF, CR and LF: only CRLF takes two octets
+    ends = len(lines) if piece.endswith((b"\r", b"\n")) else len(lines) - 1
+    if len(piece) != len(b"".join(lines)) + 2 * max(ends, 0):
         raise Unsafe("content with a bare CR or LF")
     if b"\0" in piece:
         raise Unsafe("content with NUL")

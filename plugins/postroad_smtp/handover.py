@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,13 +26,14 @@ class Handover:
     """
 
     __slots__ = (
+        "_waiter",
         "error",
+        "is_settled",
         "is_withdrawn",
         "payload",
         "request",
         "route",
         "session",
-        "settled",
         "verdicts",
         "was_returned",
     )
@@ -42,7 +43,8 @@ class Handover:
         self.route = route
         self.payload = payload
         self.session: Session | None = None
-        self.settled = trio.Event()
+        self.is_settled = False
+        self._waiter: trio.lowlevel.Task | None = None  # `deliver`, while it waits
         self.verdicts: Sequence[Verdict] = ()
         self.error: Exception | None = None
         self.was_returned = False
@@ -52,7 +54,7 @@ class Handover:
         """One verdict per recipient, in order."""
         assert len(verdicts) == len(self.request.recipients)
         self.verdicts = verdicts
-        self.settled.set()
+        self._wake()
 
     def settle_all(self, verdict: Verdict) -> None:
         """The same verdict for every recipient."""
@@ -61,4 +63,25 @@ class Handover:
     def fail(self, error: Exception) -> None:
         """Our own trouble, such as content that cannot be read: `deliver` raises it."""
         self.error = error
-        self.settled.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self.is_settled = True
+        if self._waiter is not None:
+            trio.lowlevel.reschedule(self._waiter)
+            self._waiter = None
+
+    async def wait_settled(self, withdraw: Callable[[], bool]) -> None:
+        """Wait for the verdicts.  When cancelled, `withdraw` is asked whether the request can still be taken back: if not, the
+        wait goes on until whoever has it settles it, within 20 s, and an answer is then an answer."""
+        if self.is_settled:
+            await trio.lowlevel.checkpoint()
+            return
+        self._waiter = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(lambda _: self._abort(withdraw))
+
+    def _abort(self, withdraw: Callable[[], bool]) -> trio.lowlevel.Abort:
+        if not withdraw():
+            return trio.lowlevel.Abort.FAILED
+        self._waiter = None
+        return trio.lowlevel.Abort.SUCCEEDED

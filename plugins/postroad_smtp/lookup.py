@@ -13,6 +13,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.nameserver
 import dns.resolver
+import trio
 
 from postroad.log import printable
 
@@ -57,12 +58,18 @@ class Dns:
 
     def __init__(self, servers: Sequence[Place], seconds: float) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        self._seconds = seconds
         self._resolver.lifetime = seconds
         self._resolver.timeout = min(self._resolver.timeout, seconds / 2)
         if servers:
             self._resolver.nameservers = [dns.nameserver.Do53Nameserver(place.host, place.port) for place in servers]
 
     async def look_up(self, name: str, kind: str) -> Found:
+        with trio.move_on_after(self._seconds):  # over all steps, and on trio's clock
+            return await self._follow(name, kind)
+        return Found(Status.FAILED, said="DNS look-up failed: no answer in time")
+
+    async def _follow(self, name: str, kind: str) -> Found:
         for _ in range(_MAX_CNAMES):
             try:
                 answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)

@@ -152,8 +152,9 @@ class Opener:
         try:
             handshake = Handshake(self._terms, avoid_tls=self._known.has(host, Flaw.TLS))
             await self._greet(wire, handshake, host, remote)
-        except BaseException as error:  # noqa: ASYNC102 - close_forcefully shields itself, for a second at most
-            await wire.close_forcefully()
+        except BaseException as error:
+            with trio.move_on_after(1, shield=True):
+                await wire.close_forcefully()
             if isinstance(error, Trouble):
                 error.remote, error.tls = remote.host, remote.tls
             raise

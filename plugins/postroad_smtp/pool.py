@@ -78,7 +78,10 @@ class Site:
         if session in self._resting:
             self._resting.remove(session)
         self._dispatch()
-        if not self._sessions:
+
+    def tidy(self) -> None:
+        """A session has ended and settled everything: forget the site if it was the last one."""
+        if not self._sessions and not self._queue:
             self._forget(self)
 
     def put_back(self, handover: Handover) -> None:
@@ -94,22 +97,19 @@ class Site:
             self._queue.appendleft(handover)
             self._dispatch()
 
-    def could_not_open(self, handover: Handover, trouble: Trouble) -> None:
-        """No connection: with others at hand it waits for one of them, else everything that waits fares the same."""
+    def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
+        """The session ends without a connection; what becomes of its request."""
+        self._sessions.discard(session)
+        others = sum(other.is_open for other in self._sessions)
         if trouble.kind is Kind.ABORTED:
             self.put_back(handover)
-            return
-        others = sum(session.is_open for session in self._sessions)
-        if others and not handover.was_returned:
+        elif others and not handover.was_returned:
             handover.was_returned = True
             self._crowd, self._crowded_until = others, trio.current_time() + _CROWDED_SECONDS
             self._queue.appendleft(handover)
-            self._dispatch()
-            return
-        self._settle(handover, trouble)
-        if not self._sessions:
-            for waiting in self._drained():
-                self._settle(waiting, trouble)
+        else:
+            self._fail(handover, trouble)
+        self.leave(session)
 
     # --- Inside ---
 
@@ -131,8 +131,15 @@ class Site:
         self._queue.clear()
         return waiting
 
+    def _fail(self, handover: Handover, trouble: Trouble) -> None:
+        """With no other session, everything that waits would fare the same."""
+        self._settle(handover, trouble)
+        if not self._sessions:
+            for waiting in self._drained():
+                self._settle(waiting, trouble)
+
     def _settle(self, handover: Handover, trouble: Trouble) -> None:
-        if not handover.settled.is_set():
+        if not handover.is_settled:
             handover.settle_all(of_trouble(trouble, Remote(site=self.name)))
 
     def _postpone(self, handover: Handover) -> None:

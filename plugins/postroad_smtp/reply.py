@@ -17,6 +17,7 @@ MAX_LINE = 4096  # octets: RFC 5321 section 4.5.3.1.5 has 512; some servers writ
 MAX_LINES = 128  # the longest EHLO replies have about 30
 MAX_REPLY = 65_536  # octets of all lines of one reply
 
+_SIMPLE = re.compile(rb"([2-5][0-9][0-9]) ([^\r\n]{0,2000})\r?\n")  # what nearly every reply is
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(rb"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
 
@@ -73,6 +74,9 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next complete reply, or None.  Raises ReplyError; the parser is of no use after that."""
+        if not self._lines and (match := _SIMPLE.match(self._buffer, self._at)):
+            self._at = match.end()
+            return Reply(int(match[1]), (match[2],))
         while (line := self._next_line()) is not None:
             match = _LINE.fullmatch(line)
             if match is None:

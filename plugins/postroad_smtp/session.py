@@ -28,9 +28,9 @@ from .trouble import Kind, Trouble
 from .verdicts import Remote
 from .wire import Wire
 
-__all__ = ["DOUBT_SECONDS", "Pool", "Session"]
+__all__ = ["Pool", "Session"]
 
-DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
+_DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
 _LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
 _QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
 _RETURNABLE = frozenset({Kind.LOST, Kind.CLOSING, Kind.GARBAGE, Kind.CONFUSED, Kind.SILENT, Kind.ABORTED})
@@ -52,12 +52,16 @@ class Pool(Port):
         """The session ends: it is no longer counted, and gets no more work."""
         ...
 
+    def tidy(self) -> None:
+        """All that the session left behind is settled or put back."""
+        ...
+
     def put_back(self, handover: Handover) -> None:
         """The request lost its connection through no fault of its own."""
         ...
 
-    def could_not_open(self, handover: Handover, trouble: Trouble) -> None:
-        """There is no connection for the request that the session was made for."""
+    def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
+        """The session ends, and there is no connection for the request that it was made for."""
         ...
 
 
@@ -110,7 +114,7 @@ class Session:
         if self._bell is not None:
             self._bell.set()
         elif self._is_committed():
-            self._limit(trio.current_time() + DOUBT_SECONDS)
+            self._limit(trio.current_time() + _DOUBT_SECONDS)
         else:
             self._scope.cancel()
 
@@ -123,7 +127,7 @@ class Session:
             if not self._is_committed():
                 self._scope.cancel()
             return True
-        self._limit(trio.current_time() + DOUBT_SECONDS)
+        self._limit(trio.current_time() + _DOUBT_SECONDS)
         return False
 
     def _stop(self) -> None:
@@ -251,6 +255,8 @@ class Session:
             return None
         follower = self._follower = self._take_follower()
         self._protocol.expect(Awaited.DOT, transaction)
+        if self._protocol.has_more:
+            raise _impatient()
         group = self._expect_group(follower) if follower is not None else b""
         payload = transaction.handover.payload
         if payload is None:
@@ -307,23 +313,27 @@ class Session:
                     raise self._stopped
                 await self._send(encoder.feed(piece))
                 if self._wire.has_news():
-                    raise Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
+                    raise _impatient()
         return encoder.finish()
 
     # --- Bytes and time ---
 
     def _allow(self, seconds: float) -> None:
-        """Move the deadline: what comes next may take so long."""
-        self._scope.deadline = min(trio.current_time() + seconds, self._latest)
+        """Move the deadline: what comes next may take so long, or a hundredth less (moving it costs more than a reply)."""
+        wanted = min(trio.current_time() + seconds, self._latest)
+        if not wanted - seconds / 100 <= self._scope.deadline <= wanted:
+            self._scope.deadline = wanted
 
     def _limit(self, latest: float) -> None:
         self._latest = min(self._latest, latest)
         self._scope.deadline = min(self._scope.deadline, self._latest)
 
     async def _send(self, data: bytes) -> None:
-        self._allow(self._settings.block_seconds)
         self._timed = -1
-        await self._wire.send(data)
+        rest = self._wire.send_nowait(data)
+        if rest:
+            self._allow(self._settings.block_seconds)
+            await self._wire.send(rest)
 
     async def _listen(self) -> None:
         """Read until everything said is answered."""
@@ -378,14 +388,16 @@ class Session:
         return Trouble(Kind.SILENT, what, "4.4.2")
 
     async def _end(self, trouble: Trouble | None) -> None:
-        self._pool.leave(self)
         if self._connection is None:
             assert trouble is not None
-            self._pool.could_not_open(self._first, trouble)
+            self._pool.could_not_open(self, self._first, trouble)
+            self._pool.tidy()
             return
+        self._pool.leave(self)
         if trouble is not None and trouble.kind in (Kind.LOST, Kind.SILENT) and self._stopped is None:
             await self._hear_last_words()
         self._give_up(trouble)
+        self._pool.tidy()
         if trouble is None:
             await self._quit()
         await self._wire.close_forcefully()
@@ -406,7 +418,7 @@ class Session:
     def _give_up(self, trouble: Trouble | None) -> None:
         """Settle or put back what the connection leaves behind."""
         for transaction in (self._current, self._follower):
-            if transaction is not None and not transaction.handover.settled.is_set():
+            if transaction is not None and not transaction.handover.is_settled:
                 self._abandon(transaction, trouble or _out_of_turn())
         if self._assigned is not None:
             self._pool.put_back(self._assigned)
@@ -439,6 +451,11 @@ class Session:
                 await self._wire.receive()
             except Trouble:
                 return
+
+
+def _impatient() -> Trouble:
+    """It spoke before the end of the content: what it said will be looked at (`_hear_last_words`)."""
+    return Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
 
 
 def _out_of_turn() -> Trouble:

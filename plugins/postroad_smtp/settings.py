@@ -14,6 +14,8 @@ from msgspec import Meta
 
 from postroad.errors import ConfigError
 
+from . import emit
+
 __all__ = ["Login", "Network", "Place", "SmtpSettings", "read_login", "read_networks", "read_place"]
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -117,6 +119,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Refuse what no single setting shows."""
         if self.smarthost:
             read_place("smarthost", self.smarthost, self.port)
+        if self.helo and not _is_fit(self.helo):
+            raise ConfigError("helo", f"{self.helo!r} is no host name and no address literal such as [192.0.2.1]")
         read_networks(self.allow_networks)
         for server in self.dns_servers:
             read_place("dns_servers", server, 53)
@@ -131,7 +135,15 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def helo_name(self) -> str:
         """The name for EHLO: as configured, or the machine's own if it is fit for the wire."""
         name = self.helo or socket.gethostname()
-        return name if name.isascii() else "localhost"
+        return name if _is_fit(name) else "localhost"
+
+
+def _is_fit(name: str) -> bool:
+    try:
+        emit.ehlo(name)
+    except emit.Unsafe:
+        return False
+    return True
 
 
 class Place(NamedTuple):

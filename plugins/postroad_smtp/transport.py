@@ -15,15 +15,16 @@ from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Verdict
 
 from . import emit
-from .dial import Dial, Guard, connect
+from .dial import Dial, Guard
 from .handover import Handover
 from .handshake import Terms
 from .known import KnownHosts
 from .lookup import Dns, Resolver
 from .mx import Exchangers, Route, smarthost_route
 from .opening import Addresses, Opener
+from .plain import connect
 from .pool import Site, Sites
-from .session import DOUBT_SECONDS, Session
+from .session import Session
 from .settings import SmtpSettings, read_login, read_networks, read_place
 from .tls import Level, Tls
 from .trouble import Kind, Trouble
@@ -32,7 +33,6 @@ from .verdicts import Remote, of_trouble, own_refusal
 __all__ = ["STREAM_FROM", "SmtpTransport"]
 
 STREAM_FROM = 262_144  # octets: larger contents are never held in memory whole
-_GRACE_SECONDS = 5.0  # above DOUBT_SECONDS, for a session to notice that its time is over
 
 
 class SmtpTransport:
@@ -65,7 +65,6 @@ class SmtpTransport:
     def _make_opener(self, dial: Dial) -> Opener:
         settings = self._settings
         terms = Terms(settings.helo_name, Level(settings.tls), read_login(settings), settings.login_without_tls)
-        emit.ehlo(terms.helo)  # an unfit name is to be found out at the start
         names: Addresses = self._exchangers or SystemNames(settings.dns_seconds)
         guard = Guard(read_networks(settings.allow_networks))
         tls = Tls(terms.level, settings.ca_file)
@@ -92,7 +91,7 @@ class SmtpTransport:
             return self._same(request, own_refusal(str(error), "5.6.0", Remote(site=route.site)))
         handover = Handover(request, route, payload)
         self._sites.submit(handover)
-        await self._wait(handover)
+        await handover.wait_settled(lambda: self._sites.withdraw(handover))
         if handover.error is not None:
             raise handover.error
         return handover.verdicts
@@ -101,18 +100,6 @@ class SmtpTransport:
         if domain is None or self._exchangers is None:
             raise Trouble(Kind.FAULT, "a request without a domain, and no smarthost", "4.3.5")
         return self._exchangers.route_nowait(domain) or await self._exchangers.route(domain)
-
-    async def _wait(self, handover: Handover) -> None:
-        try:
-            await handover.settled.wait()
-        except trio.Cancelled:
-            if self._sites.withdraw(handover):
-                raise
-            # The final dot is out: the reply is worth waiting for, and then it is an answer, not a cancellation.
-            with trio.move_on_after(DOUBT_SECONDS + _GRACE_SECONDS, shield=True):
-                await handover.settled.wait()
-            if not handover.settled.is_set():
-                raise
 
     def _same(self, request: DeliveryRequest, verdict: Verdict) -> Sequence[Verdict]:
         return (verdict,) * len(request.recipients)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import select
-from typing import Any
 
 import trio
 
+from .plain import PlainStream
 from .trouble import Kind, Trouble
 
 __all__ = ["Wire"]
@@ -17,31 +17,41 @@ _CLOSE_SECONDS = 1.0  # closing forcefully does not wait; this is the net below 
 class Wire:
     """stream: what is spoken over now; a TLS stream after STARTTLS.  Lost connections are Trouble, never OSError."""
 
-    __slots__ = ("_receive_some", "_send_all", "_socket", "stream")
+    __slots__ = ("_plain", "_poll", "stream")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        self._socket: Any = stream.socket if isinstance(stream, trio.SocketStream) else None
-        self._take(stream)
-
-    def _take(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
-        self._send_all = stream.send_all
-        self._receive_some = stream.receive_some
+        self._plain = stream if isinstance(stream, PlainStream) else None
+        self._poll: select.poll | None = None
+        if self._plain is not None:
+            self._poll = select.poll()
+            self._poll.register(self._plain.socket.fileno(), select.POLLIN)
 
     def secured(self, stream: trio.abc.Stream) -> None:
         """Go on over TLS."""
-        self._take(stream)
+        self.stream = stream
+        self._plain = None
 
-    async def send(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes) -> bytes | memoryview:
+        """Send what can be sent without waiting; what is left of it."""
+        if self._plain is None:
+            return data
         try:
-            await self._send_all(data)
+            sent = self._plain.send_nowait(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Trouble(Kind.LOST, "the connection was lost while sending", "4.4.2") from error
+            raise _lost_sending() from error
+        return b"" if sent == len(data) else memoryview(data)[sent:]
+
+    async def send(self, data: bytes | memoryview) -> None:
+        try:
+            await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _lost_sending() from error
 
     async def receive(self) -> bytes:
         """Some bytes.  Raises Trouble at the end of the stream."""
         try:
-            data = await self._receive_some(65_536)
+            data = await self.stream.receive_some(65_536)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Trouble(Kind.LOST, "the connection was lost", "4.4.2") from error
         if not data:
@@ -50,13 +60,13 @@ class Wire:
 
     def has_news(self) -> bool:
         """Whether the peer sent something, or closed, that nobody has read yet.  A stream without a socket never says so."""
-        if self._socket is None:
-            return False
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self._poll is not None and bool(self._poll.poll(0))
 
     async def close_forcefully(self) -> None:
         """Close without another word."""
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self.stream)
+
+
+def _lost_sending() -> Trouble:
+    return Trouble(Kind.LOST, "the connection was lost while sending", "4.4.2")

@@ -52,15 +52,12 @@ class DnsPeer:
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sock:
             await sock.bind(("127.0.0.1", port))
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._serve_udp, sock)
+                nursery.start_soon(self._serve_udp, sock)
                 await nursery.start(trio.serve_listeners, self._serve_tcp, [listener])
                 yield f"127.0.0.1:{port}"
                 nursery.cancel_scope.cancel()
 
-    async def _serve_udp(
-        self, sock: trio.socket.SocketType, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        task_status.started()
+    async def _serve_udp(self, sock: trio.socket.SocketType) -> None:
         while True:
             data, address = await sock.recvfrom(4096)
             answer = self._answer(data, is_udp=True)
