@@ -1,0 +1,271 @@
+"""Bounce: reports in one transaction with their marks, each failure once, and nothing that comes back stops it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
+
+from postroad.actors import bounce as module
+from postroad.actors.bounce import Bounce
+from postroad.actors.inbox import Inbox
+from postroad.actors.notes import FailuresWaiting, Returned
+from postroad.errors import StoreError
+from postroad.events import RemoteBounce, ReportQueued
+from postroad.message import DsnOptions, Kind
+from postroad.store.contract import Accept, DelayReport, NewRecipient, Outcome, Report, Settle
+from postroad.store.states import State, Step
+
+CONTENT = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
+
+
+class Desk:
+    """A bounce actor at work, with somebody who commits what waits at the intake."""
+
+    def __init__(self, parts, **sections):
+        self.parts = parts
+        self.ports = parts.ports(**sections)
+        self.store = self.ports.executor.store
+        self.inbox = Inbox(50)
+        self.bounce = Bounce(self.ports, self.inbox)
+        self.committed = []
+        self.tokens = 100
+
+    async def commit_all(self):
+        bell = trio.lowlevel.ParkingLot()
+        self.ports.intake.ring_bell = bell.unpark_all
+        while True:
+            for entry in self.ports.intake.take(100, 10**9):
+                try:
+                    (answer,) = self.store.apply([entry.operation])
+                except StoreError as error:
+                    entry.fail(error)
+                else:
+                    self.committed.append(entry.operation)
+                    entry.finish(answer)
+            await bell.park()
+
+    def failed(self, id="m1", step=Step.FAIL, notice=False, to=("b@example.org",), content=CONTENT, **fields):
+        """Mail in the spool whose attempt came to nothing."""
+        message = self.parts.message(id, **{"size": len(content), **fields})
+        self.tokens += 1
+        accept = Accept(
+            message, tuple(NewRecipient(address, "out/x", 0.0, lease=self.tokens) for address in to), content
+        )
+        (answer,) = self.store.apply([accept])
+        outcomes = [
+            Outcome(self.tokens, answer.handle, number, step, status="5.1.1", reply="550 no", delay_notice=notice)
+            for number in range(len(to))
+        ]
+        self.store.apply([Settle(tuple(outcomes), self.parts.START)])
+        return answer.handle
+
+    async def wake(self):
+        self.inbox.put_latest(FailuresWaiting, FailuresWaiting())
+        await wait_all_tasks_blocked()
+
+    def reports(self):
+        return [operation.accept for operation in self.committed if getattr(operation, "accept", None)]
+
+
+@pytest.fixture
+def desk(parts):
+    @asynccontextmanager
+    async def open_desk(**sections):
+        desk = Desk(parts, **sections)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.commit_all)
+            nursery.start_soon(desk.bounce.run)
+            await wait_all_tasks_blocked()
+            yield desk
+            nursery.cancel_scope.cancel()
+
+    return open_desk
+
+
+async def test_a_failure_is_reported_to_the_sender_in_one_transaction(mock_clock, desk):
+    async with desk() as bounce:
+        handle = bounce.failed()
+        with bounce.ports.observers.subscribed() as events:
+            await bounce.wake()
+            event = await anext(events)
+        ((report),) = bounce.committed
+        assert isinstance(report, Report)
+        assert (report.handle, report.numbers) == (handle, (0,))
+        message = report.accept.message
+        assert (message.sender, message.kind) == ("", Kind.REPORT)
+        assert [to.address for to in report.accept.recipients] == ["a@example.com"]
+        assert b"550 no" in report.accept.content
+        assert b"Subject: Hello" in report.accept.content
+        assert isinstance(event, ReportQueued)
+        assert (event.id, event.report_id, event.kind, event.recipients) == (
+            "m1",
+            message.id,
+            "failed",
+            ("b@example.org",),
+        )
+
+
+async def test_each_failure_is_reported_once(mock_clock, desk):
+    async with desk() as bounce:
+        for number in range(120):
+            bounce.failed(f"m{number}")
+        await bounce.wake()
+        await bounce.wake()
+        assert len(bounce.reports()) == 120
+        assert bounce.store.failures(10) == []
+
+
+async def test_a_report_names_at_most_a_hundred_recipients(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed(to=tuple(f"{number}@example.org" for number in range(230)))
+        await bounce.wake()
+        assert [len(operation.numbers) for operation in bounce.committed] == [100, 100, 30]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sender": ""},
+        {"kind": Kind.REPORT},
+        {"dsn": DsnOptions(notify=("never",))},
+        {"dsn": DsnOptions(notify=("delay",))},
+    ],
+)
+async def test_nobody_gets_a_report_that_nobody_wants(mock_clock, desk, fields):
+    async with desk() as bounce:
+        bounce.failed(**fields)
+        await bounce.wake()
+        assert bounce.reports() == []
+        assert bounce.store.counts()[State.UNREPORTED] == 1
+
+
+async def test_administrators_get_the_reports_on_mail_to_them(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed(report_to=("ops@example.com", "root@example.com"))
+        await bounce.wake()
+        (accept,) = bounce.reports()
+        assert [to.address for to in accept.recipients] == ["ops@example.com", "root@example.com"]
+
+
+async def test_a_report_without_a_route_is_held_and_not_lost(mock_clock, desk):
+    async with desk(routes=[{"transport": "out", "recipients": "*@example.org"}]) as bounce:
+        bounce.failed()
+        await bounce.wake()
+        (accept,) = bounce.reports()
+        assert [(to.state, to.lane) for to in accept.recipients] == [(State.HELD, "?")]
+
+
+async def test_a_notice_of_delay_is_written_once(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed(step=Step.DEFER, notice=True)
+        await bounce.wake()
+        await bounce.wake()
+        (operation,) = bounce.committed
+        assert isinstance(operation, DelayReport)
+        assert b"Action: delayed" in operation.accept.content
+        assert b"Will-Retry-Until" in operation.accept.content
+
+
+async def test_a_notice_of_delay_that_came_too_late_is_not_announced(mock_clock, desk, monkeypatch):
+    async with desk() as bounce:
+        handle = bounce.failed(step=Step.DEFER, notice=True)
+        stored = bounce.store.delays(1)
+        bounce.store.apply([DelayReport(handle, None, bounce.parts.START)])
+        answers = [stored, []]
+        monkeypatch.setattr(bounce.store, "delays", lambda limit: answers.pop(0))
+        with capture_logs() as logs:
+            await bounce.wake()
+        assert "reported" not in [log["event"] for log in logs]
+
+
+async def test_a_store_that_fails_is_tried_again_after_a_minute(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed()
+        bounce.store.fault = lambda operations: StoreError("disk full")
+        await bounce.wake()
+        assert bounce.reports() == []
+        bounce.store.fault = lambda operations: None
+        mock_clock.jump(59)
+        await wait_all_tasks_blocked()
+        assert bounce.reports() == []
+        mock_clock.jump(1)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 1
+
+
+async def test_a_report_on_mail_whose_content_is_lost_is_better_than_none(mock_clock, desk, monkeypatch):
+    def lose(handle):
+        raise StoreError("the content is damaged")
+
+    async with desk() as bounce:
+        bounce.failed()
+        monkeypatch.setattr(bounce.store, "content", lose)
+        await bounce.wake()
+        (accept,) = bounce.reports()
+        assert b"550 no" in accept.content
+        assert b"Subject: Hello" not in accept.content
+
+
+async def test_mail_too_strange_to_be_returned_does_not_stop_the_others(mock_clock, desk, monkeypatch):
+    write = module.write_report
+
+    def picky(request):
+        if b"poison" in request.returned:
+            raise RecursionError
+        return write(request)
+
+    monkeypatch.setattr(module, "write_report", picky)
+    async with desk() as bounce:
+        bounce.failed("m1", content=CONTENT + b"poison\r\n")
+        bounce.failed("m2")
+        with capture_logs() as logs:
+            await bounce.wake()
+        assert len(bounce.reports()) == 2
+        assert [log["id"] for log in logs if log["event"] == "report_without_mail"] == ["m1"]
+
+
+async def test_only_the_beginning_of_large_mail_is_read_for_its_report(mock_clock, desk, monkeypatch):
+    seen = []
+    write = module.write_report
+    monkeypatch.setattr(module, "write_report", lambda request: seen.append(len(request.returned)) or write(request))
+    async with desk() as bounce:
+        bounce.failed(content=CONTENT + b"x" * 76 * 50_000)
+        await bounce.wake()
+        assert len(bounce.reports()) == 1
+        assert 100_000 < seen[0] < 200_000
+
+
+RETURNED = (
+    b"From: mailer-daemon@example.net\r\nTo: a@example.com\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/report; report-type=delivery-status; boundary="=="\r\n\r\n'
+    b"--==\r\nContent-Type: message/delivery-status\r\n\r\n"
+    b"Reporting-MTA: dns; mx.example.net\r\n\r\n"
+    b"Final-Recipient: rfc822; b@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+    b"Diagnostic-Code: smtp; 550 no such user\r\n\r\n--==--\r\n"
+)
+
+
+async def test_what_comes_back_is_told_as_an_event_and_changes_nothing(mock_clock, desk):
+    async with desk() as bounce:
+        with bounce.ports.observers.subscribed() as events:
+            note = Returned(RETURNED, trio.Event())
+            bounce.inbox.put(note)
+            await wait_all_tasks_blocked()
+            assert note.done.is_set()
+            event = await anext(events)
+        assert isinstance(event, RemoteBounce)
+        assert (event.recipient, event.action, event.status) == ("b@example.org", "failed", "5.1.1")
+        assert bounce.committed == []
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0\xff" * 1000, b"Hello", RETURNED[:200]])
+async def test_returned_mail_that_nobody_can_read_is_noted(mock_clock, desk, raw):
+    async with desk() as bounce:
+        note = Returned(raw, trio.Event())
+        bounce.inbox.put(note)
+        await wait_all_tasks_blocked()
+        assert note.done.is_set()

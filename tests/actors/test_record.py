@@ -1,0 +1,96 @@
+"""The record: the log alone tells a message's story, observers hear it in order, receipts are poked at the end."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from postroad.actors.record import Recorder
+from postroad.events import (
+    AttemptInDoubt,
+    MessageAccepted,
+    RecipientCancelled,
+    RecipientDeferred,
+    RecipientDelivered,
+    RecipientFailed,
+    RecipientHeld,
+)
+from postroad.store.contract import Accept, NewRecipient
+from postroad.store.states import State, Step
+from postroad.verdict import Verdict
+
+STORY = [
+    (Step.DELIVER, State.ACCEPTED, "delivered", RecipientDelivered, True),
+    (Step.DEFER, State.WAITING, "deferred", RecipientDeferred, False),
+    (Step.POSTPONE, State.WAITING, "deferred", RecipientDeferred, False),
+    (Step.DOUBT, State.IN_DOUBT, "in_doubt", AttemptInDoubt, False),
+    (Step.FAIL, State.FAILED, "failed", RecipientFailed, True),
+    (Step.HOLD, State.HELD, "held", RecipientHeld, False),
+    (Step.DEFER, State.CANCELLED, "cancelled", RecipientCancelled, True),
+]
+
+
+@pytest.fixture
+async def ports(parts):
+    return parts.ports()
+
+
+@pytest.mark.parametrize(("step", "state", "name", "event", "is_end"), STORY)
+async def test_each_step_is_one_line_one_event_and_at_an_end_a_poke(parts, ports, step, state, name, event, is_end):
+    lease = parts.lease(1, to=("b@example.org", "c@example.org"))
+    lease.verdicts = [Verdict.accepted("250", tls="none"), Verdict.accepted("250", tls="verified TLSv1.3")]
+    outcome = parts.outcomes(lease, step, due=parts.START + 60, status="4.3.0", reply="said", remote="mx")[1]
+    with ports.observers.subscribed() as events, ports.waiters.waiting("m1") as poked, capture_logs() as logs:
+        Recorder(ports).settled(lease, outcome, lease.recipients[1], state, parts.START)
+        told = await anext(events)
+        assert poked.is_set() is is_end
+    (line,) = logs
+    assert line["event"] == name
+    assert (line["id"], line["recipient"], line["attempts"], line["tls"]) == (
+        "m1",
+        "c@example.org",
+        1,
+        "verified TLSv1.3",
+    )
+    assert line.get("due_in") == (60 if state in (State.WAITING, State.IN_DOUBT) else None)
+    assert type(told) is event
+    assert (told.id, told.recipient, told.status, told.reply, told.remote) == (
+        "m1",
+        "c@example.org",
+        "4.3.0",
+        "said",
+        "mx",
+    )
+    assert getattr(told, "due", parts.START + 60) == parts.START + 60
+
+
+async def test_acceptance_is_told_with_what_is_held_from_the_beginning(parts, ports):
+    recipients = (
+        NewRecipient("b@example.org", "out", 0.0),
+        NewRecipient("c@example.org", "?", 0.0, state=State.HELD, reason="no route"),
+    )
+    with ports.observers.subscribed() as events, capture_logs() as logs:
+        Recorder(ports).accepted(Accept(parts.message(), recipients, b"secret text"), parts.START)
+        assert await anext(events) == MessageAccepted(
+            at=parts.START, id="m1", sender="a@example.com", recipients=2, size=5
+        )
+        held = await anext(events)
+    assert isinstance(held, RecipientHeld)
+    assert (held.recipient, held.reply) == ("c@example.org", "no route")
+    assert [log["event"] for log in logs] == ["accepted", "held"]
+    assert "secret text" not in repr(logs)
+
+
+async def test_a_cancellation_is_told_and_pokes(parts, ports):
+    with ports.observers.subscribed() as events, ports.waiters.waiting("m1") as poked:
+        Recorder(ports).cancelled("m1", "b@example.org", parts.START)
+        assert await anext(events) == RecipientCancelled(at=parts.START, id="m1", recipient="b@example.org")
+        assert poked.is_set()
+
+
+async def test_events_are_not_built_for_nobody(parts, ports, monkeypatch):
+    monkeypatch.setattr(ports.observers, "publish", lambda event: pytest.fail("nobody listens"))
+    lease = parts.lease()
+    Recorder(ports).accepted(parts.accept(), parts.START)
+    Recorder(ports).settled(lease, parts.outcomes(lease)[0], lease.recipients[0], State.ACCEPTED, parts.START)
+    Recorder(ports).cancelled("m1", "b@example.org", parts.START)
