@@ -62,6 +62,10 @@ class Site:
 
     # --- For sessions ---
 
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._queue)
+
     def take_nowait(self) -> Handover | None:
         return self._queue.popleft() if self._queue else None
 

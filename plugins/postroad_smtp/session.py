@@ -40,6 +40,11 @@ _log = get_logger()
 class Pool(Port):
     """What a session needs of its site."""
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a request waits for a session."""
+        ...
+
     def take_nowait(self) -> Handover | None:
         """The next request that waits, if one does."""
         ...
@@ -253,6 +258,8 @@ class Session:
         if transaction.is_judged:  # nobody was accepted, and the server waits for content nevertheless
             await self._send_lone_dot(transaction)
             return None
+        if transaction.is_follower and not self._pool.has_waiting:
+            await trio.lowlevel.checkpoint()  # whoever got the answer before this one may have another: it can go along
         follower = self._follower = self._take_follower()
         self._protocol.expect(Awaited.DOT, transaction)
         if self._protocol.has_more:
