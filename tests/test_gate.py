@@ -62,6 +62,13 @@ class Site:
 
     @asynccontextmanager
     async def engine(self):
+        """For at most a minute: what waits for something that never comes, fails."""
+        with trio.fail_after(60):
+            async with self._running() as engine:
+                yield engine
+
+    @asynccontextmanager
+    async def _running(self):
         async with postroad.open_engine(self.config, plugins={"scripted": self.transport.plugin()}) as engine:
             yield engine
 

@@ -17,7 +17,7 @@ from postroad.errors import StoreError
 from postroad.housekeeping import keep_house
 from postroad.intake import Intake
 from postroad.message import Message
-from postroad.spool import ContentFolder
+from postroad.spool import ContentFolder, Reserve
 from postroad.store.contract import Accept, NewRecipient, Outcome, Settle
 from postroad.store.executor import StoreExecutor
 from postroad.store.memory import MemoryStore
@@ -38,6 +38,7 @@ class House:
             clock=Clock(follow_wall=False, wall=lambda: START),
             intake=Intake(limits),
             executor=StoreExecutor(self.store),
+            reserve=Reserve(None, 0),
         )
         self.prunes = 0
         self.fault = None

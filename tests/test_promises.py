@@ -15,6 +15,7 @@ import trio
 
 import postroad
 from postroad import Submission, Verdict, hookimpl
+from postroad.spool import Reserve
 from postroad.store.contract import Accept, Settle
 from postroad.store.memory import MemoryStore
 from postroad.testing.engine import open_test_engine
@@ -38,6 +39,7 @@ PROMISES = {
     "3: trouble with storage stops acceptance first and drops nothing": [
         "test_promises.py::test_a_failing_store_refuses_submissions_and_keeps_what_it_has",
         "test_promises.py::test_settlements_outlive_a_failing_store_without_a_second_delivery",
+        "test_promises.py::test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again",
         "test_promises.py::test_a_broken_store_stops_the_engine_loudly",
     ],
     "4: unknown trouble is temporary; hooks harm nobody else": [
@@ -191,6 +193,27 @@ async def test_settlements_outlive_a_failing_store_without_a_second_delivery(aut
         store.fails = lambda operations: None
         assert (await receipt.settled()).is_delivered
     assert len(transport.calls) == 1
+
+
+async def test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again(autojump_clock, tmp_path):
+    store = FragileStore()
+    transport = ScriptedTransport()
+    async with fragile_engine(store, transport) as engine:
+        reserve = engine._ports.reserve = Reserve(tmp_path / "reserve", 4096)
+        assert reserve.keep()
+        error = postroad.StoreError("the disk is full")
+        store.fails = lambda operations: error if any(isinstance(op, Settle) for op in operations) else None
+        receipt = await engine.submit(submission())
+        await transport.wait_ended(1)
+        await trio.sleep(1)
+        assert not (tmp_path / "reserve").exists()
+        store.fails = lambda operations: None
+        assert (await receipt.settled()).is_delivered
+        with pytest.raises(postroad.StoreError, match="disk is full"):
+            await engine.submit(submission())
+        await trio.sleep(60)
+        assert (tmp_path / "reserve").exists()
+        assert (await (await engine.submit(submission())).settled()).is_delivered
 
 
 async def test_a_broken_store_stops_the_engine_loudly(autojump_clock):

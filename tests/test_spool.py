@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from postroad.errors import ConfigError, SpoolInUse, StoreError
-from postroad.spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
+from postroad.spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from postroad.store.contract import ContentPlace
 
 
@@ -197,3 +197,21 @@ def test_contents_without_a_folder_go_with_their_owner() -> None:
 
 def test_the_boot_id_is_the_same_twice() -> None:
     assert boot_id() == boot_id()
+
+
+def test_a_reserve_takes_room_until_it_is_given_up(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "spool.db.reserve", 1_000_000)
+    assert reserve.keep()
+    assert (tmp_path / "spool.db.reserve").stat().st_blocks * 512 >= 1_000_000
+    reserve.give_up()
+    assert reserve.is_missing
+    assert not (tmp_path / "spool.db.reserve").exists()
+    assert reserve.keep()
+    assert not reserve.is_missing
+
+
+def test_a_reserve_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "spool.db.reserve", 1 << 60)
+    assert not reserve.keep()
+    assert reserve.is_missing
+    assert list(tmp_path.iterdir()) == []

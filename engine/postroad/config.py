@@ -69,6 +69,14 @@ class Spool(_Section, frozen=True, kw_only=True):
             ge=4096,
         ),
     ] = 262_144
+    reserve_bytes: Annotated[
+        int,
+        _about(
+            "Octets of a file beside the spool that only takes room. When the disk is full it is given up, so that outcomes can "
+            "still be written down; nothing new is accepted until there is room for it again. 0 keeps none.",
+            ge=0,
+        ),
+    ] = 16_777_216
 
 
 class Senders(_Section, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ async def keep_house(ports: Ports, contents: ContentFolder) -> None:
             for _ in range(_SWEEP_EVERY):
                 await trio.sleep(_EVERY_SECONDS)
                 await _prune(ports, contents)
+                _keep_reserve(ports)
     except EngineClosed:
         return
 
@@ -42,7 +43,7 @@ async def _prune(ports: Ports, contents: ContentFolder) -> None:
     try:
         while True:
             now = ports.clock.now()
-            prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE)
+            prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE, keep=limits.history_messages)
             (pruned,) = await ports.intake.put([prune])
             assert isinstance(pruned, Pruned)
             if pruned.content_files:
@@ -53,6 +54,12 @@ async def _prune(ports: Ports, contents: ContentFolder) -> None:
         raise
     except PostroadError as error:
         _log.warning("pruning_failed", error=repr(error))
+
+
+def _keep_reserve(ports: Ports) -> None:
+    """Try to have the reserve again; acceptance goes on from then on."""
+    if ports.reserve.is_missing and ports.reserve.keep():
+        _log.warning("accepting_again")
 
 
 async def _sweep_orphans(ports: Ports, contents: ContentFolder) -> None:

@@ -34,10 +34,10 @@ from .offline import RULES, rules_of
 from .plugins import Plugins
 from .receipt import Waiters
 from .rerouting import reroute
-from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
+from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import Operation, Recover, Recovered, Remember, Store
 from .store.executor import StoreExecutor
-from .transport import Transport
+from .transport import Transport, TransportSettings
 
 __all__ = ["open_engine"]
 
@@ -134,6 +134,9 @@ async def _assemble(
     executor = await _open_store(stack, plugins, place)
     marks = Marks(place.marks_path, config.in_flight.leases)
     stack.callback(marks.close)
+    reserve = Reserve(place.reserve_path, config.spool.reserve_bytes)
+    if not reserve.keep():
+        _log.error("disk_full", hint="there is no room for [spool] reserve_bytes; nothing is accepted until there is")
     incarnation = await _recover(executor, marks, clock.now(), config)
     transports = await _open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
@@ -148,6 +151,7 @@ async def _assemble(
         observers=Observers(config.limits.event_buffer, plugins.notice if plugins.notices else None),
         waiters=Waiters(),
         marks=marks,
+        reserve=reserve,
         table=table,
         transports=transports,
         door=Door(config, table.lane, plugins.admit if plugins.admits else None),
@@ -216,7 +220,9 @@ async def _open_transports(stack: AsyncExitStack, plugins: Plugins, config: Conf
     transports: dict[str, Transport] = {}
     for name, settings in config.transports.items():
         kind = str(settings["plugin"])
-        rest = {key: value for key, value in settings.items() if key != "plugin"}
+        rest = TransportSettings(
+            {key: value for key, value in settings.items() if key != "plugin"}, base=config.resolved("")
+        )
         try:
             transports[name] = await stack.enter_async_context(plugins.transports[kind](rest))
         except ConfigError as error:

@@ -69,6 +69,10 @@ class SpoolPlace(msgspec.Struct, frozen=True):
         return self.path and _beside(self.path, ".marks")
 
     @property
+    def reserve_path(self) -> Path | None:
+        return self.path and _beside(self.path, ".reserve")
+
+    @property
     def content_folder(self) -> Path | None:
         return self.path and _beside(self.path, ".content")
 
@@ -230,6 +234,39 @@ class Marks:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class Reserve:
+    """A file that only takes room: when the disk is full it is given up, so that what is settled can be written down.
+
+    While it is missing nothing new may be accepted.  octets: 0 keeps none; path None (a spool in memory) neither.
+    """
+
+    def __init__(self, path: Path | None, octets: int) -> None:
+        self._path = path if octets else None
+        self._octets = octets
+        self.is_missing = False
+
+    def keep(self) -> bool:
+        """Have the file, whole, on the disk; return whether that worked."""
+        if self._path is None:
+            return True
+        try:
+            with open(self._path, "ab", opener=_for_owner) as file:
+                os.posix_fallocate(file.fileno(), 0, self._octets)
+        except OSError:
+            self.give_up()
+            return False
+        self.is_missing = False
+        return True
+
+    def give_up(self) -> None:
+        """Give its room back to the disk."""
+        if self._path is None:
+            return
+        self.is_missing = True
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 class ContentFolder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -17,7 +18,15 @@ from .message import Message
 from .store.contract import LeasedRecipient
 from .verdict import Verdict
 
-__all__ = ["Capabilities", "Content", "DeliveryRequest", "LeasedRecipient", "Transport", "TransportFactory"]
+__all__ = [
+    "Capabilities",
+    "Content",
+    "DeliveryRequest",
+    "LeasedRecipient",
+    "Transport",
+    "TransportFactory",
+    "TransportSettings",
+]
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,5 +124,15 @@ class Transport(Protocol):
         ...
 
 
-TransportSettings: TypeAlias = Mapping[str, Any]
-TransportFactory: TypeAlias = Callable[[TransportSettings], AbstractAsyncContextManager[Transport]]
+class TransportSettings(dict[str, Any]):
+    """What an engine hands to a factory: a transport's table, without `plugin`.
+
+    base: the folder that relative paths count from.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] = {}, *, base: Path = Path()) -> None:  # noqa: B006, B008  # read only
+        super().__init__(settings)
+        self.base = base
+
+
+TransportFactory: TypeAlias = Callable[[Mapping[str, Any]], AbstractAsyncContextManager[Transport]]

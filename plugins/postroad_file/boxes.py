@@ -21,7 +21,7 @@ _MAX_NAME = 200  # file systems take 255 octets; temporary names add some
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[transports.NAME] of a file transport.
 
-    folder: made where it is missing; a relative one counts from the working directory.
+    folder: made where it is missing; a relative one counts from the configuration file's folder.
     format: `eml` (one file, CRLF line ends) or `maildir` (tmp, new, cur; LF line ends).
     layout: all mail in `folder`, or in a subfolder per domain or per recipient.
     """

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
+import msgspec
 import trio
 
 from postroad.config import read_settings
@@ -44,11 +45,13 @@ class _DiskTrouble(Exception):
 
 
 @asynccontextmanager
-async def open_file_transport(settings: TransportSettings) -> AsyncGenerator[Transport]:
+async def open_file_transport(settings: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     """A TransportFactory.  Raises ConfigError for settings that cannot be right; a missing folder is made when needed."""
     known = read_settings(settings, Settings)
     if not known.folder or "\0" in known.folder:
         raise ConfigError("folder", "name the folder that mail is written to")
+    if isinstance(settings, TransportSettings):
+        known = msgspec.structs.replace(known, folder=str(settings.base / known.folder))
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         transport = FileTransport(known)

@@ -20,9 +20,10 @@ from .features import NOTHING, Features
 from .handover import Handover
 from .known import Flaw, KnownHosts
 from .opening import Connection, Opener
-from .protocol import Answer, Awaited, Protocol
+from .protocol import Answer, Awaited
 from .reply import ReplyError
 from .settings import SmtpSettings
+from .talk import Talk
 from .transaction import Transaction
 from .trouble import Kind, Trouble
 from .verdicts import Remote
@@ -79,21 +80,17 @@ class Session:
         self._opener = opener
         self._settings = settings
         self._known = known
-        self._scope = trio.CancelScope(shield=True)
-        self._latest = float("inf")  # trio time after which this session must be gone
+        self._talk = Talk(settings)
         self._born = trio.current_time()
         self._carried = 0
         self._connection: Connection | None = None
         self._wire: Wire
         self._features: Features = NOTHING
         self._remote = Remote(site=first.route.site)
-        self._protocol: Protocol[Transaction] = Protocol()
-        self._timed = -1  # the count of answers for which the deadline is set
         self._current: Transaction | None = None
         self._follower: Transaction | None = None
         self._needs_reset = False
         self._is_pipelining = False
-        self._seconds = _phase_seconds(settings)
         self._bell: trio.Event | None = None  # set while resting
         self._assigned: Handover | None = None
         self._stopped: Trouble | None = None  # why it is to end, once somebody said so
@@ -119,9 +116,9 @@ class Session:
         if self._bell is not None:
             self._bell.set()
         elif self._is_committed():
-            self._limit(trio.current_time() + _DOUBT_SECONDS)
+            self._talk.limit(_DOUBT_SECONDS)
         else:
-            self._scope.cancel()
+            self._talk.scope.cancel()
 
     def withdraw(self, handover: Handover) -> bool:
         """Nobody waits for the request any more.  False: its final dot is out; its verdicts will come within 20 s."""
@@ -130,9 +127,9 @@ class Session:
             handover.is_withdrawn = True
             self._stop()
             if not self._is_committed():
-                self._scope.cancel()
+                self._talk.scope.cancel()
             return True
-        self._limit(trio.current_time() + _DOUBT_SECONDS)
+        self._talk.limit(_DOUBT_SECONDS)
         return False
 
     def _stop(self) -> None:
@@ -147,7 +144,7 @@ class Session:
     async def run(self) -> None:
         """Open, carry, close.  Never raises: whatever happens becomes verdicts."""
         trouble: Trouble | None = None
-        with self._scope:
+        with self._talk.scope:
             try:
                 await self._live()
             except Trouble as caught:
@@ -159,13 +156,14 @@ class Session:
                 trouble = Trouble(
                     Kind.FAULT, f"the transport failed: {type(caught).__name__}", "4.3.0", scope=Scope.MESSAGE
                 )
-        if self._scope.cancelled_caught:
-            trouble = self._stopped or self._silence()
+        if self._talk.scope.cancelled_caught:
+            trouble = self._stopped or (None if self._bell is not None else self._talk.silence())  # resting may end
         await self._end(trouble)
 
     async def _live(self) -> None:
         self._connection = connection = await self._opener.open(self._first.route)
         self._wire, self._remote = connection.wire, connection.remote
+        self._talk.begin(self._wire)
         self._features = connection.handshake.features
         self._is_pipelining = self._may_pipeline(connection.host)
         handover: Handover | None = self._first
@@ -192,7 +190,7 @@ class Session:
 
     async def _rest(self) -> Handover | None:
         self._bell = trio.Event()
-        self._allow(self._settings.idle_seconds)
+        self._talk.allow(self._settings.idle_seconds)
         self._pool.rest(self)
         await self._bell.wait()
         self._bell = None
@@ -211,7 +209,7 @@ class Session:
         if transaction.is_judged:
             transaction.settle()
             return
-        if self._protocol.has_more:
+        if self._talk.protocol.has_more:
             raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
         await self._say_envelope(transaction)
         following: Transaction | None = transaction
@@ -228,7 +226,7 @@ class Session:
 
     async def _say_envelope(self, transaction: Transaction) -> None:
         while group := self._expect_group(transaction):
-            await self._send(group)
+            await self._talk.send(group)
             await self._listen()
 
     def _expect_group(self, transaction: Transaction) -> bytes:
@@ -236,7 +234,7 @@ class Session:
         lines = transaction.next_lines()
         if not lines:
             return b""
-        expect = self._protocol.expect
+        expect = self._talk.protocol.expect
         parts: list[bytes] = []
         if self._needs_reset:
             parts.append(emit.rset())
@@ -261,8 +259,8 @@ class Session:
         if transaction.is_follower and not self._pool.has_waiting:
             await trio.lowlevel.checkpoint()  # whoever got the answer before this one may have another: it can go along
         follower = self._follower = self._take_follower()
-        self._protocol.expect(Awaited.DOT, transaction)
-        if self._protocol.has_more:
+        self._talk.protocol.expect(Awaited.DOT, transaction)
+        if self._talk.protocol.has_more:
             raise _impatient()
         group = self._expect_group(follower) if follower is not None else b""
         payload = transaction.handover.payload
@@ -270,7 +268,7 @@ class Session:
             await self._stream(transaction, group)
         else:
             self._commit(transaction)
-            await self._send(payload + group if group else payload)
+            await self._talk.send(payload + group if group else payload)
         await self._listen()
         return follower
 
@@ -287,8 +285,8 @@ class Session:
         return None
 
     async def _send_lone_dot(self, transaction: Transaction) -> None:
-        self._protocol.expect(Awaited.DOT, transaction)
-        await self._send(emit.lone_dot())
+        self._talk.protocol.expect(Awaited.DOT, transaction)
+        await self._talk.send(emit.lone_dot())
         await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
 
     def _commit(self, transaction: Transaction) -> None:
@@ -309,7 +307,7 @@ class Session:
             transaction.handover.fail(error)
             raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
         self._commit(transaction)
-        await self._send(end + group)
+        await self._talk.send(end + group)
 
     async def _send_pieces(self, request: DeliveryRequest) -> bytes:
         """Everything but the end, which is returned."""
@@ -318,46 +316,18 @@ class Session:
             async for piece in pieces:
                 if self._stopped is not None:
                     raise self._stopped
-                await self._send(encoder.feed(piece))
+                await self._talk.send(encoder.feed(piece))
                 if self._wire.has_news():
                     raise _impatient()
         return encoder.finish()
 
-    # --- Bytes and time ---
-
-    def _allow(self, seconds: float) -> None:
-        """Move the deadline: what comes next may take so long, or a hundredth less (moving it costs more than a reply)."""
-        wanted = min(trio.current_time() + seconds, self._latest)
-        if not wanted - seconds / 100 <= self._scope.deadline <= wanted:
-            self._scope.deadline = wanted
-
-    def _limit(self, latest: float) -> None:
-        self._latest = min(self._latest, latest)
-        self._scope.deadline = min(self._scope.deadline, self._latest)
-
-    async def _send(self, data: bytes) -> None:
-        self._timed = -1
-        rest = self._wire.send_nowait(data)
-        if rest:
-            self._allow(self._settings.block_seconds)
-            await self._wire.send(rest)
+    # --- Answers ---
 
     async def _listen(self) -> None:
         """Read until everything said is answered."""
-        protocol = self._protocol
+        protocol = self._talk.protocol
         while protocol.awaited is not None:
-            answer = protocol.next_answer()
-            if answer is None:
-                await self._receive()
-            else:
-                self._take(answer)
-
-    async def _receive(self) -> None:
-        protocol = self._protocol
-        if protocol.answered != self._timed and protocol.awaited is not None:
-            self._allow(self._seconds[protocol.awaited])  # one total time for each reply, however it drips
-            self._timed = protocol.answered
-        protocol.receive(await self._wire.receive())
+            self._take(await self._talk.hear())
 
     def _take(self, answer: Answer[Transaction]) -> None:
         transaction = answer.owner
@@ -386,14 +356,6 @@ class Session:
 
     # --- The end ---
 
-    def _silence(self) -> Trouble | None:
-        """The deadline passed: while resting that is as it should be."""
-        if self._bell is not None:
-            return None
-        awaited = self._protocol.awaited
-        what = f"no reply to {awaited.name} in time" if awaited is not None else "the server took too long"
-        return Trouble(Kind.SILENT, what, "4.4.2")
-
     async def _end(self, trouble: Trouble | None) -> None:
         if self._connection is None:
             assert trouble is not None
@@ -413,12 +375,8 @@ class Session:
         """What the server said before it stopped listening: a refusal in mid-content is a refusal, not a lost connection."""
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             try:
-                while self._current is not None and self._protocol.awaited is not None:
-                    answer = self._protocol.next_answer()
-                    if answer is None:
-                        self._protocol.receive(await self._wire.receive())
-                    else:
-                        self._take(answer)
+                while self._current is not None and self._talk.protocol.awaited is not None:
+                    self._take(await self._talk.hear())
             except (Trouble, ReplyError):
                 return
 
@@ -467,11 +425,3 @@ def _impatient() -> Trouble:
 
 def _out_of_turn() -> Trouble:
     return Trouble(Kind.ABORTED, "the transport ended the session", "4.3.2", scope=Scope.LOCAL)
-
-
-def _phase_seconds(settings: SmtpSettings) -> dict[Awaited, float]:
-    """How long each reply may take; the handshake's are in `opening.py`."""
-    seconds = dict.fromkeys(Awaited, settings.command_seconds)
-    seconds[Awaited.DATA] = settings.data_seconds
-    seconds[Awaited.DOT] = settings.dot_seconds
-    return seconds

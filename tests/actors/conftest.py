@@ -23,7 +23,7 @@ from postroad.intake import Intake
 from postroad.message import Message
 from postroad.observers import Observers
 from postroad.receipt import Waiters
-from postroad.spool import ContentFolder, Marks
+from postroad.spool import ContentFolder, Marks, Reserve
 from postroad.store.contract import Accept, LeasedRecipient, NewRecipient, Outcome, Settle
 from postroad.store.executor import StoreExecutor
 from postroad.store.memory import MemoryStore
@@ -78,6 +78,7 @@ class Parts:
             observers=Observers(config.limits.event_buffer, plugin_notice),
             waiters=Waiters(),
             marks=Marks(None, config.in_flight.leases),
+            reserve=Reserve(None, 0),
             table=table,
             transports=transports or {"out": ScriptedTransport()},
             door=Door(config, table.lane),

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..errors import StoreError
 from ..intake import Entry
 from ..store.contract import Accept, Accepted, Cancel, Cancelled, DelayReport, LeasedRecipient, Moved, Report
 from ..store.states import State
@@ -47,7 +48,9 @@ class IntakeParts:
         """Take what waits, and use at most so many credits for fresh leases."""
         self.begun = begun
         for entry in self._ports.intake.take(entries, octets):
-            if isinstance(entry.operation, Accept):
+            if isinstance(entry.operation, Accept) and self._ports.reserve.is_missing:
+                entry.fail(StoreError("the disk is full; nothing is accepted until there is room again"))
+            elif isinstance(entry.operation, Accept):
                 credits -= self._add_accept(batch, entry, entry.operation, now, credits)
             else:
                 self._add_other(batch, entry, now)

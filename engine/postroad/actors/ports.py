@@ -16,7 +16,7 @@ from ..door import Door
 from ..intake import Intake
 from ..observers import Observers
 from ..receipt import Waiters
-from ..spool import Marks
+from ..spool import Marks, Reserve
 from ..store.executor import StoreExecutor
 from ..transport import Transport
 
@@ -27,7 +27,7 @@ __all__ = ["Ports"]
 class Ports:
     """The ports.
 
-    executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
+    executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  reserve: queue, and housekeeping.  random: policy only.
     home: set by queue once it drains and no lease is left.
     """
 
@@ -39,6 +39,7 @@ class Ports:
     observers: Observers
     waiters: Waiters
     marks: Marks
+    reserve: Reserve
     table: RoutingTable
     transports: Mapping[str, Transport]
     door: Door

@@ -198,6 +198,7 @@ class Queue:
         def failed(error: Exception) -> None:
             self._settled += notes
             self._is_sick = self._is_settling_apart = True
+            self._ports.reserve.give_up()  # the disk may be full: settling goes before accepting
             _log.error("settling_failed", error=repr(error), leases=len(notes))
 
         batch.add(Settle(outcomes, now), done, failed)

@@ -307,11 +307,15 @@ class Recovered(msgspec.Struct, frozen=True):
 
 
 class Prune(msgspec.Struct, frozen=True):
-    """Forget finished messages that finished before `before`, and idempotency keys past their time; at most `limit` each."""
+    """Forget messages that finished before `before`, or that are not among the `keep` last; and keys past their time.
+
+    At most `limit` of each.  Messages that finished at the same moment as the last one kept are kept, too.
+    """
 
     before: float
     now: float
     limit: int = 1000
+    keep: int | None = None
 
 
 class Pruned(msgspec.Struct, frozen=True):

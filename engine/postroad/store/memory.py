@@ -6,6 +6,7 @@ the process.  `sqlite.py` must answer exactly as this does.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -272,11 +273,15 @@ class MemoryStore:
         return Recovered(waiting, len(doubted), tuple(doubted[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
-        old = sorted(
+        finished = sorted(
             (entry.finished_at, handle)
             for handle, entry in self._shelf.entries.items()
-            if entry.finished_at is not None and entry.finished_at < prune.before
-        )[: prune.limit]
+            if entry.finished_at is not None
+        )
+        before = prune.before
+        if prune.keep is not None and len(finished) > prune.keep:
+            before = max(before, finished[-prune.keep][0] if prune.keep else math.inf)
+        old = [each for each in finished if each[0] < before][: prune.limit]
         for _, handle in old:
             self._forget_message(self._shelf.entries[handle])
         expired = sorted(

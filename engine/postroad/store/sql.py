@@ -206,6 +206,11 @@ DELAY_OF = "SELECT delay FROM message WHERE seq = ?"
 
 # --- Forgetting ---
 
+# When the n-th last message finished, counted from 0.
+FINISHED_LAST = (
+    "SELECT finished_at FROM message INDEXED BY finished WHERE finished_at IS NOT NULL "
+    "ORDER BY finished_at DESC LIMIT 1 OFFSET ?"
+)
 FINISHED_BEFORE = (
     "SELECT seq FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ? "
     "ORDER BY finished_at, seq LIMIT ?"

@@ -6,6 +6,7 @@ has `rows.py` decide what becomes of them, and writes them back; it never begins
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -366,7 +367,10 @@ class Writer:
         return Recovered(sum(row.state is State.WAITING for row in changed), len(doubted), named)
 
     def _prune(self, prune: Prune) -> Pruned:
-        old = self._execute(sql.FINISHED_BEFORE, (prune.before, prune.limit)).fetchall()
+        before = prune.before
+        if prune.keep is not None:
+            before = max(before, self._first(sql.FINISHED_LAST, prune.keep - 1) or before if prune.keep else math.inf)
+        old = self._execute(sql.FINISHED_BEFORE, (before, prune.limit)).fetchall()
         self._executemany(sql.DROP_RECIPIENTS, old)
         self._executemany(sql.DROP_MESSAGE, old)
         self._execute(sql.DROP_KEYS, (prune.now, prune.limit))

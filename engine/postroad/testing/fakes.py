@@ -21,7 +21,7 @@ from ..transport import Capabilities, DeliveryRequest
 from ..verdict import Disposition, Verdict
 
 if TYPE_CHECKING:
-    from ..transport import Transport, TransportFactory, TransportSettings
+    from ..transport import Transport, TransportFactory
 
 __all__ = ["ACCEPTED", "Call", "Hang", "MemoryContent", "ScriptedTransport", "Slow", "Step", "make_request"]
 
@@ -264,7 +264,7 @@ class ScriptedTransport:
         return verdict
 
     @asynccontextmanager
-    async def factory(self, _settings: TransportSettings) -> AsyncGenerator[Transport]:
+    async def factory(self, _settings: Mapping[str, Any]) -> AsyncGenerator[Transport]:
         """A TransportFactory that always gives this very transport."""
         self.opened += 1
         try:
