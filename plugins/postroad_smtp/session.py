@@ -7,8 +7,6 @@ that the time between a final dot and its reply is never cut short by accident. 
 
 from __future__ import annotations
 
-from typing import Protocol as Port
-
 import trio
 
 from postroad.log import get_logger
@@ -20,6 +18,7 @@ from .features import NOTHING, Features
 from .handover import Handover
 from .known import Flaw, KnownHosts
 from .opening import Connection, Opener
+from .ports import Pool
 from .protocol import Answer, Awaited
 from .reply import ReplyError
 from .settings import SmtpSettings
@@ -29,46 +28,13 @@ from .trouble import Kind, Trouble
 from .verdicts import Remote
 from .wire import Wire
 
-__all__ = ["Pool", "Session"]
+__all__ = ["Session"]
 
 _DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
 _LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
 _QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
 _RETURNABLE = frozenset({Kind.LOST, Kind.CLOSING, Kind.GARBAGE, Kind.CONFUSED, Kind.SILENT, Kind.ABORTED})
 _log = get_logger()
-
-
-class Pool(Port):
-    """What a session needs of its site."""
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a request waits for a session."""
-        ...
-
-    def take_nowait(self) -> Handover | None:
-        """The next request that waits, if one does."""
-        ...
-
-    def rest(self, session: Session) -> None:
-        """The session has nothing to do."""
-        ...
-
-    def leave(self, session: Session) -> None:
-        """The session ends: it is no longer counted, and gets no more work."""
-        ...
-
-    def tidy(self) -> None:
-        """All that the session left behind is settled or put back."""
-        ...
-
-    def put_back(self, handover: Handover) -> None:
-        """The request lost its connection through no fault of its own."""
-        ...
-
-    def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
-        """The session ends, and there is no connection for the request that it was made for."""
-        ...
 
 
 class Session:
