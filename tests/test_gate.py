@@ -30,6 +30,7 @@ from postroad.errors import (
     SubmissionTooLarge,
     UnknownMessage,
 )
+from postroad.events import RecipientDeferred
 from postroad.gate import _Gate
 from postroad.gate_frames import PREAMBLE, BadFrame, Frames, address_of, framed
 from postroad.gate_protocol import Answer, Failed, Picture, Written, encode_request, error_of, failure_of, read_response
@@ -203,9 +204,8 @@ async def test_a_full_queue_is_told_as_such(tmp_path, runs):
 async def test_the_queue_is_operated_from_outside(tmp_path, runs):
     site = Site(tmp_path)
     site.transport = ScriptedTransport(default=Verdict.deferred("451 later"))
-    one, other = site.door().send(submission()), site.door().send(submission(recipients=["c@example.org"]))
 
-    async def operate():
+    async def operate(one, other):
         assert (await site.ask("hold", Filter(id=one), "under review")).recipients == 1
         stored = await site.ask("message", one)
         assert (stored.recipients[0].state, stored.recipients[0].reason) == (State.HELD, "under review")
@@ -219,17 +219,22 @@ async def test_the_queue_is_operated_from_outside(tmp_path, runs):
         with pytest.raises(UnknownMessage, match="nowhere"):
             await site.ask("message", "nowhere")
 
+    async def send_two():
+        return [
+            await site.ask("send", submission(recipients=[address])) for address in ("b@example.org", "c@example.org")
+        ]
+
     if not runs:
-        await operate()
+        await operate(*await send_two())
         return
     async with site.engine() as engine, engine.events() as events:
-        await site.transport.wait_ended(2)
+        ids = await send_two()
         deferred = 0
-        async for event in events:
-            deferred += type(event).__name__ == "RecipientDeferred"
+        async for event in events:  # ends with the engine
+            deferred += isinstance(event, RecipientDeferred)
             if deferred == 2:
                 break
-        await operate()
+        await operate(*ids)
 
 
 async def test_a_thread_keeps_its_connection_and_none_survives_a_fork_or_the_engine(site):
