@@ -50,7 +50,7 @@ async def watch(engine: postroad.Engine, *, task_status: trio.TaskStatus[None]) 
 
 
 async def main(config: str, addresses: Sequence[str]) -> None:
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # around the engine: events end when it has closed
         async with postroad.open_engine(config) as engine:
             await nursery.start(watch, engine)
             ids = [await sign_up(engine, address) for address in addresses]

@@ -25,14 +25,14 @@ transport = "out"
 [transports.out]
 plugin = "file"
 format = "maildir"
-folder = "FOLDER/out"
+folder = "out"
 """
 
 
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "postroad.toml"
-    path.write_text(CONFIG.replace("FOLDER", str(tmp_path)), encoding="utf-8")
+    path.write_text(CONFIG, encoding="utf-8")
     return path
 
 

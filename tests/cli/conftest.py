@@ -32,7 +32,7 @@ transport = "out"
 [transports.out]
 plugin = "file"
 format = "maildir"
-folder = "FOLDER/out"
+folder = "out"
 """
 
 
@@ -45,7 +45,7 @@ class Command:
         self.configure(CONFIG)
 
     def configure(self, text: str) -> None:
-        self.file.write_text(text.replace("FOLDER", str(self.folder)), encoding="utf-8")
+        self.file.write_text(text, encoding="utf-8")
 
     def run(self, *words: str, stdin: bytes | str | None = None, env: dict[str, str] | None = None) -> Result:
         """Run it in this process; a test that expects an error looks at `exit_code` and `stderr`."""

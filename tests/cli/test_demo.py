@@ -69,11 +69,18 @@ def test_its_summary_is_to_be_had_as_json(tmp_path):
 
 def test_its_configuration_shortens_the_schedule_and_nothing_else(tmp_path):
     file = tmp_path / "postroad.toml"
-    file.write_text(configuration(tmp_path, [1, 2, 3]), encoding="utf-8")
+    file.write_text(configuration([1, 2, 3]), encoding="utf-8")
     config = load_config(file)
     assert (config.retry.first_seconds, config.retry.max_seconds) == (1, 2)
     assert config.windows == type(config.windows)()
     assert config.spool.url.startswith("sqlite:")
+
+
+def test_it_does_not_mix_with_what_is_there(tmp_path):
+    (tmp_path / "first.journal").touch()
+    result = CliRunner().invoke(postroad, ["demo", "--folder", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "is not empty" in result.stderr
 
 
 def test_without_aiosmtpd_it_says_what_to_install(monkeypatch):

@@ -5,7 +5,6 @@ Then what the configuration names: plugins, transports (made, and closed again),
 
 from __future__ import annotations
 
-import copy
 import re
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import trio
 from ..config import Config, load_config
 from ..errors import ConfigError, PluginError, PostroadError, SpoolInUse
 from ..plugins import Plugins
+from ..transport import TransportSettings
 from .where import DEFAULT_FILE, Where
 
 __all__ = ["Finding", "check_everything"]
@@ -184,18 +184,18 @@ async def _transport_problems(config: Config, plugins: Plugins) -> list[Finding]
     for name, settings in config.transports.items():
         if str(settings["plugin"]) not in plugins.transports:
             continue  # its plugin was named already
-        problem = await _try_transport(plugins, copy.deepcopy(dict(settings)))
+        problem = await _try_transport(plugins, dict(settings), config.resolved(""))
         if problem is not None:
             findings.append(Finding("transport", f"transports.{name}{problem[0]}", problem[1]))
     return findings
 
 
-async def _try_transport(plugins: Plugins, settings: dict[str, Any]) -> tuple[str, str] | None:
+async def _try_transport(plugins: Plugins, settings: dict[str, Any], base: Path) -> tuple[str, str] | None:
     """What is wrong with a transport: the key behind its name, and the problem."""
     factory = plugins.transports[str(settings.pop("plugin"))]
     try:
         with trio.fail_after(_TRANSPORT_SECONDS):
-            async with factory(settings):
+            async with factory(TransportSettings(settings, base=base)):
                 pass
     except ConfigError as error:
         return f".{error.key}", error.problem

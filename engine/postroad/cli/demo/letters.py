@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def mailbox_of(folder: Path) -> Path:
     return folder / "mail" / SENDER
 
 
-def configuration(folder: Path, ports: Sequence[int]) -> str:
+def configuration(ports: Sequence[int]) -> str:
     """The demo's postroad.toml; the ports are those of the servers of example.com, example.org and example.net."""
     first, second, third = ports
     return f"""\
@@ -90,7 +89,7 @@ transport = "third"
 plugin = "file"
 format = "maildir"
 layout = "by_recipient"
-folder = {json.dumps(str(folder / "mail"))}
+folder = "mail"
 
 [transports.first]
 plugin = "smtp"

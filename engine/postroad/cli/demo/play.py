@@ -11,6 +11,7 @@ import trio
 
 from ... import open_engine
 from ...engine import Engine
+from ...errors import PostroadError
 from ...events import Event, RecipientDeferred, RecipientDelivered, ReportQueued
 from ...log import configure_logging
 from ...receipt import Outcome, Receipt
@@ -30,8 +31,7 @@ _REFUSES = "550 5.1.1 No such user here"
 def play(folder: Path | None, timeline: Timeline) -> Result:
     """Run the whole demo and say what came of it.  The folder is kept."""
     begun = time.monotonic()
-    place = Path(tempfile.mkdtemp(prefix="postroad-demo-")) if folder is None else folder.absolute()
-    place.mkdir(parents=True, exist_ok=True)
+    place = _empty(folder)
     with (place / "engine.log").open("w", encoding="utf-8") as log:
         configure_logging("info", json=True, stream=log)
         with started(("first", "second", "third"), place) as servers:
@@ -42,12 +42,22 @@ def play(folder: Path | None, timeline: Timeline) -> Result:
             return verify(evidence, folder=place, seconds=time.monotonic() - begun, limit=_LIMIT_SECONDS)
 
 
+def _empty(folder: Path | None) -> Path:
+    """A folder with nothing in it: what an earlier run left would be taken for this one's."""
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="postroad-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise PostroadError(f"{folder} is not empty; name a folder that is, or none")
+    return folder.absolute()
+
+
 async def _run_engine(folder: Path, servers: Sequence[Server], timeline: Timeline) -> dict[str, Outcome]:
     first, second, third = servers
     await trio.to_thread.run_sync(first.tell, _ACCEPTS)
     await trio.to_thread.run_sync(third.tell, _REFUSES)
     config = folder / "postroad.toml"
-    await trio.Path(config).write_text(configuration(folder, [server.port for server in servers]), encoding="utf-8")
+    await trio.Path(config).write_text(configuration([server.port for server in servers]), encoding="utf-8")
     async with open_engine(config) as engine:
         return await _follow(engine, _Script(second, timeline))
 
