@@ -23,7 +23,7 @@ __all__ = ["Entry", "Intake"]
 class Entry:
     """One operation and the task that waits for its answer.  Filled in by the queue actor only."""
 
-    __slots__ = ("_done", "answer", "error", "is_taken", "operation", "size")
+    __slots__ = ("_done", "answer", "error", "held_until", "is_taken", "operation", "size")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -31,6 +31,7 @@ class Entry:
         self.answer: Result = None
         self.error: Exception | None = None
         self.is_taken = False
+        self.held_until = 0.0  # wall seconds; queue lets it wait for room until then
         self._done = trio.Event()
 
     def finish(self, answer: Result) -> None:
@@ -58,9 +59,7 @@ class Intake:
         self._limits = limits
         self._waiting: deque[Entry] = deque()
         self._octets = 0  # of those waiting
-        self._line: deque[list[Entry]] = (
-            deque()
-        )  # further callers, first come first; their tasks are not woken to move up
+        self._line: deque[list[Entry]] = deque()  # further callers, first come first; not woken to move up
         self._closed: Exception | None = None
         self.ring_bell: Callable[[], None] = lambda: None
 
@@ -124,7 +123,10 @@ class Intake:
             self._move_up()
 
     def take(self, count: int, octets: int) -> list[Entry]:
-        """Take what the next commit shall hold: at most so many entries and octets, but always one.  Never blocks."""
+        """Take what the next commit shall hold: at most so many entries and octets, but always one.  Never blocks.
+
+        `put_back` must follow, before anybody else runs.
+        """
         taken: list[Entry] = []
         size = 0
         while self._waiting and len(taken) < count:
@@ -136,5 +138,12 @@ class Intake:
             size += entry.size
             taken.append(entry)
         self._octets -= size
-        self._move_up()
         return taken
+
+    def put_back(self, entries: Sequence[Entry]) -> None:
+        """End a take: what was taken too early goes to the head of the line, and those behind move up."""
+        for entry in reversed(entries):
+            entry.is_taken = False
+            self._octets += entry.size
+            self._waiting.appendleft(entry)
+        self._move_up()

@@ -23,6 +23,9 @@ from .record import Recorder
 __all__ = ["IntakeParts"]
 
 
+_PATIENCE_SECONDS = 0.05  # the longest that a submission waits for room; the disk's own sync takes 1 to 10 ms
+
+
 class _FreshLease:
     """A lease that begins with the acceptance of its message: the recipients by number."""
 
@@ -44,18 +47,36 @@ class IntakeParts:
         self._recorder = recorder
         self.begun: list[Lease] = []
 
-    def add(self, batch: Batch, begun: list[Lease], now: float, credits: int, entries: int, octets: int) -> None:
-        """Take what waits, and use at most so many credits for fresh leases."""
+    def add(self, batch: Batch, begun: list[Lease], now: float, credits: int, entries: int, octets: int) -> list[Entry]:
+        """Take what waits, and use at most so many credits for fresh leases; return what waits on, for room."""
         self.begun = begun
+        held: list[Entry] = []
         for entry in self._ports.intake.take(entries, octets):
-            if isinstance(entry.operation, Accept) and self._ports.reserve.is_missing:
-                entry.fail(StoreError("the disk is full; nothing is accepted until there is room again"))
-            elif isinstance(entry.operation, Accept):
-                credits -= self._add_accept(batch, entry, entry.operation, now, credits)
-            else:
+            if not isinstance(entry.operation, Accept):
                 self._add_other(batch, entry, now)
+            elif self._ports.reserve.is_missing:
+                entry.fail(StoreError("the disk is full; nothing is accepted until there is room again"))
+            elif self._waits_for_room(entry, entry.operation, now):
+                held.append(entry)
+            else:
+                credits -= self._add_accept(batch, entry, entry.operation, now, credits)
+        self._ports.intake.put_back(held)
+        return held
 
     # --- acceptances ---
+
+    def _waits_for_room(self, entry: Entry, accept: Accept, now: float) -> bool:
+        """Whether a submission had better wait a moment, so that it is leased by the commit that accepts it.
+
+        Taken at once it would be written, read again and leased by a commit of its own; and submitters that outrun a
+        quick destination would build a backlog that every later message has to pass through.
+        """
+        first = accept.recipients[0]
+        if first.due > now or not self._lanes.is_turning(first.lane, now):
+            return False
+        if not entry.held_until:
+            entry.held_until = now + _PATIENCE_SECONDS
+        return now < entry.held_until
 
     def _add_accept(self, batch: Batch, entry: Entry, accept: Accept, now: float, credits: int) -> int:
         fresh = self._reserve(accept, now, credits)
@@ -66,11 +87,11 @@ class IntakeParts:
                 self._begin(accept, fresh, answer.handle, now)
                 self._recorder.accepted(accept, now)
             else:
-                self._return(fresh)
+                self._return(fresh, now)
             entry.finish(answer)
 
         def failed(error: Exception) -> None:
-            self._return(fresh)
+            self._return(fresh, now)
             entry.fail(error)
 
         batch.add(operation, done, failed)
@@ -100,10 +121,10 @@ class IntakeParts:
         road = self._ports.table.road_of(lane)
         return road.recipients_per_call if road else 100
 
-    def _return(self, fresh: list[_FreshLease]) -> None:
+    def _return(self, fresh: list[_FreshLease], now: float) -> None:
         for lease in fresh:
             self._leases.give_back(lease.token)
-            self._lanes.give_back(lease.lane)
+            self._lanes.give_back(lease.lane, now)
 
     def _begin(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
         taken: set[int] = set()

@@ -10,10 +10,12 @@ import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
-__all__ = ["LaneBook"]
+__all__ = ["TURNING_SECONDS", "LaneBook"]
 
 _FOREVER = math.inf
 _LANES_AT_ONCE = 64  # lanes asked in one commit: bounds the commit's length
+TURNING_SECONDS = 0.01  # since a site's last lease ended, for it to count as quick: a hundred a second or more
+_BEHIND_SECONDS = 1.0  # after which what is due is a backlog
 _SHARE = 20  # leases a lane may take in one turn, so that the turns stay short
 _REMEMBERED = 10_000  # idle lanes whose site is remembered, as policy does
 
@@ -21,7 +23,7 @@ _REMEMBERED = 10_000  # idle lanes whose site is remembered, as policy does
 class _Site:
     """Lanes that share room.  ready: how many of its lanes are in the line of turns; a place is kept for each."""
 
-    __slots__ = ("blocked", "default", "lanes", "leased", "limit", "name", "ready")
+    __slots__ = ("blocked", "default", "lanes", "leased", "limit", "name", "ready", "turned_at")
 
     def __init__(self, name: str, default: int) -> None:
         self.name = name
@@ -30,6 +32,7 @@ class _Site:
         self.leased = 0
         self.lanes = 0
         self.ready = 0
+        self.turned_at = 0.0  # when a lease ended last, wall seconds
         self.blocked: dict[str, None] = {}  # lanes that wait for room, first come first
 
     @property
@@ -39,13 +42,14 @@ class _Site:
 
 
 class _Lane:
-    __slots__ = ("due", "is_asked", "is_ready", "leased", "name", "site", "timer")
+    __slots__ = ("behind_since", "due", "is_asked", "is_ready", "leased", "name", "site", "timer")
 
     def __init__(self, name: str, site: _Site) -> None:
         self.name = name
         self.site = site
         self.due = _FOREVER  # nothing leasable on the lane is due before
         self.timer = _FOREVER  # the heap's entry that counts; others are stale
+        self.behind_since = 0.0  # since when something due has been waiting, as far as fresh mail was kept waiting for it
         self.leased = 0
         self.is_ready = False
         self.is_asked = False  # a TakeLeases for it is under way
@@ -171,15 +175,10 @@ class LaneBook:
                 lane.timer = _FOREVER
                 self._arrange(lane, now)
 
-    @property
-    def has_ready(self) -> bool:
-        """Whether a lane stands in the line of turns, as far as was seen when the timers rang last."""
-        return bool(self._ready)
-
     def is_ready(self, now: float) -> bool:
         """Whether some lane has something due and room for it."""
         self._ring_timers(now)
-        return self.has_ready
+        return bool(self._ready)
 
     def next_due(self) -> float:
         """When the next timer rings, wall seconds; infinity where none is set."""
@@ -213,6 +212,8 @@ class LaneBook:
         lane = self._lanes[name]
         lane.is_asked = False
         lane.due = _FOREVER if next_due is None else next_due
+        if lane.due > now:
+            lane.behind_since = 0.0
         self._arrange(lane, now)
         self._give_back(lane, unused)
 
@@ -225,13 +226,30 @@ class LaneBook:
         if lane.due <= now or lane.site.room <= 0:
             self._forget_idle(lane)
             return False
+        if not lane.site.leased:
+            lane.site.turned_at = now
         lane.leased += 1
         lane.site.leased += 1
         return True
 
-    def give_back(self, name: str) -> None:
+    def is_turning(self, name: str, now: float) -> bool:
+        """Whether fresh mail for a lane will soon find room: all is leased or promised to older mail, and leases end quickly.
+
+        A lane that has been behind for long has a real backlog, which fresh mail had better join.
+        """
+        lane = self._lanes.get(name)
+        if lane is None or not 0 < lane.site.limit or now - lane.site.turned_at > TURNING_SECONDS:
+            return False
+        if lane.due > now:
+            return lane.site.room <= 0
+        lane.behind_since = lane.behind_since or now
+        return now - lane.behind_since <= _BEHIND_SECONDS
+
+    def give_back(self, name: str, now: float) -> None:
         """A lease ended."""
-        self._give_back(self._lanes[name], 1)
+        lane = self._lanes[name]
+        lane.site.turned_at = now
+        self._give_back(lane, 1)
 
     def _give_back(self, lane: _Lane, count: int) -> None:
         lane.leased -= count

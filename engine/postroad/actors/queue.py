@@ -20,7 +20,7 @@ from .batch import Batch
 from .bounce import BounceNote
 from .inbox import Inbox, Outbox
 from .intake_parts import IntakeParts
-from .lanes import LaneBook
+from .lanes import TURNING_SECONDS, LaneBook
 from .leases import LeaseBook
 from .notes import Drain, FailuresWaiting, Lease, Leased, Room, Settled, Wake
 from .policy import PolicyNote
@@ -60,6 +60,8 @@ class Queue:
         self._begun: list[Lease] = []  # leases that the commit under way grants
         self._is_rung = False
         self._is_draining = False
+        self._has_news = True  # something may have changed for what waits at the intake
+        self._held_until = math.inf  # when to look again whether what waits there for room shall wait on
         self._has_failures = True  # an earlier life may have left some
         self._is_settling_apart = False  # a settlement failed: the next ones shall not share its fate
         self._is_sick = False  # the commit under way could not settle or lease
@@ -79,8 +81,10 @@ class Queue:
     async def run(self) -> None:
         await self._load_lanes()
         while True:
-            for note in await self._wait_for_work():
-                self._take(note)
+            notes = await self._wait_for_work()
+            now = self._ports.clock.now()
+            for note in notes:
+                self._take(note, now)
             await self._commit()
 
     async def _load_lanes(self) -> None:
@@ -104,7 +108,7 @@ class Queue:
         return []
 
     def _has_work(self, now: float) -> bool:
-        if len(self._ports.intake) or self._has_failures:
+        if self._has_failures or (len(self._ports.intake) and (self._has_news or now >= self._held_until)):
             return True
         if now < self._sick_until:
             return False
@@ -114,22 +118,28 @@ class Queue:
         return not self._is_draining and self.leases.free > 0 and self._lanes.is_ready(now)
 
     def _next_time(self) -> float:
+        return min(self._held_until, self._next_lease_time())
+
+    def _next_lease_time(self) -> float:
         sick = self._sick_until if self._settled else math.inf
         if self._is_draining or not self.leases.free:
             return sick
-        if self._lanes.has_ready:
-            return self._sick_until
         return max(min(self._lanes.next_due(), sick), self._sick_until)
 
-    def _take(self, note: QueueNote) -> None:
+    def _take(self, note: QueueNote, now: float) -> None:
         match note:
             case Settled():
                 self._settled.append(note)
-                self._lanes.give_back(note.lease.lane)  # its attempt is over: the next commit may lease in its place
+                self._lanes.give_back(
+                    note.lease.lane, now
+                )  # its attempt is over: the next commit may lease in its place
+                self._has_news = True
             case Room():
+                self._has_news = True
                 self._lanes.set_room(note.site, note.leases, note.lane)
             case Wake():
                 self._is_rung = False  # re-arm the bell, then look
+                self._has_news = True
             case Drain():
                 self._is_draining = True
             case _:
@@ -143,7 +153,7 @@ class Queue:
         self._is_sick = False
         if now >= self._sick_until:
             self._add_settlements(batch, now)
-        self._intake_parts.add(batch, self._begun, now, self._credits_for_fresh(now), _BATCH_ENTRIES, _BATCH_OCTETS)
+        self._add_intake(batch, now)
         if now >= self._sick_until and self._may_lease(now):
             self._add_turns(batch, now)
         if batch:
@@ -151,6 +161,12 @@ class Queue:
             if now >= self._sick_until:
                 self._judge_store(now)
         self._pass_on()
+
+    def _add_intake(self, batch: Batch, now: float) -> None:
+        credits = self._credits_for_fresh(now)
+        held = self._intake_parts.add(batch, self._begun, now, credits, _BATCH_ENTRIES, _BATCH_OCTETS)
+        self._has_news = len(self._ports.intake) > len(held)
+        self._held_until = min([now + TURNING_SECONDS, *(entry.held_until for entry in held)]) if held else math.inf
 
     def _credits_for_fresh(self, now: float) -> int:
         """Fresh mail takes at most half of what is free while older mail waits for its turn."""
