@@ -56,7 +56,9 @@ class House:
         bell = trio.lowlevel.ParkingLot()
         self.ports.intake.ring_bell = bell.unpark_all
         while True:
-            for entry in self.ports.intake.take(100, 10**9):
+            taken = self.ports.intake.take(100, 10**9)
+            self.ports.intake.put_back(())
+            for entry in taken:
                 self.prunes += 1
                 if self.fault:
                     entry.fail(self.fault)

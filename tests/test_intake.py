@@ -28,6 +28,13 @@ def names(entries):
     return [getattr(entry.operation, "name", "") or entry.operation.message.id for entry in entries]
 
 
+def take(intake, count, octets):
+    """Take without putting anything back, as queue does where nothing has to wait for room."""
+    taken = intake.take(count, octets)
+    intake.put_back(())
+    return taken
+
+
 def finish(entries):
     for entry in entries:
         entry.finish(None)
@@ -55,7 +62,7 @@ async def test_whoever_puts_waits_for_the_answer_and_the_bell_is_rung():
     async with trio.open_nursery() as nursery:
         answers = await put_all(intake, nursery, operation("a"))
         assert (bells, answers) == ([1], {})
-        (entry,) = intake.take(10, 1000)
+        (entry,) = take(intake, 10, 1000)
         assert len(intake) == 0
         entry.finish("stored")
     assert answers == {0: ["stored"]}
@@ -67,7 +74,7 @@ async def test_it_is_bounded_and_first_come_first_served():
         answers = await put_all(intake, nursery, *[operation(str(number)) for number in range(20)])
         for _ in range(20):
             assert len(intake) <= 3
-            taken = intake.take(2, 1000)
+            taken = take(intake, 2, 1000)
             order += names(taken)
             finish(taken)
     assert order == [str(number) for number in range(20)]
@@ -78,9 +85,9 @@ async def test_a_later_caller_does_not_overtake_those_who_wait_in_line():
     intake = Intake(FEW)
     async with trio.open_nursery() as nursery:
         await put_all(intake, nursery, *[operation(name) for name in "abcd"])
-        first = intake.take(3, 1000)
+        first = take(intake, 3, 1000)
         await put_all(intake, nursery, operation("e"))
-        second = intake.take(10, 1000)
+        second = take(intake, 10, 1000)
         assert (names(first), names(second)) == (["a", "b", "c"], ["d", "e"])
         finish(first + second)
 
@@ -90,12 +97,12 @@ async def test_octets_are_bounded_but_one_too_large_still_gets_in_alone():
     async with trio.open_nursery() as nursery:
         await put_all(intake, nursery, operation("big", 100_000), operation("small", 10), operation("mid", 60_000))
         assert len(intake) == 1
-        taken = intake.take(10, 10**9)
+        taken = take(intake, 10, 10**9)
         assert names(taken) == ["big"]
         assert len(intake) == 2
-        taken += intake.take(10, 50_000)
+        taken += take(intake, 10, 50_000)
         assert names(taken) == ["big", "small"]
-        taken += intake.take(10, 50_000)
+        taken += take(intake, 10, 50_000)
         assert names(taken) == ["big", "small", "mid"]
         finish(taken)
 
@@ -114,7 +121,7 @@ async def test_several_operations_are_answered_together_in_order():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(put)
         await wait_all_tasks_blocked()
-        first, second = intake.take(10, 1000)
+        first, second = take(intake, 10, 1000)
         second.finish(2)
         await wait_all_tasks_blocked()
         assert not answers
@@ -132,7 +139,7 @@ async def test_the_first_error_of_several_is_raised():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(put)
         await wait_all_tasks_blocked()
-        first, second = intake.take(10, 1000)
+        first, second = take(intake, 10, 1000)
         first.finish(None)
         second.fail(StoreError("full"))
 
@@ -149,7 +156,7 @@ async def test_cancellation_withdraws_what_was_not_taken(waiting):
                 await wait_all_tasks_blocked()
                 scope.cancel()
         await put_all(intake, nursery, operation("last"))
-        taken = [entry for _ in range(5) for entry in intake.take(10, 1000)]
+        taken = [entry for _ in range(5) for entry in take(intake, 10, 1000)]
         assert names(taken) == [*[str(number) for number in range(waiting)], "last"]
         finish(taken)
     assert len(answers) == waiting
@@ -164,7 +171,7 @@ async def test_cancellation_makes_room_for_those_in_line():
                 await put_all(intake, nursery, operation("d"))
                 assert len(intake) == 3
                 scope.cancel()
-        taken = intake.take(10, 1000)
+        taken = take(intake, 10, 1000)
         assert names(taken) == ["d"]
         finish(taken)
 
@@ -174,7 +181,7 @@ async def test_what_was_taken_is_committed_though_its_caller_is_cancelled():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(intake.put, [operation("a"), operation("b")])
         await wait_all_tasks_blocked()
-        (entry,) = intake.take(1, 1000)
+        (entry,) = take(intake, 1, 1000)
         nursery.cancel_scope.cancel()
     assert len(intake) == 0
     entry.finish(None)
@@ -189,7 +196,7 @@ async def test_closing_fails_whoever_waits_and_whoever_comes():
     assert all(isinstance(answer, EngineClosed) for answer in answers.values())
     with pytest.raises(EngineClosed):
         await intake.put([operation("late")])
-    assert intake.take(10, 1000) == []
+    assert take(intake, 10, 1000) == []
 
 
 @settings(deadline=None)
@@ -203,7 +210,7 @@ def test_the_order_holds_for_any_sizes_and_any_takes(sizes, takes):
         async with trio.open_nursery() as nursery:
             answers = await put_all(intake, nursery, *[operation(f"n{n}", size) for n, size in enumerate(sizes)])
             for count, octets in takes:
-                taken = intake.take(count, octets)
+                taken = take(intake, count, octets)
                 assert len(taken) <= count
                 assert len(taken) <= 1 or sum(entry.size for entry in taken) <= octets
                 order.extend(names(taken))
@@ -212,3 +219,26 @@ def test_the_order_holds_for_any_sizes_and_any_takes(sizes, takes):
         assert len(answers) == len(sizes)
 
     trio.run(main)
+
+
+async def test_what_is_put_back_comes_first_again_and_stays_within_the_limit():
+    intake = Intake(FEW)
+    async with trio.open_nursery() as nursery:
+        answers = await put_all(intake, nursery, *[operation(str(number)) for number in range(6)])
+        for _ in range(5):
+            taken = intake.take(2, 1000)
+            assert names(taken) == ["0", "1"]
+            intake.put_back(taken)
+            assert len(intake) <= 3
+        finish(take(intake, 3, 1000))
+        finish(take(intake, 3, 1000))
+    assert len(answers) == 6
+
+
+async def test_what_was_put_back_is_withdrawn_when_its_task_is_cancelled():
+    intake = Intake(Limits())
+    async with trio.open_nursery() as nursery:
+        await put_all(intake, nursery, operation("a"))
+        intake.put_back(intake.take(1, 1000))
+        nursery.cancel_scope.cancel()
+    assert len(intake) == 0

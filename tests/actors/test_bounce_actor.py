@@ -38,7 +38,9 @@ class Desk:
         bell = trio.lowlevel.ParkingLot()
         self.ports.intake.ring_bell = bell.unpark_all
         while True:
-            for entry in self.ports.intake.take(100, 10**9):
+            taken = self.ports.intake.take(100, 10**9)
+            self.ports.intake.put_back(())
+            for entry in taken:
                 try:
                     (answer,) = self.store.apply([entry.operation])
                 except StoreError as error:

@@ -58,7 +58,7 @@ class Turns(RuleBasedStateMachine):
         self.begin(lane, 1)
         if not is_stored:
             self.leased[lane] -= 1
-            self.book.give_back(lane)
+            self.book.give_back(lane, 0.0)
 
     @rule(credits=st.integers(1, 12))
     def turns_are_taken(self, credits):
@@ -80,7 +80,7 @@ class Turns(RuleBasedStateMachine):
     def a_lease_ends(self, data):
         lane = data.draw(st.sampled_from([lane for lane, count in self.leased.items() if count]))
         self.leased[lane] -= 1
-        self.book.give_back(lane)
+        self.book.give_back(lane, 0.0)
 
     @rule(lane=st.sampled_from(LANES), room=st.integers(0, 6))
     def policy_sets_room(self, lane, room):
@@ -128,12 +128,12 @@ class Turns(RuleBasedStateMachine):
             self.turns_are_taken(12)
             for lane in LANES:
                 for _ in range(self.leased[lane]):
-                    self.book.give_back(lane)
+                    self.book.give_back(lane, 0.0)
                 self.leased[lane] = 0
         assert not any(self.mail.values()), "mail starved"
         for lane in LANES:
             for _ in range(self.leased[lane]):
-                self.book.give_back(lane)
+                self.book.give_back(lane, 0.0)
         self.book.is_ready(self.now + 1000)
         assert len(self.book) == 0, "idle lanes are forgotten"
 
@@ -159,7 +159,7 @@ def test_lanes_that_share_a_site_all_get_their_turn_however_its_room_opens(room,
         served += [lane for lane, _ in turns]
         ends = [lane for lane, taken in turns for _ in range(taken)]
         for lane in data.draw(st.permutations(ends)):
-            book.give_back(lane)
+            book.give_back(lane, 0.0)
     assert set(served) == set(lanes)
 
 
@@ -188,12 +188,12 @@ def test_fresh_mail_does_not_overtake_a_lane_of_its_site_that_waits_for_room():
     assert book.take_fresh("a", 0.0)
     book.note_due("b", 0.0, 0.0)
     for _ in range(5):
-        book.give_back("a")
+        book.give_back("a", 0.0)
         assert not book.take_fresh("a", 0.0)
         assert book.take_turns(0.0, 10) == [("b", 1)]
         book.took("b", 0, 0.0, 0.0)
         assert not book.take_fresh("a", 0.0)
-        book.give_back("b")
+        book.give_back("b", 0.0)
         assert book.take_turns(0.0, 10) == [("b", 1)]
         book.took("b", 1, None, 0.0)
         assert book.take_fresh("a", 0.0)
@@ -233,18 +233,17 @@ def test_memory_follows_the_lanes_with_mail():
         lane = f"out/{number}.example"
         book.set_room(f"mx{number}", 8, lane)
         assert book.take_fresh(lane, 0.0)
-        book.give_back(lane)
+        book.give_back(lane, 0.0)
     assert len(book) == 0
     assert len(book._sites) == len(book._site_of) == len(book._shared) == 10_000
 
 
 def test_timers_do_not_pile_up():
     book = book_of()
-    for round_ in range(200):
-        now = float(round_)
-        for ahead in (50.0, 40.0, 30.0):
-            book.note_due("a", now + ahead, now)
-        if book.is_ready(now):
-            for lane, count in book.take_turns(now, 1):
-                book.took(lane, count, now + 60, now)
-    assert len(book._timers) < 200
+    for due in range(100, 50, -1):
+        book.note_due("a", float(due), 0.0)
+    assert book.take_turns(51.0, 1) == [("a", 1)]
+    book.took("a", 0, 1000.0, 51.0)
+    for now in range(52, 102):
+        assert not book.is_ready(float(now))
+    assert book._timers == [(1000.0, "a")]

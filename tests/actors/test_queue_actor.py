@@ -12,8 +12,9 @@ from trio.testing import wait_all_tasks_blocked
 from postroad.actors.inbox import Inbox
 from postroad.actors.notes import Drain, FailuresWaiting, Leased, Room, Settled
 from postroad.actors.queue import Queue
+from postroad.config import Windows
 from postroad.errors import StoreBroken, StoreError
-from postroad.store.contract import Accept, Cancel, Filter, Hold, Release, TakeLeases
+from postroad.store.contract import Accept, Cancel, DelayReport, Filter, Hold, Release, Report, TakeLeases
 from postroad.store.states import State, Step
 
 ORG, NET = "out/example.org", "out/example.net"
@@ -46,6 +47,15 @@ class Office:
             self.nursery.start_soon(put, index, operation)
         await wait_all_tasks_blocked()
         return answers
+
+    async def lose_patience(self):
+        """Let the moments pass for which fresh mail waits at the intake for room at a quick destination."""
+        await wait_all_tasks_blocked()
+        for _ in range(10):
+            if not len(self.ports.intake):
+                break
+            trio.lowlevel.current_clock().jump(0.01)
+            await wait_all_tasks_blocked()
 
     async def put_in_order(self, *operations):
         """Put them as one caller."""
@@ -100,9 +110,9 @@ async def test_a_fresh_message_is_leased_by_the_commit_that_accepts_it(mock_cloc
 
 
 async def test_all_who_wait_share_one_commit(mock_clock, office, parts):
-    async with office(leases=100) as queue:
+    async with office(leases=100, windows=Windows(start=25, max=25)) as queue:
         queue.store.applied.clear()
-        await queue.put(*[parts.accept(f"m{number}") for number in range(50)])
+        await queue.put(*[parts.accept(f"m{number}", f"out/{number}.example") for number in range(50)])
         assert len(queue.store.applied) == 1
         assert queue.store.tally().messages == 50
 
@@ -164,6 +174,50 @@ async def test_fresh_mail_does_not_overtake_older_mail_of_its_lane(mock_clock, o
             (lease,) = queue.leased()
             order.append(lease.message.id)
         assert order == ["old1", "old2", "fresh"]
+
+
+async def test_fresh_mail_leaves_half_of_the_free_credits_to_older_mail(mock_clock, office, parts):
+    async with office(leases=8) as queue:
+        await queue.give(Room(ORG, 0))
+        await queue.put(*[parts.accept(f"old{number}") for number in range(10)])
+        queue.ports.intake.ring_bell = lambda: None  # both are there when queue awakes
+        await queue.put(*[parts.accept(f"fresh{number}", NET) for number in range(10)])
+        await queue.give(Room(ORG, 10))
+        assert sorted(lease.lane for lease in queue.leased()) == [NET] * 4 + [ORG] * 4
+
+
+async def test_fresh_mail_waits_for_room_at_a_quick_site_and_is_leased_by_its_own_commit(mock_clock, office, parts):
+    async with office() as queue:
+        answers = await queue.put(*[parts.accept(f"m{number}") for number in range(12)])
+        first, *others = queue.leased()
+        assert (len(others), len(answers)) == (9, 10)
+        await queue.settle(first, *others)
+        assert len(queue.leased()) == 2
+        assert len(answers) == 12
+        assert not any(isinstance(op, TakeLeases) for batch in queue.store.applied for op in batch)
+
+
+@pytest.mark.parametrize("seconds", [0.011, 0.05])
+async def test_fresh_mail_waits_no_longer_than_a_moment(mock_clock, office, parts, seconds):
+    """A site whose leases do not end is not quick, and patience is short."""
+    async with office() as queue:
+        answers = await queue.put(*[parts.accept(f"m{number}") for number in range(12)])
+        assert len(answers) == 10
+        mock_clock.jump(seconds)
+        await wait_all_tasks_blocked()
+        assert len(answers) == 12
+
+
+async def test_fresh_mail_joins_a_real_backlog_at_once(mock_clock, office, parts):
+    old = [parts.accept(f"old{number}") for number in range(100)]
+    async with office(before=old) as queue:
+        for _ in range(4):
+            await queue.settle(*queue.leased())
+            await queue.put(parts.accept(f"fresh{trio.current_time()}"))
+            mock_clock.jump(0.6)
+            await wait_all_tasks_blocked()
+        await queue.settle(*queue.leased())
+        assert len(await queue.put(parts.accept("now"))) == 1
 
 
 async def test_mail_waits_for_its_send_at(mock_clock, office, parts):
@@ -252,6 +306,19 @@ async def test_bounce_is_told_of_failures_and_of_those_of_an_earlier_life(mock_c
         assert queue.bounce.take(FailuresWaiting) == [FailuresWaiting()]
 
 
+async def test_a_report_is_leased_like_mail_and_told_only_when_it_was_stored(mock_clock, office, parts):
+    async with office() as queue:
+        await queue.put(parts.accept())
+        (lease,) = queue.leased()
+        await queue.settle(lease, step=Step.FAIL)
+        with capture_logs() as logs:
+            await queue.put(DelayReport(lease.handle, parts.accept("late", NET, sender=""), parts.START))
+            assert queue.leased() == []
+            await queue.put(Report(lease.handle, (0,), parts.accept("report", NET, sender=""), parts.START))
+        assert [(log["event"], log["id"]) for log in logs] == [("accepted", "report")]
+        assert [lease.message.id for lease in queue.leased()] == ["report"]
+
+
 async def test_a_burst_of_failures_while_bounce_is_busy_fits_into_its_inbox(mock_clock, parts, boxes):
     boxes.bounce = Inbox(1)
     queue = Office(parts, boxes)
@@ -288,6 +355,7 @@ async def test_draining_leases_no_more_and_says_when_all_is_home(mock_clock, off
         await queue.give(Drain())
         assert not queue.ports.home.is_set()
         answers = await queue.put(parts.accept("m3"))
+        await queue.lose_patience()
         assert answers[0].id == "m3"  # still accepted: it waits for the next start
         await queue.settle(lease)
         assert queue.ports.home.is_set()
@@ -350,6 +418,8 @@ async def test_a_disk_too_full_for_new_mail_still_settles_and_leases(mock_clock,
         delivered = 0
         for number in range(12):
             answers = await queue.put(parts.accept(f"refused{number}"))
+            mock_clock.jump(0.05)  # it may wait for room that long
+            await wait_all_tasks_blocked()
             assert isinstance(answers[0], StoreError)
             leases = queue.leased()
             await queue.settle(*leases)
