@@ -47,8 +47,13 @@ class IntakeParts:
         self._recorder = recorder
         self.begun: list[Lease] = []
 
-    def add(self, batch: Batch, begun: list[Lease], now: float, credits: int, entries: int, octets: int) -> list[Entry]:
-        """Take what waits, and use at most so many credits for fresh leases; return what waits on, for room."""
+    def add(
+        self, batch: Batch, begun: list[Lease], now: float, credits: int | None, entries: int, octets: int
+    ) -> list[Entry]:
+        """Take what waits, and return what waits on, for room.
+
+        credits: how many fresh leases may be used; None while nothing is leased at all, so that nothing waits for it.
+        """
         self.begun = begun
         held: list[Entry] = []
         for entry in self._ports.intake.take(entries, octets):
@@ -56,6 +61,8 @@ class IntakeParts:
                 self._add_other(batch, entry, now)
             elif self._ports.reserve.is_missing:
                 entry.fail(StoreError("the disk is full; nothing is accepted until there is room again"))
+            elif credits is None:
+                self._add_accept(batch, entry, entry.operation, now, 0)
             elif self._waits_for_room(entry, entry.operation, now):
                 held.append(entry)
             else:

@@ -168,10 +168,10 @@ class Queue:
         self._has_news = len(self._ports.intake) > len(held)
         self._held_until = min([now + TURNING_SECONDS, *(entry.held_until for entry in held)]) if held else math.inf
 
-    def _credits_for_fresh(self, now: float) -> int:
-        """Fresh mail takes at most half of what is free while older mail waits for its turn."""
+    def _credits_for_fresh(self, now: float) -> int | None:
+        """Fresh mail takes at most half of what is free while older mail waits for its turn; None: nothing is leased."""
         if self._is_draining or now < self._sick_until:
-            return 0
+            return None
         free = self.leases.free
         return free // 2 if self._lanes.is_ready(now) else free
 
