@@ -141,7 +141,15 @@ class Engine:
         All are checked before any is stored: a SubmissionError says which by `submissions[7].field`.  When the storage
         fails between two commits, those of the earlier commits are accepted; idempotency keys make it safe to try again.
         """
-        accepts = [self._prepare_nth(index, submission) for index, submission in enumerate(submissions)]
+        accepts: list[Accept] = []
+        tally = self._open_ports().executor.store.tally()
+        for index, submission in enumerate(submissions):
+            accepts.append(self._prepare_nth(index, submission, tally))
+            tally = Tally(
+                tally.messages + 1,
+                tally.recipients + len(accepts[-1].recipients),
+                tally.content_bytes + accepts[-1].message.size,
+            )
         receipts: list[Receipt] = []
         for chunk in _chunks(accepts):
             receipts += await self._accept(chunk)
@@ -166,13 +174,13 @@ class Engine:
     def _id_of(self, accept: Accept, answer: Any) -> str:
         return self._receipt_of(accept, answer).id
 
-    def _prepare(self, submission: Submission, id: str | None = None) -> Accept:
+    def _prepare(self, submission: Submission, id: str | None = None, tally: Tally | None = None) -> Accept:
         ports = self._open_ports()
-        return ports.door.prepare(submission, tally=ports.executor.store.tally(), now=ports.clock.now(), id=id)
+        return ports.door.prepare(submission, tally=tally or ports.executor.store.tally(), now=ports.clock.now(), id=id)
 
-    def _prepare_nth(self, index: int, submission: Submission) -> Accept:
+    def _prepare_nth(self, index: int, submission: Submission, tally: Tally) -> Accept:
         try:
-            return self._prepare(submission)
+            return self._prepare(submission, tally=tally)
         except PostroadError as error:
             if hasattr(error, "field"):
                 error.args = (f"submissions[{index}].{error.args[0]}", *error.args[1:])

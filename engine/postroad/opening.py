@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from .actors import supervise
@@ -67,7 +68,7 @@ async def open_engine(
     Raises ConfigError (with `.key`), PluginError, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the block,
     when the engine could not go on.
     """
-    settings = revalidate(load_config(config))
+    settings = await _with_hostname(revalidate(load_config(config)))
     try:
         async with AsyncExitStack() as stack:
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
@@ -105,12 +106,18 @@ async def _close_engine(engine: Engine, ring_scope: trio.CancelScope, grace: flo
     ring_scope.cancel()
 
 
+def _only(error: BaseException) -> BaseException | None:
+    """The one exception in a group of groups, or None where there are several."""
+    if isinstance(error, BaseExceptionGroup):
+        inside: tuple[BaseException, ...] = error.exceptions
+        return _only(inside[0]) if len(inside) == 1 else None
+    return error
+
+
 def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
     """A group of one means what its one exception says (the nursery inside is nobody's business)."""
-    single: BaseException = group
-    while isinstance(single, BaseExceptionGroup) and len(single.exceptions) == 1:
-        single = single.exceptions[0]
-    if isinstance(single, BaseExceptionGroup):
+    single = _only(group)
+    if single is None:
         return
     context = single.__context__
     try:
@@ -120,6 +127,12 @@ def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
 
 
 # --- putting together ---
+
+
+async def _with_hostname(config: Config) -> Config:
+    """Asking the system for its full name may ask a name server: not on trio's thread."""
+    hostname = await trio.to_thread.run_sync(hostname_of, config)
+    return msgspec.structs.replace(config, reports=msgspec.structs.replace(config.reports, hostname=hostname))
 
 
 async def _assemble(

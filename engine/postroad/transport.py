@@ -130,7 +130,7 @@ class TransportSettings(dict[str, Any]):
     base: the folder that relative paths count from.
     """
 
-    def __init__(self, settings: Mapping[str, Any] = {}, *, base: Path = Path()) -> None:  # noqa: B006, B008  # read only
+    def __init__(self, settings: Mapping[str, Any] = {}, *, base: Path = Path()) -> None:  # only read
         super().__init__(settings)
         self.base = base
 

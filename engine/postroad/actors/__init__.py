@@ -88,7 +88,10 @@ async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
         _log.error("ring_crashed", exc_info=crash)
         if crash.subgroup(StoreError) is not None:
             raise EngineCrashed("the store failed; what was accepted is in the spool") from crash
-        await _bring_home(ring, ports)
+        try:
+            await _bring_home(ring, ports)
+        except Exception as error:
+            raise EngineCrashed("the leases of crashed actors could not be settled; they are in the spool") from error
         unread = ring.unread()
         crashes.append(trio.current_time())
         if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
@@ -110,10 +113,7 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
     now = ports.clock.now()
     outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
     flat = tuple(outcome for part in outcomes.values() for outcome in part)
-    try:
-        (answer,) = await ports.executor.apply([Settle(flat, now)])
-    except StoreError as error:
-        raise EngineCrashed("the store failed while the leases of crashed actors were settled") from error
+    (answer,) = await ports.executor.apply([Settle(flat, now)])
     assert isinstance(answer, Settled)
     states = iter(answer.states)
     recorder = Recorder(ports)

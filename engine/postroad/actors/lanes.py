@@ -49,7 +49,9 @@ class _Lane:
         self.site = site
         self.due = _FOREVER  # nothing leasable on the lane is due before
         self.timer = _FOREVER  # the heap's entry that counts; others are stale
-        self.behind_since = 0.0  # since when something due has been waiting, as far as fresh mail was kept waiting for it
+        self.behind_since = (
+            0.0  # since when something due has been waiting, as far as fresh mail was kept waiting for it
+        )
         self.leased = 0
         self.is_ready = False
         self.is_asked = False  # a TakeLeases for it is under way
@@ -238,7 +240,7 @@ class LaneBook:
         A lane that has been behind for long has a real backlog, which fresh mail had better join.
         """
         lane = self._lanes.get(name)
-        if lane is None or not 0 < lane.site.limit or now - lane.site.turned_at > TURNING_SECONDS:
+        if lane is None or not lane.site.limit > 0 or now - lane.site.turned_at > TURNING_SECONDS:
             return False
         if lane.due > now:
             return lane.site.room <= 0

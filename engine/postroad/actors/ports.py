@@ -27,8 +27,8 @@ __all__ = ["Ports"]
 class Ports:
     """The ports.
 
-    executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  reserve: queue, and housekeeping.  random: policy only.
-    home: set by queue once it drains and no lease is left.
+    executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
+    reserve: queue, and housekeeping.  home: set by queue once it drains and no lease is left.
     """
 
     config: Config

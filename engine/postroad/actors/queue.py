@@ -160,6 +160,8 @@ class Queue:
             await batch.commit(self._ports.executor)
             if now >= self._sick_until:
                 self._judge_store(now)
+        else:
+            await trio.lowlevel.checkpoint()  # whatever woke it, the others come next
         self._pass_on()
 
     def _add_intake(self, batch: Batch, now: float) -> None:
