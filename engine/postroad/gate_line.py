@@ -70,10 +70,11 @@ class Line:
                 )
         try:
             return self._talk(b"".join(frames), calls, first, until)
-        except BaseException as error:
+        except (OSError, BadFrame) as error:
             self.close()
-            if isinstance(error, (OSError, BadFrame)):
-                raise GateLost from error
+            raise GateLost from error
+        except BaseException:
+            self.close()
             raise
 
     def _talk(self, data: bytes, calls: Sequence[Call], first: int, until: float) -> list[Any]:

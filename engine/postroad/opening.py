@@ -108,10 +108,10 @@ async def _close_engine(engine: Engine, ring_scope: trio.CancelScope, grace: flo
 
 def _only(error: BaseException) -> BaseException | None:
     """The one exception in a group of groups, or None where there are several."""
-    if isinstance(error, BaseExceptionGroup):
-        inside: tuple[BaseException, ...] = error.exceptions
-        return _only(inside[0]) if len(inside) == 1 else None
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inside: Any = error.exceptions  # pyright: ignore[reportUnknownMemberType]  # of a group of anything
+    return _only(inside[0]) if len(inside) == 1 else None
 
 
 def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
