@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -108,9 +108,9 @@ async def _close_engine(engine: Engine, ring_scope: trio.CancelScope, grace: flo
 
 def _only(error: BaseException) -> BaseException | None:
     """The one exception in a group of groups, or None where there are several."""
-    if not isinstance(error, BaseExceptionGroup):
+    inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
+    if inside is None:
         return error
-    inside: Any = error.exceptions  # pyright: ignore[reportUnknownMemberType]  # of a group of anything
     return _only(inside[0]) if len(inside) == 1 else None
 
 
