@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check wheel bench docs format requirements clean
+.PHONY: crash scale help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -35,6 +35,12 @@ wheel: $(STAMP) ## build the wheel and try it in an empty environment
 
 bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+crash: $(STAMP) ## kill an engine at random moments, 50 times; KILLS=1000 for more
+	@POSTROAD_KILLS=$(or $(KILLS),50) $(BIN)/pytest -q tests/crash
+
+scale: $(STAMP) ## 100,000 queued messages of 10 KiB: memory and start-up (1.3 GB of disk)
+	@POSTROAD_SCALE_MESSAGES=100000 POSTROAD_SCALE_OCTETS=10240 $(BIN)/pytest -q -s tests/scale
 
 docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
 	@$(BIN)/python -m postroad.configdoc > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
