@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=200, help="messages before each timed run, not counted")
     parser.add_argument("--octets", type=int, default=10_240, help="size of a message")
     parser.add_argument("--submitters", type=int, default=50, help="tasks that submit, each awaiting its own submit")
-    parser.add_argument("--window", type=int, default=20, help="attempts at once: [windows] start and max")
+    parser.add_argument("--window", type=int, default=40, help="attempts at once: [windows] start and max")
     parser.add_argument("--peers", default="postroad,smtplib,postfix", help="which systems, separated by commas")
     parser.add_argument("--no-log", action="store_true", help="add postroad without its log, for comparison")
     parser.add_argument(
