@@ -258,14 +258,20 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """End holds: HELD recipients become WAITING and due now.  PARKED ones too where the filter's states name PARKED."""
+    """End holds: HELD recipients become WAITING and due now.  PARKED ones too where the filter's states name PARKED.
+
+    One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
+    """
 
     filter: Filter
     now: float
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Make leasable recipients due now."""
+    """Make leasable recipients due now.
+
+    One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
+    """
 
     filter: Filter
     now: float
@@ -344,7 +350,7 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Answer to Hold, Release, Retry and Move: how many recipients, and the lanes on which something may be due.
+    """Answer to Hold, Release, Retry and Move: how many recipients it meant, and their lanes with the earliest due time.
 
     rest: where Move reached its limit, the place to go on from (`Move.after`); None where it has seen all.
     """

@@ -158,13 +158,15 @@ def held(row: Row, reason: str) -> Row:
 
 
 def released(row: Row, now: float) -> Row:
+    """Due now; what no attempt has touched yet waits for its time, which is its send_at."""
     step = Step.SALVAGE if row.state is State.PARKED else Step.RELEASE
-    return replace(row, state=advance(row.state, step), due=now, reason="")
+    due = max(row.due, now) if row.settled_at is None else now
+    return replace(row, state=advance(row.state, step), due=due, reason="")
 
 
 def made_due(row: Row, now: float) -> Row:
-    """Due now; what is due already keeps its place in the queue."""
-    return replace(row, due=min(row.due, now))
+    """Due now; what is due already keeps its place in the queue, and what no attempt has touched yet its send_at."""
+    return row if row.settled_at is None else replace(row, due=min(row.due, now))
 
 
 def moved(row: Row, lane: str | None, now: float) -> Row:

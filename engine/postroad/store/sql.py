@@ -179,10 +179,18 @@ CHANGE = (
 # What an operator means; `filtered` puts the conditions in.
 ROWS_MEANT = _sql("SELECT <COLUMNS> FROM recipient WHERE :filter ORDER BY place")
 MARK_CANCELLING = "UPDATE recipient SET cancelling = 1 WHERE :filter"
-LANES_MEANT = "SELECT lane, min(due), count(*) FROM recipient WHERE :filter GROUP BY lane ORDER BY lane"
 HOLD_MEANT = "UPDATE recipient SET state = :target, reason = :reason WHERE :filter"
-RELEASE_MEANT = "UPDATE recipient SET state = :target, due = :now, reason = '' WHERE :filter"
-RETRY_MEANT = "UPDATE recipient SET due = :now WHERE due > :now AND :filter"
+# What was never settled waits for its first time, which is its send_at: as `rows.released` and `rows.made_due`.
+_RELEASED_DUE = "iif(settled_at IS NULL, max(due, :now), :now)"
+_RETRIED_DUE = "iif(settled_at IS NULL, due, min(due, :now))"
+_LANES_MEANT = "SELECT lane, min(<DUE>), count(*) FROM recipient WHERE :filter GROUP BY lane ORDER BY lane"
+# By lane, the earliest due time after the change and how many recipients it means; asked before the change.
+LANES_TO_RELEASE = _LANES_MEANT.replace("<DUE>", _RELEASED_DUE)
+LANES_TO_RETRY = _LANES_MEANT.replace("<DUE>", _RETRIED_DUE)
+RELEASE_MEANT = "UPDATE recipient SET state = :target, due = <DUE>, reason = '' WHERE :filter".replace(
+    "<DUE>", _RELEASED_DUE
+)
+RETRY_MEANT = "UPDATE recipient SET due = :now WHERE due > :now AND settled_at IS NOT NULL AND :filter"
 # What is to be routed anew: leasable and held recipients of a lane.
 TO_MOVE = _sql(
     """SELECT <COLUMNS> FROM (

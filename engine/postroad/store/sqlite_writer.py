@@ -316,24 +316,21 @@ class Writer:
         return Moved(count, held=count)
 
     def _release(self, release: Release) -> Moved:
-        count = 0
-        lanes: set[str] = set()
+        found: list[Columns] = []
         for state, step in _RELEASED.items():
             if state is State.HELD or state in release.filter.states:
                 texts, values = _meant(release.filter, {state})
-                found = list(self._execute(sql.filtered(sql.LANES_MEANT, texts), values))
-                target = int(advance(state, step))
-                self._execute(sql.filtered(sql.RELEASE_MEANT, texts), {**values, "target": target, "now": release.now})
-                count += sum(number for _, _, number in found)
-                lanes.update(lane for lane, _, _ in found)
-        return Moved(count, tuple(LaneDue(lane, release.now) for lane in sorted(lanes)))
+                values |= {"target": int(advance(state, step)), "now": release.now}
+                found += self._execute(sql.filtered(sql.LANES_TO_RELEASE, texts), values)
+                self._execute(sql.filtered(sql.RELEASE_MEANT, texts), values)
+        return _made_due(found)
 
     def _retry(self, retry: Retry) -> Moved:
         texts, values = _meant(retry.filter, LEASABLE)
-        found = list(self._execute(sql.filtered(sql.LANES_MEANT, texts), values))
-        self._execute(sql.filtered(sql.RETRY_MEANT, texts), {**values, "now": retry.now})
-        lanes = tuple(LaneDue(lane, min(due, retry.now)) for lane, due, _ in found)
-        return Moved(sum(number for _, _, number in found), lanes)
+        values["now"] = retry.now
+        found = self._execute(sql.filtered(sql.LANES_TO_RETRY, texts), values).fetchall()
+        self._execute(sql.filtered(sql.RETRY_MEANT, texts), values)
+        return _made_due(found)
 
     def _move(self, move: Move) -> Moved:
         found = self._execute(sql.TO_MOVE, (move.lane, place_of(*move.after), move.limit + 1)).fetchall()
@@ -405,6 +402,16 @@ def _message_columns(handle: int, accept: Accept) -> Columns:
     message, count = accept.message, len(accept.recipients)
     file = accept.content.name if isinstance(accept.content, ContentPlace) else None
     return handle, message.id, message.sender, message.size, record_of(message), count, count, file
+
+
+def _made_due(found: Iterable[Columns]) -> Moved:
+    """The answer from rows of lane, earliest due time and number of recipients; a lane may come twice."""
+    earliest: dict[str, float] = {}
+    count = 0
+    for lane, due, number in found:
+        earliest[lane] = min(due, earliest.get(lane, due))
+        count += number
+    return Moved(count, tuple(LaneDue(lane, due) for lane, due in sorted(earliest.items())))
 
 
 def _meant(filter: Filter, legal: Iterable[State]) -> tuple[list[str], dict[str, Any]]:

@@ -164,7 +164,7 @@ def filters_mean_what_they_say(bench: Bench) -> None:
 @_case
 def holding_and_releasing(bench: Bench) -> None:
     """Hold takes what is leasable until Release, which makes it due; what is leased is not touched."""
-    bench.accept("m1", recipient("a@x", "one"), recipient("b@x", "two", due=NOW + 50))
+    bench.accept("m1", recipient("a@x", "one"), recipient("b@x", "two"))
     lease = bench.lease(lane="one")
     expect(bench.do(Hold(Filter(), "an operator", NOW), Moved), Moved(1, held=1), "held")
     expect((bench.states("m1"), lanes_of(bench.store)), ([State.LEASED, State.HELD], NO_LANES), "states and lanes")
@@ -177,12 +177,42 @@ def holding_and_releasing(bench: Bench) -> None:
 
 @_case
 def retrying_now(bench: Bench) -> None:
-    """Retry makes what is leasable due now; what is due already keeps its place."""
-    bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "one", due=NOW - 50))
-    bench.accept("m2", recipient("c@x", "two", due=NOW + 50), recipient("d@x", "three", state=State.HELD))
-    wanted = Moved(3, (LaneDue("one", NOW - 50), LaneDue("two", NOW)))
+    """Retry makes what was tried or postponed due now; what is due already keeps its place."""
+    for id, lane, step in (("m1", "one", Step.DEFER), ("m2", "two", Step.POSTPONE), ("m3", "two", Step.DOUBT)):
+        bench.accept(id, recipient(lane=lane))
+        bench.settle(bench.lease(lane=lane), step, due=NOW + 50)
+    bench.accept("m4", recipient("b@x", "one", due=NOW - 50), recipient("d@x", "three", state=State.HELD))
+    wanted = Moved(4, (LaneDue("one", NOW - 50), LaneDue("two", NOW)))
     expect(bench.do(Retry(Filter(), NOW), Moved), wanted, "the answer")
-    expect([row.due for row in bench.message("m1").recipients], [NOW, NOW - 50], "due times")
+    expect([bench.row(id).due for id in ("m1", "m2", "m3", "m4")], [NOW, NOW, NOW, NOW - 50], "due times")
+
+
+@_case
+def retrying_scheduled_mail(bench: Bench) -> None:
+    """Retry leaves what was never settled to its send_at, and says so."""
+    bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "two", due=NOW + 70))
+    bench.accept("m2", recipient("c@x", "two"))
+    bench.settle(bench.lease(lane="two"), Step.DEFER, due=NOW + 90)
+    wanted = Moved(3, (LaneDue("one", NOW + 50), LaneDue("two", NOW + 10)))
+    expect(bench.do(Retry(Filter(), NOW + 10), Moved), wanted, "the answer")
+    expect([row.due for row in bench.message("m1").recipients], [NOW + 50, NOW + 70], "scheduled due times")
+    expect(lanes_of(bench.store), {"one": NOW + 50, "two": NOW + 10}, "lanes")
+    expect(bench.take(lane="one", now=NOW + 49).leases, (), "leases before send_at")
+
+
+@_case
+def releasing_scheduled_mail(bench: Bench) -> None:
+    """Release leaves what was never settled to its send_at; what was settled before is due now."""
+    bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "two", due=NOW + 70))
+    bench.accept("m2", recipient("c@x", "two"), recipient("d@x", "one", state=State.HELD, due=NOW + 60))
+    bench.settle(bench.lease(lane="two"), Step.DEFER, due=NOW + 90)
+    bench.do(Hold(Filter(), "an operator", NOW), Moved)
+    wanted = Moved(4, (LaneDue("one", NOW + 50), LaneDue("two", NOW + 10)))
+    expect(bench.do(Release(Filter(), NOW + 10), Moved), wanted, "the answer")
+    rows = [*bench.message("m1").recipients, *bench.message("m2").recipients]
+    expect([row.due - NOW for row in rows], [50, 70, 10, 60], "due times, in seconds from now")
+    expect(lanes_of(bench.store), {"one": NOW + 50, "two": NOW + 10}, "lanes")
+    expect(bench.take(lane="one", now=NOW + 49).leases, (), "leases before send_at")
 
 
 @_case
@@ -202,6 +232,15 @@ def routing_anew(bench: Bench) -> None:
     expect([(row.lane, row.state) for row in rows], wanted, "lanes and states")
     expect([rows[0].due, rows[1].reason, rows[3].due, rows[4].reason],
            [NOW + 50, "no route", NOW + 1, "an operator"], "due times and reasons")  # fmt: skip
+
+
+@_case
+def a_route_found_later_does_not_hurry(bench: Bench) -> None:
+    """What was held for want of a route and is scheduled waits for its send_at on the lane that it gets."""
+    bench.accept("m1", recipient("a@x", "old", due=NOW + 50, state=State.HELD))
+    moved = bench.do(Move("old", lambda message, address: "new", NOW + 1), Moved)
+    expect(moved, Moved(1, (LaneDue("new", NOW + 50),)), "the answer")
+    expect(lanes_of(bench.store), {"new": NOW + 50}, "lanes")
 
 
 @_case
