@@ -153,6 +153,64 @@ async def test_one_key_gives_one_message_whether_or_not_the_engine_runs(site):
     assert site.door().send_mail(fields) == id
 
 
+@pytest.mark.parametrize("given", [{"atachments": []}, {"sned_at": 5}, {"id": "x"}, {"type": "Written"}])
+def test_a_field_that_nobody_knows_is_an_error_and_stores_nothing(site, given):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument {next(iter(given))!r}"):
+        site.door().send_mail({**FIELDS, **given})
+    with pytest.raises(TypeError, match="'sender'"):
+        site.door().send_mail({"to": "b@example.org"})
+    assert site.door().status().messages == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"send_at": "x"},
+        {"send_at": "2030-01-01T00:00:00Z"},
+        {"expires_at": 3},
+        {"priority": "high"},
+        {"tags": ["x"] * 11},
+        {"tags": 7},
+        {"dsn": {"notify": ["never"]}},
+        {"report_to": ["nobody"]},
+        {"idempotency_key": ""},
+        {"to": None},
+        {"to": 5},
+        {"headers": 5},
+        {"attachments": 5},
+        {"attachments": [("a.bin", 5)]},
+    ],
+)
+async def test_wrong_fields_are_refused_as_the_engine_refuses_them(site, given):
+    refusals = []
+    async with site.engine() as engine:
+        for send in (
+            lambda: engine.send_mail(**{**FIELDS, **given}),
+            lambda: site.ask("send_mail", {**FIELDS, **given}),
+        ):
+            with pytest.raises(SubmissionError) as caught:
+                await send()
+            refusals.append((caught.value.field.partition("[")[0], type(caught.value)))
+        assert (await engine.status()).messages == 0
+    assert refusals[0] == refusals[1]
+    assert refusals[0][0] == next(iter(given))
+
+
+async def test_one_tag_and_nothing_for_lists_mean_the_same_on_every_road(site):
+    fields = {**FIELDS, "tags": "news", **dict.fromkeys(("cc", "bcc", "reply_to", "headers", "attachments"))}
+    async with site.engine() as engine:
+        first = (await engine.message((await engine.send_mail(**fields)).id)).message
+        second = (await engine.message(await site.ask("send_mail", fields))).message
+    assert first.tags == second.tags == ("news",)
+
+
+async def test_one_key_gives_one_message_to_the_application_and_to_other_processes(site):
+    given = {"idempotency_key": "order-8", "headers": {"X-Any": "value"}, "attachments": [("a.txt", "text")]}
+    async with site.engine() as engine:
+        receipt = await engine.send_mail(**{**FIELDS, **given})
+        assert await site.ask("send_mail", {**FIELDS, **given}) == receipt.id
+
+
 @pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize(
     ("given", "kind", "field"),

@@ -11,38 +11,24 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from email.message import EmailMessage
 from typing import Any, BinaryIO, cast
 
 import msgspec
 
 from .address import parse_address
+from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Composed, MailFields, canonicalise, compose
 from .config import Config
 from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
 from .errors import SubmissionError, SubmissionTooLarge
-from .message import DsnOptions, Message, Submission, new_message_id
+from .message import Message, Submission, new_message_id
 from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
-__all__ = ["Door", "Options", "hostname_of"]
-
-_MAX_TAGS, _MAX_TAG, _MAX_KEY, _MAX_ENVID = 10, 100, 200, 100
+__all__ = ["Door", "hostname_of"]
 
 LaneOf = Callable[[str, str, tuple[str, ...]], str | None]
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes with a submission beside its sender, recipients and content, checked."""
-
-    send_at: float | None
-    expires_at: float | None
-    priority: int
-    key: str | None
-    tags: tuple[str, ...]
-    dsn: DsnOptions
-    report_to: tuple[str, ...]
 
 
 def hostname_of(config: Config) -> str:
@@ -74,8 +60,8 @@ class Door:
         Raises SubmissionError (with `.field`) or QueueFull.
         """
         sender = str(parse_address(submission.sender, "sender"))
-        recipients = tuple(dict.fromkeys(_addresses(submission.recipients, "recipients")))
-        options = _options(submission, now)
+        recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
+        options = _options_of(submission, now)
         self._ask_plugins(submission)
         given = self._read_content(submission.content)
         id = id or new_message_id(now)
@@ -103,7 +89,7 @@ class Door:
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )
-        options = _options(submission, now)
+        options = _options_of(submission, now)
         self._ask_plugins(submission)
         return self._accept(composed, options, id, tally, now, lambda: _digest((fields, options)))
 
@@ -204,11 +190,11 @@ class Door:
         )
 
     def _key(self, sender: str, options: Options, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
-        if options.key is None:
+        if options.idempotency_key is None:
             return None
         return IdempotencyKey(
             sender=sender,
-            key=options.key,
+            key=options.idempotency_key,
             digest=digest(),
             expires_at=now + self._config.limits.idempotency_seconds,
         )
@@ -231,83 +217,10 @@ def _piece(file: BinaryIO, octets: int) -> bytes:
     return piece
 
 
-def _listed(values: Any, field: str) -> Sequence[Any]:
-    """One value may stand for a list of one."""
-    if isinstance(values, str):
-        return [values]
-    try:
-        return list(values)
-    except TypeError:
-        raise SubmissionError(field, f"must be a sequence of texts, not {type(values).__name__}") from None
-
-
-def _addresses(values: Any, field: str) -> tuple[str, ...]:
-    return tuple([str(parse_address(value, f"{field}[{index}]")) for index, value in enumerate(_listed(values, field))])
-
-
-def _options(submission: Submission, now: float) -> Options:
-    options = Options(
-        send_at=_moment(submission.send_at, "send_at"),
-        expires_at=_moment(submission.expires_at, "expires_at"),
-        priority=_priority(submission.priority),
-        key=_key_text(submission.idempotency_key),
-        tags=_tags(submission.tags),
-        dsn=_dsn(submission.dsn),
-        report_to=_addresses(submission.report_to, "report_to"),
-    )
-    if options.expires_at is not None and options.expires_at <= max(now, options.send_at or now):
-        raise SubmissionError("expires_at", "lies before the message could be sent; give a later moment, or none")
+def _options_of(submission: Submission, now: float) -> Options:
+    options = read_options(submission)
+    check_expiry(options, now)
     return options
-
-
-def _moment(moment: Any, field: str) -> float | None:
-    if moment is None:
-        return None
-    if isinstance(moment, datetime):
-        if moment.utcoffset() is None:
-            raise SubmissionError(field, "is a datetime without a time zone; use an aware one, or Unix seconds")
-        moment = moment.timestamp()
-    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < 1e11:
-        raise SubmissionError(field, f"must be Unix seconds or an aware datetime, not {moment!r}")
-    return float(moment)
-
-
-def _priority(priority: Any) -> int:
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
-        raise SubmissionError("priority", f"must be a number from 0 (first) to 9 (last), not {priority!r}")
-    return priority
-
-
-def _key_text(key: Any) -> str | None:
-    if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and key.isprintable()):
-        raise SubmissionError("idempotency_key", f"must be 1 to {_MAX_KEY} printable characters")
-    return key
-
-
-def _tags(tags: Any) -> tuple[str, ...]:
-    listed = tuple(_listed(tags, "tags"))
-    if len(listed) > _MAX_TAGS:
-        raise SubmissionError("tags", f"there are {len(listed)}, {_MAX_TAGS} are allowed")
-    for index, tag in enumerate(listed):
-        if not (isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG and tag.isprintable()):
-            raise SubmissionError(f"tags[{index}]", f"must be 1 to {_MAX_TAG} printable characters")
-    return listed
-
-
-def _dsn(dsn: Any) -> DsnOptions:
-    """A Struct made in Python checks no types: read it as strictly as one from outside."""
-    if not isinstance(dsn, DsnOptions):
-        raise SubmissionError("dsn", f"must be DsnOptions, not {type(dsn).__name__}")
-    try:
-        read = msgspec.convert(msgspec.to_builtins(dsn), DsnOptions)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise SubmissionError("dsn", f"{error}") from None
-    if "never" in read.notify and len(read.notify) > 1:
-        raise SubmissionError("dsn.notify", '"never" must stand alone (RFC 3461 section 4.1)')
-    envid = read.envid
-    if envid is not None and not (0 < len(envid) <= _MAX_ENVID and envid.isascii() and envid.isprintable()):
-        raise SubmissionError("dsn.envid", f"must be 1 to {_MAX_ENVID} printable ASCII characters")
-    return read
 
 
 def _comparable(message: EmailMessage) -> list[Any]:

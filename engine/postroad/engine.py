@@ -14,6 +14,7 @@ from .actors import Ring
 from .actors.bounce import RETURNED_AT_ONCE
 from .actors.notes import Returned
 from .actors.ports import Ports
+from .arguments import mail_arguments
 from .compose import MailFields
 from .config import Config
 from .door import Door
@@ -76,16 +77,16 @@ class Engine:
         self,
         *,
         sender: str,
-        to: str | Iterable[str] = (),
+        to: str | Iterable[str] | None = (),
         subject: str = "",
         body: str | None = None,
         html: str | None = None,
         amp_html: str | None = None,
-        cc: str | Iterable[str] = (),
-        bcc: str | Iterable[str] = (),
-        reply_to: str | Iterable[str] = (),
+        cc: str | Iterable[str] | None = (),
+        bcc: str | Iterable[str] | None = (),
+        reply_to: str | Iterable[str] | None = (),
         headers: Any = (),
-        attachments: Sequence[Any] = (),
+        attachments: Iterable[Any] | None = (),
         send_at: Moment | None = None,
         expires_at: Moment | None = None,
         priority: int = DEFAULT_PRIORITY,
@@ -98,23 +99,24 @@ class Engine:
 
         sender and recipients: addresses, with or without a name (`Albert <a@example.com>`); bcc is never in the message.
         attachments: `(filename, content)` or `(filename, content, content_type)` tuples, or `postroad.Attachment`.
-        headers: a mapping or pairs of further header fields.  The other arguments are those of `Submission`.
+        headers: a mapping or pairs of further header fields.  None means "not given".  The other arguments are those of
+        `Submission`.
 
         Raises SubmissionError, whose `field` names the argument at fault, or QueueFull; then nothing is stored.
         """
-        fields = MailFields(
-            sender=sender,
-            to=_listed(to),
-            cc=_listed(cc),
-            bcc=_listed(bcc),
-            reply_to=_listed(reply_to),
-            subject=subject,
-            body=body,
-            html=html,
-            amp_html=amp_html,
-            headers=headers,
-            attachments=attachments,
-        )
+        given = {
+            "sender": sender,
+            "to": to,
+            "cc": cc,
+            "bcc": bcc,
+            "reply_to": reply_to,
+            "subject": subject,
+            "body": body,
+            "html": html,
+            "amp_html": amp_html,
+            "headers": headers,
+            "attachments": attachments,
+        }
         options = {
             "send_at": send_at,
             "expires_at": expires_at,
@@ -125,6 +127,7 @@ class Engine:
             "report_to": report_to,
         }
         ports = self._open_ports()
+        fields = MailFields(**mail_arguments(given))
         accept = ports.door.compose(fields, options, tally=ports.executor.store.tally(), now=ports.clock.now())
         return (await self._accept([accept]))[0]
 
@@ -350,10 +353,6 @@ def _caught(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> 
         return function(*args, **kwargs)
     except Exception as error:
         return error
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, str) else tuple(value)
 
 
 def _chunks(accepts: list[Accept]) -> Iterable[list[Accept]]:

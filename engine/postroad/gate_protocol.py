@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import msgspec
 
 from . import errors
+from .arguments import OPTIONS
 from .errors import ConfigError, PostroadError, SubmissionError, UnknownMessage
 from .gate_frames import BadFrame, framed
 from .message import DEFAULT_PRIORITY, DsnOptions, Submission
@@ -75,10 +76,7 @@ class _Sending(_Call, frozen=True, kw_only=True):
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of a Submission beside its envelope and content."""
-        return {name: getattr(self, name) for name in _OPTIONS}
-
-
-_OPTIONS = ("send_at", "expires_at", "priority", "idempotency_key", "tags", "dsn", "report_to")
+        return {name: getattr(self, name) for name in OPTIONS}
 
 
 class Written(_Sending, frozen=True, kw_only=True, tag=True):
@@ -103,11 +101,15 @@ class Enclosure(msgspec.Struct, frozen=True):
     is_text: bool = False
 
     @classmethod
-    def of(cls, attachment: Attachment) -> Enclosure:
-        content = attachment.content
-        if not isinstance(content, str):
-            return cls(attachment.filename, bytes(content), *_described(attachment))
-        return cls(attachment.filename, content.encode("utf-8", "surrogatepass"), *_described(attachment), is_text=True)
+    def of(cls, attachment: Attachment, field: str) -> Enclosure:
+        """Raises SubmissionError for content that is neither octets nor text; `field` names the attachment."""
+        content: Any = attachment.content
+        if isinstance(content, str):
+            octets = content.encode("utf-8", "surrogatepass")
+            return cls(attachment.filename, octets, *_described(attachment), is_text=True)
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            raise SubmissionError(f"{field}.content", f"must be bytes or str, not {type(content).__name__}")
+        return cls(attachment.filename, bytes(cast("bytes", content)), *_described(attachment))
 
     def attachment(self) -> Attachment:
         from .compose import Attachment

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from .arguments import OPTIONS, listed, mail_arguments, read_options
 from .config import Config, Limits
 from .errors import (
     ConfigError,
@@ -85,18 +86,23 @@ class Handover:
         return [next(in_turn) if isinstance(call, Written) else call for call in calls]
 
     def send_mail(self, fields: Mapping[str, Any], id: str | None = None) -> str:
-        """Have a message composed of fields (the arguments of `Engine.send_mail`) and taken; otherwise as `send`."""
+        """Have a message composed of fields (the arguments of `Engine.send_mail`) and taken; otherwise as `send`.
+
+        Raises TypeError for a field that `Engine.send_mail` does not know.
+        """
         return self._ask(_mail(fields, id or new_message_id()), str)
 
     def _written_new(self, submission: Submission) -> Written:
         return self._written(submission, None)
 
     def _written(self, submission: Submission, id: str | None) -> Written:
-        given = {name: getattr(submission, name) for name in submission.__struct_fields__}
-        recipients = submission.recipients
-        given["recipients"] = (recipients,) if isinstance(recipients, str) else tuple(recipients)
-        given["content"] = self._read(submission.content)
-        return _checked(Written, {**given, "id": id or new_message_id()})
+        given = {
+            "id": id or new_message_id(),
+            "sender": submission.sender,
+            "recipients": tuple(listed(submission.recipients, "recipients")),
+            "content": self._read(submission.content),
+        }
+        return _checked(Written, {**given, **_options_of(submission)})
 
     def _read(self, content: Any) -> bytes:
         data = self._octets(content)
@@ -262,18 +268,26 @@ def _windows(calls: Sequence[Written]) -> Iterator[list[Written]]:
 # --- what callers give ---
 
 
+_ARGUMENTS = frozenset(Mail.__struct_fields__) - {"id"}
+
+
 def _mail(fields: Mapping[str, Any], id: str) -> Mail:
-    from .compose.attachment import read_attachments
+    for name in fields:
+        if name not in _ARGUMENTS:
+            raise TypeError(f"send_mail() got an unexpected keyword argument {name!r}")
+    if "sender" not in fields:
+        raise TypeError("send_mail() missing 1 required keyword-only argument: 'sender'")
+    options = {name: fields[name] for name in OPTIONS if name in fields}
+    given = mail_arguments({name: value for name, value in fields.items() if name not in options})
+    given["attachments"] = tuple(
+        [Enclosure.of(each, f"attachments[{number}]") for number, each in enumerate(given["attachments"])]
+    )
+    options_only = Submission(sender="", recipients=(), content=b"", **options)
+    return _checked(Mail, {**given, **_options_of(options_only), "id": id})
 
-    given = {name: _fixed(value) for name, value in fields.items()}
-    headers: Any = fields.get("headers", ())
-    given["headers"] = tuple(headers.items() if hasattr(headers, "items") else headers)
-    given["attachments"] = tuple(Enclosure.of(each) for each in read_attachments(fields.get("attachments", ())))
-    return _checked(Mail, {**given, "id": id})
 
-
-def _fixed(value: Any) -> Any:
-    return value if isinstance(value, (str, bytes, type(None))) or not hasattr(value, "__iter__") else tuple(value)
+def _options_of(submission: Submission) -> dict[str, Any]:
+    return msgspec.structs.asdict(read_options(submission))
 
 
 def _checked(kind: type[_T], given: dict[str, Any]) -> _T:
