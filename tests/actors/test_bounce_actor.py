@@ -199,6 +199,123 @@ async def test_a_store_that_fails_is_tried_again_after_a_minute(mock_clock, desk
         assert len(bounce.reports()) == 1
 
 
+def poisoned(write, ids):
+    def picky(request):
+        if request.message.id in ids:
+            raise RecursionError(f"the report on {request.message.id}")
+        return write(request)
+
+    return picky
+
+
+@pytest.mark.parametrize("kind", ["failed", "delayed"])
+async def test_a_report_that_cannot_be_written_stops_no_other_and_is_tried_again_after_a_minute(
+    mock_clock, desk, monkeypatch, kind
+):
+    fields = {"step": Step.DEFER, "notice": True} if kind == "delayed" else {}
+    ids = {"m0", "m3"}
+    monkeypatch.setattr(module, "write_report", poisoned(module.write_report, ids))
+    async with desk() as bounce:
+        handles = [bounce.failed(f"m{number}", **fields) for number in range(60)]
+        with capture_logs() as logs:
+            await bounce.wake()
+            await bounce.wake()
+        named = [(log["id"], log["kind"], log["log_level"]) for log in logs if log["event"] == "report_failed"]
+        assert named == [("m0", kind, "error"), ("m3", kind, "error")]
+        reported = [operation.handle for operation in bounce.committed]
+        assert reported == [handle for handle in handles if handle not in (handles[0], handles[3])]
+        ids.remove("m3")
+        mock_clock.jump(59)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 58
+        mock_clock.jump(1)
+        await wait_all_tasks_blocked()
+        assert [operation.handle for operation in bounce.committed[58:]] == [handles[3]]
+        ids.clear()
+        mock_clock.jump(60)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 60
+
+
+async def test_a_failure_that_cannot_be_reported_does_not_hold_up_the_notices_of_delay(mock_clock, desk, monkeypatch):
+    monkeypatch.setattr(module, "write_report", poisoned(module.write_report, {"m1"}))
+    async with desk() as bounce:
+        bounce.failed("m1")
+        bounce.failed("m2", step=Step.DEFER, notice=True)
+        await bounce.wake()
+        assert [type(operation) for operation in bounce.committed] == [DelayReport]
+
+
+async def test_a_report_that_the_store_refuses_stops_no_other(mock_clock, desk):
+    def refuse(operations):
+        return StoreError("a bad row") if getattr(operations[0], "handle", 0) in bad else None
+
+    async with desk() as bounce:
+        bad = {bounce.failed("m1"), bounce.failed("m2")}
+        bounce.failed("m3")
+        bounce.store.fault = refuse
+        await bounce.wake()
+        assert len(bounce.reports()) == 1
+        bad.clear()
+        mock_clock.jump(60)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 3
+
+
+async def test_a_store_that_refuses_everything_is_not_asked_for_each_report(mock_clock, desk):
+    asked = []
+
+    def refuse(operations):
+        if isinstance(operations[0], Report):
+            asked.append(operations[0].handle)
+            return StoreError("disk full")
+        return None
+
+    async with desk() as bounce:
+        for number in range(30):
+            bounce.failed(f"m{number}")
+        bounce.store.fault = refuse
+        await bounce.wake()
+        assert len(asked) == 3
+        bounce.store.fault = lambda operations: None
+        mock_clock.jump(60)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 30
+
+
+async def test_what_is_set_aside_is_bounded_and_comes_round_again(mock_clock, desk, monkeypatch):
+    monkeypatch.setattr(module, "_ASIDE_AT_MOST", 5)
+    tried = []
+    ids = {f"m{number}" for number in range(12)}
+    write = poisoned(module.write_report, ids)
+    monkeypatch.setattr(module, "write_report", lambda request: tried.append(request.message.id) or write(request))
+    async with desk() as bounce:
+        for number in range(13):
+            bounce.failed(f"m{number}")
+        with capture_logs() as logs:
+            await bounce.wake()
+        assert [log["event"] for log in logs][-1] == "reports_wait"
+        assert len(set(tried)) == 6
+        assert all(len(chore.aside) <= 5 for chore in bounce.bounce._chores)
+        ids.clear()
+        for _ in range(5):
+            mock_clock.jump(60)
+            await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 13
+
+
+async def test_failures_that_cannot_be_asked_for_are_asked_for_again_after_a_minute(mock_clock, desk, monkeypatch):
+    async with desk() as bounce:
+        bounce.failed()
+        with monkeypatch.context() as broken:
+            broken.setattr(bounce.store, "failures", lambda limit: [][1])
+            await bounce.wake()
+        assert bounce.reports() == []
+        mock_clock.jump(60)
+        await wait_all_tasks_blocked()
+        assert len(bounce.reports()) == 1
+
+
 async def test_a_report_on_mail_whose_content_is_lost_is_better_than_none(mock_clock, desk, monkeypatch):
     def lose(handle):
         raise StoreError("the content is damaged")
@@ -271,3 +388,20 @@ async def test_returned_mail_that_nobody_can_read_is_noted(mock_clock, desk, raw
         bounce.inbox.put(note)
         await wait_all_tasks_blocked()
         assert note.done.is_set()
+
+
+async def test_returned_mail_that_breaks_the_reader_does_not_stop_the_actor(mock_clock, desk, monkeypatch):
+    def fail(raw):
+        raise RecursionError
+
+    async with desk() as bounce:
+        note = Returned(RETURNED, trio.Event())
+        with monkeypatch.context() as broken, capture_logs() as logs:
+            broken.setattr(module, "read_report", fail)
+            bounce.inbox.put(note)
+            await wait_all_tasks_blocked()
+        assert note.done.is_set()
+        assert [log["event"] for log in logs] == ["returned_mail_unreadable"]
+        bounce.failed()
+        await bounce.wake()
+        assert len(bounce.reports()) == 1

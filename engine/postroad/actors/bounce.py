@@ -6,8 +6,8 @@ sender.  A report that fails is never reported.  Notes in: FailuresWaiting (from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -29,7 +29,9 @@ BounceNote: TypeAlias = FailuresWaiting | Returned
 
 RETURNED_AT_ONCE = 16  # returned mails in the inbox; the application waits for its turn
 _AT_ONCE = 50  # messages with failures read in one go
-_AGAIN_SECONDS = 60.0  # after a report could not be committed
+_AGAIN_SECONDS = 60.0  # after a report could not be written or committed
+_ASIDE_AT_MOST = 200  # messages set aside are read anew with each handful, and take memory
+_HOPELESS = 3  # failures to commit in a row: it is not the mail's fault
 
 _log = get_logger()
 
@@ -42,6 +44,32 @@ class _Backlog:
     again_at: float | None = None  # trio time
 
 
+@dataclass(slots=True, eq=False)
+class _Chore:
+    """One kind of report.  aside: messages whose report could not be written, and the trio time to try again."""
+
+    kind: Literal["failed", "delayed"]
+    ask: Callable[[Store, int], list[StoredMessage]]  # oldest first, at most so many
+    report: Callable[[StoredMessage], Awaitable[None]]
+    aside: dict[int, float] = field(default_factory=dict[int, float])
+
+    def set_aside(self, handle: int) -> bool:
+        """Remember it; return False where the one that waited longest had to be forgotten for that."""
+        self.aside[handle] = trio.current_time() + _AGAIN_SECONDS
+        if len(self.aside) <= _ASIDE_AT_MOST:
+            return True
+        del self.aside[next(iter(self.aside))]
+        return False
+
+    def take_back(self) -> bool:
+        """Forget whose time has come; return whether there was one."""
+        now = trio.current_time()
+        ripe = [handle for handle, again_at in self.aside.items() if again_at <= now]
+        for handle in ripe:
+            del self.aside[handle]
+        return bool(ripe)
+
+
 class Bounce:
     """The bounce actor."""
 
@@ -49,6 +77,10 @@ class Bounce:
         self._ports = ports
         self._inbox = inbox
         self._backlog = _Backlog()
+        self._chores = (
+            _Chore("failed", lambda store, limit: store.failures(limit), self._report_failure),
+            _Chore("delayed", lambda store, limit: store.delays(limit), self._report_delay),
+        )
 
     async def run(self) -> None:
         while True:
@@ -72,10 +104,7 @@ class Bounce:
             case FailuresWaiting():
                 self._backlog.is_waiting = True
             case Returned():
-                try:
-                    self._read(note)
-                finally:
-                    note.done.set()
+                self._read(note)
             case _:
                 assert_never(note)
 
@@ -83,23 +112,45 @@ class Bounce:
 
     async def _work(self) -> None:
         self._backlog = _Backlog()
-        try:
-            await self._report_failures()
-            await self._report_delays()
-        except PostroadError as error:
-            _log.error("reports_wait", error=repr(error), again_in=_AGAIN_SECONDS)
-            self._backlog.again_at = trio.current_time() + _AGAIN_SECONDS
+        times: list[float] = []
+        for chore in self._chores:
+            try:
+                await self._report_all(chore)
+                if chore.take_back():  # last, so that what cannot be written never keeps the others waiting
+                    await self._report_all(chore)
+            except Exception as error:
+                _log.error("reports_wait", kind=chore.kind, error=repr(error), again_in=_AGAIN_SECONDS)
+                times.append(trio.current_time() + _AGAIN_SECONDS)
+            else:
+                times.extend(chore.aside.values())
+        self._backlog.again_at = min(times, default=None)
 
-    async def _report_failures(self) -> None:
-        while failures := await self._ask_failures():
-            for stored in failures:
-                await self._report_failure(stored)
+    async def _report_all(self, chore: _Chore) -> None:
+        """Report whatever is not set aside.  Raises what stands in everybody's way."""
+        in_a_row = 0
+        while found := await self._ask(chore):
+            for stored in found:
+                error = await self._try(chore, stored)
+                in_a_row = in_a_row + 1 if isinstance(error, PostroadError) else 0
+                if error is not None and in_a_row >= _HOPELESS:
+                    raise error
 
-    async def _ask_failures(self) -> list[StoredMessage]:
+    async def _ask(self, chore: _Chore) -> list[StoredMessage]:
         def ask(store: Store) -> list[StoredMessage]:
-            return store.failures(_AT_ONCE)
+            return chore.ask(store, _AT_ONCE + len(chore.aside))
 
-        return await self._ports.executor.ask(ask)
+        return [stored for stored in await self._ports.executor.ask(ask) if stored.handle not in chore.aside]
+
+    async def _try(self, chore: _Chore, stored: StoredMessage) -> Exception | None:
+        """Report one message, or set it aside: one that cannot be reported must not stop the others, nor the ring."""
+        try:
+            await chore.report(stored)
+        except Exception as error:
+            _log.exception("report_failed", kind=chore.kind, id=stored.message.id, again_in=_AGAIN_SECONDS)
+            if not chore.set_aside(stored.handle):
+                raise
+            return error
+        return None
 
     async def _report_failure(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
@@ -113,14 +164,6 @@ class Bounce:
         accept = await self._write("failed", stored, wanted, now)
         await self._put(Report(stored.handle, tuple(recipient.number for recipient in wanted), accept, now))
         self._say("failed", stored, wanted, accept, now)
-
-    async def _report_delays(self) -> None:
-        def ask(store: Store) -> list[StoredMessage]:
-            return store.delays(_AT_ONCE)
-
-        while delays := await self._ports.executor.ask(ask):
-            for stored in delays:
-                await self._report_delay(stored)
 
     async def _report_delay(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
@@ -229,10 +272,19 @@ class Bounce:
     # --- reading what comes back ---
 
     def _read(self, note: Returned) -> None:
-        report = read_report(note.raw)
+        """Tell what the mail says.  Whatever it is, it comes from outside: it must not stop the ring."""
+        try:
+            self._tell(note.raw)
+        except Exception:
+            _log.exception("returned_mail_unreadable", octets=len(note.raw))
+        finally:
+            note.done.set()
+
+    def _tell(self, raw: bytes) -> None:
+        report = read_report(raw)
         now = self._ports.clock.now()
         if report is None:
-            _log.info("returned_mail_unread", octets=len(note.raw))
+            _log.info("returned_mail_unread", octets=len(raw))
             return
         for recipient in report.recipients:
             _log.info(
