@@ -42,7 +42,22 @@ async def test_time_goes_on_evenly_with_the_wall(mock_clock: MockClock):
     assert clock.jumped_at is None
 
 
-@pytest.mark.parametrize("jump", [3600.0, -3600.0, 10 * 86_400.0, 2.5, -2.5])
+@pytest.mark.parametrize("back", [3600.0, 365 * 86_400.0, 2.5])
+async def test_a_wall_that_is_set_back_freezes_nothing(mock_clock: MockClock, back):
+    wall = Wall()
+    clock = Clock(wall=wall)
+    wall.offset -= back
+    assert clock.now() == START
+    assert clock.ahead_seconds == pytest.approx(back)
+    mock_clock.jump(50)
+    assert clock.now() == START + 50
+    assert clock.jumped_at is None
+    wall.offset += back
+    assert clock.now() == START + 50
+    assert clock.ahead_seconds == 0
+
+
+@pytest.mark.parametrize("jump", [3600.0, 10 * 86_400.0, 2.5])
 async def test_a_jump_is_noticed_and_followed(mock_clock: MockClock, jump):
     wall = Wall()
     clock = Clock(wall=wall)

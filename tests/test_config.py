@@ -57,8 +57,8 @@ def test_transport_settings_are_left_to_the_plugin() -> None:
 @pytest.mark.parametrize(
     ("raw", "key", "said"),
     [
-        ({"spol": {}}, "configuration", "spol"),
-        ({"retry": {"first_second": 1}}, "retry", "first_second"),
+        ({"spol": {}}, "spol", "no such setting"),
+        ({"retry": {"first_second": 1}}, "retry.first_second", "no such setting"),
         ({"retry": {"first_seconds": "soon"}}, "retry.first_seconds", "str"),
         ({"windows": {"start": 0}}, "windows.start", ">= 1"),
         ({"windows": {"start": 2.5}}, "windows.start", "int"),
@@ -155,7 +155,7 @@ def test_plugin_settings_become_a_struct() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "key"),
-    [({"stamp": 3}, "stamp"), ({"stamp": "airmail", "piece": 2}, "plugin"), ({}, "plugin")],
+    [({"stamp": 3}, "stamp"), ({"stamp": "airmail", "piece": 2}, "piece"), ({}, "stamp")],
 )
 def test_wrong_plugin_settings_are_refused_by_name(settings: Mapping[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -7,6 +7,7 @@ import trio
 
 import postroad
 from postroad import Filter, Submission, Verdict
+from postroad.clock import Clock
 from postroad.events import (
     MaybeDuplicate,
     MessageAccepted,
@@ -15,11 +16,19 @@ from postroad.events import (
     RecipientFailed,
     ReportQueued,
 )
-from postroad.testing.engine import open_test_engine
+from postroad.testing import open_test_engine as open_engine_now
+from postroad.testing import test_config
 from postroad.testing.fakes import Hang, ScriptedTransport, Slow
 from postroad.verdict import Scope
 
 DAY = 86_400
+START = 1_750_000_000.0
+
+
+def open_test_engine(**arguments):
+    return open_engine_now(start=START, **arguments)
+
+
 RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
 
 
@@ -159,7 +168,7 @@ async def test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced
 async def test_send_at_waits_and_expires_at_gives_up(autojump_clock):
     transport = ScriptedTransport(default=Verdict.deferred("451 later"))
     async with open_test_engine(transport=transport) as engine:
-        now = 1_750_000_000.0
+        now = START
         begun = trio.current_time()
         receipt = await engine.submit(submission(send_at=now + 3600, expires_at=now + 7200))
         outcome = await receipt.settled()
@@ -185,7 +194,7 @@ async def test_priorities_order_a_lane(autojump_clock):
 async def test_cancel_withdraws_what_waits(autojump_clock):
     transport = ScriptedTransport()
     async with open_test_engine(transport=transport) as engine:
-        receipt = await engine.submit(submission(send_at=1_750_000_000.0 + 3600))
+        receipt = await engine.submit(submission(send_at=START + 3600))
         cancelled = await engine.cancel(receipt.id)
         assert cancelled.recipients == 1
         assert (await receipt.settled()).recipients["b@example.org"].state == "cancelled"
@@ -196,7 +205,7 @@ async def test_cancel_withdraws_what_waits(autojump_clock):
 async def test_hold_and_release(autojump_clock):
     transport = ScriptedTransport()
     async with open_test_engine(transport=transport) as engine:
-        receipt = await engine.submit(submission(send_at=1_750_000_000.0 + 60))
+        receipt = await engine.submit(submission(send_at=START + 60))
         assert (await engine.hold(Filter(domain="example.org"))).recipients == 1
         await trio.sleep(DAY)
         assert transport.calls == []
@@ -339,3 +348,32 @@ async def test_every_wrong_argument_is_named_before_anything_is_stored(autojump_
                 await engine.send_mail(**{**good, **change})
             assert caught.value.field.startswith(field), (change, caught.value)
         assert (await engine.status()).by_state == {}
+
+
+@pytest.mark.parametrize("back", [3600.0, 365 * DAY])
+async def test_a_wall_clock_that_is_set_back_freezes_no_retry(autojump_clock, back):
+    begun, offset = trio.current_time(), 0.0
+    clock = Clock(wall=lambda: START + trio.current_time() - begun + offset)
+    transport = ScriptedTransport([Verdict.deferred("451 later")] * 2)
+    plugins = {"scripted": transport.plugin("scripted")}
+    async with postroad.open_engine(test_config(), plugins=plugins, clock=clock) as engine:
+        receipt = await engine.submit(submission())
+        await transport.wait_ended(1)
+        offset = -back
+        await receipt.settled()
+        later = await engine.submit(submission(send_at=clock.now() - back + 60))
+        await later.settled()
+    assert transport.calls[1].began - transport.calls[0].began <= 400
+    assert transport.calls[3].began - transport.calls[2].began == pytest.approx(60, abs=5)
+
+
+async def test_slow_large_mail_to_one_place_holds_up_nobody_else(autojump_clock):
+    transport = ScriptedTransport({f"slow{n}@example.org": [Hang()] for n in range(10)}, keep_content=False)
+    large = RAW + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 200_000
+    async with open_test_engine(transport=transport, windows={"start": 20, "max": 20}) as engine:
+        for number in range(10):
+            await engine.submit(submission(f"slow{number}@example.org", content=large))
+        await transport.wait_calls(10)
+        begun = trio.current_time()
+        assert (await (await engine.submit(submission("quick@example.net"))).settled()).is_delivered
+        assert trio.current_time() - begun < 10

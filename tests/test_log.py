@@ -193,3 +193,24 @@ def test_a_filtered_line_keeps_no_chain_of_lookups() -> None:
 def test_importing_the_module_neither_imports_nor_configures_structlog() -> None:
     script = "import sys, postroad.log as l; l.get_logger(a=1); sys.exit('structlog' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+SECRETIVE = """
+from postroad.log import get_logger
+
+def fail(content):
+    raise RuntimeError("a bug")
+
+try:
+    fail(b"the secret of the letter")
+except RuntimeError:
+    get_logger().exception("hook_failed", plugin="x")
+"""
+
+
+def test_without_any_configuration_a_traceback_shows_no_local_variables() -> None:
+    ended = subprocess.run([sys.executable, "-c", SECRETIVE], capture_output=True, text=True, check=True)
+    assert "hook_failed" in ended.stdout
+    assert "RuntimeError: a bug" in ended.stdout
+    shown = ended.stdout.replace('fail(b"the secret of the letter")', "")  # the line of source itself is no variable
+    assert "the secret" not in shown

@@ -102,7 +102,7 @@ async def test_the_backlog_is_left_alone_while_the_routes_stay(spool):
 
 
 async def test_a_long_backlog_moves_in_bounded_steps(spool, monkeypatch):
-    monkeypatch.setattr(rerouting, "Move", lambda *given, **more: Move(*given, limit=7, **more))
+    monkeypatch.setattr(rerouting, "_RECIPIENTS_AT_ONCE", 14)
     await spool.start({"transport": "relay"})
     for number in range(50):
         spool.accept(f"m{number}", "relay")

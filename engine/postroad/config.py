@@ -7,6 +7,7 @@ Who reads a setting names it in the setting's description.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,12 +28,18 @@ __all__ = [
     "Senders",
     "Spool",
     "Windows",
+    "is_hostname",
     "load_config",
     "read_settings",
     "revalidate",
 ]
 
 _DAY = 86_400
+_PATTERN = re.compile(r"\*|[^@\s\x00-\x1f\x7f]+@(?:\*\.)?[^@*\s\x00-\x1f\x7f]+")
+_FIELD = re.compile(r"Object (?:contains (?P<unknown>unknown)|missing required) field `(?P<field>[^`]*)`")
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
 _T = TypeVar("_T")
 
 
@@ -156,7 +163,12 @@ class InFlight(_Section, frozen=True, kw_only=True):
         ),
     ] = 400
     content_bytes: Annotated[
-        int, _about("Octets of content held by attempts at once; larger messages wait for their turn.", ge=65_536)
+        int,
+        _about(
+            "Octets of content held by attempts at once; further ones wait. A content counts with at most "
+            "`spool.content_file_bytes`, because larger ones are read in pieces.",
+            ge=65_536,
+        ),
     ] = 64_000_000
     attempt_seconds: Annotated[
         float,
@@ -295,9 +307,19 @@ def _check(config: Config) -> None:
     """Refuse what no single setting shows: contradictions between settings."""
     _check_retry("retry", config.retry)
     _check_windows("windows", config.windows)
+    _check_patterns("senders.authorized", config.senders.authorized)
+    _check_patterns("senders.admins", config.senders.admins)
+    if config.reports.hostname and not is_hostname(config.reports.hostname):
+        raise ConfigError(
+            "reports.hostname",
+            "must be a host name in ASCII, such as mail.example.com (an IDN as its A-label, xn--...)",
+        )
     labels: set[str] = set()
     for index, route in enumerate(config.routes):
         key = f"routes[{index}]"
+        _check_pattern(f"{key}.recipients", route.recipients)
+        if route.senders != "<>":
+            _check_pattern(f"{key}.senders", route.senders)
         if route.transport not in config.transports:
             known = ", ".join(sorted(config.transports)) or "none"
             raise ConfigError(f"{key}.transport", f"there is no [transports.{route.transport}] (known: {known})")
@@ -315,6 +337,21 @@ def _check(config: Config) -> None:
         raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
     if ":" not in config.spool.url:
         raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
+
+
+def is_hostname(name: str) -> bool:
+    """Whether a name can stand in Message-IDs, reports and EHLO: letters, digits and hyphens between dots, in ASCII."""
+    return _HOSTNAME.fullmatch(name) is not None
+
+
+def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:
+    for index, pattern in enumerate(patterns):
+        _check_pattern(f"{key}[{index}]", pattern)
+
+
+def _check_pattern(key: str, pattern: str) -> None:
+    if not _PATTERN.fullmatch(pattern):
+        raise ConfigError(key, f"{pattern!r} fits nothing; write *, *@example.com, *@*.example.com or one address")
 
 
 def _check_retry(key: str, retry: Retry) -> None:
@@ -376,5 +413,15 @@ def _to_struct(raw: Any, into: type[_T], whole: str) -> _T:
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        problem, _, where = str(error).partition(" - at `$")
-        raise ConfigError(where.rstrip("`").lstrip(".") or whole, problem) from None
+        raise _error_of(str(error), whole) from None
+
+
+def _error_of(text: str, whole: str) -> ConfigError:
+    """What msgspec says, with the key at fault by name."""
+    problem, _, where = text.partition(" - at `$")
+    where = where.rstrip("`").lstrip(".")
+    named = _FIELD.fullmatch(problem)
+    if named is None:
+        return ConfigError(where or whole, problem)
+    key = f"{where}.{named['field']}" if where else named["field"]
+    return ConfigError(key, "there is no such setting" if named["unknown"] else "is missing")

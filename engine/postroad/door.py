@@ -19,7 +19,7 @@ import msgspec
 from .address import parse_address
 from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Composed, MailFields, canonicalise, compose
-from .config import Config
+from .config import Config, is_hostname
 from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
 from .errors import SubmissionError, SubmissionTooLarge
 from .message import Message, Submission, new_message_id
@@ -33,7 +33,10 @@ LaneOf = Callable[[str, str, tuple[str, ...]], str | None]
 
 def hostname_of(config: Config) -> str:
     """The name this engine uses for itself in Message-IDs and reports."""
-    return config.reports.hostname or socket.getfqdn()
+    if config.reports.hostname:
+        return config.reports.hostname
+    name = socket.getfqdn()
+    return name if is_hostname(name) else "localhost"
 
 
 class Door:
@@ -41,6 +44,7 @@ class Door:
 
     lane_of: chooses a lane for (sender, recipient, tags), or None where no route fits.
     admit: asks the plugins, or None where none looks at submissions.
+    ahead: by how many seconds `now` is ahead of the wall (`Clock.ahead_seconds`): callers and Date fields mean the wall.
     """
 
     def __init__(
@@ -48,10 +52,12 @@ class Door:
         config: Config,
         lane_of: LaneOf = lambda sender, recipient, tags: UNROUTED,
         admit: Callable[[Submission], Refusal | None] | None = None,
+        ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._config = config
         self._lane_of = lane_of
         self._admit = admit
+        self._ahead = ahead
         self.hostname = hostname_of(config)
 
     def prepare(self, submission: Submission, *, tally: Tally, now: float, id: str | None = None) -> Accept:
@@ -61,11 +67,11 @@ class Door:
         """
         sender = str(parse_address(submission.sender, "sender"))
         recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
-        options = _options_of(submission, now)
+        options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
         given = self._read_content(submission.content)
         id = id or new_message_id(now)
-        canonical = canonicalise(given, message_id=self._message_id(id), date=now)
+        canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
         written = Composed(
             content=canonical.content,
             sender=sender,
@@ -85,13 +91,16 @@ class Door:
         Raises SubmissionError (with `.field`) or QueueFull.
         """
         id = id or new_message_id(now)
-        composed = compose(fields, message_id=self._message_id(id), date=now)
+        composed = compose(fields, message_id=self._message_id(id), date=now - self._ahead())
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )
-        options = _options_of(submission, now)
+        options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
         return self._accept(composed, options, id, tally, now, lambda: _digest((fields, options)))
+
+    def _scheduled(self, moment: float | None) -> float | None:
+        return None if moment is None else moment + self._ahead()
 
     def report(self, content: bytes, recipients: Sequence[str], message: Message, now: float) -> Accept:
         """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit."""
@@ -164,14 +173,15 @@ class Door:
         full = check_queue(size, tally, config.limits)
         if full is not None:
             raise full
+        send_at, expires_at = self._scheduled(options.send_at), self._scheduled(options.expires_at)
         message = Message(
             id=id,
             sender=written.sender,
             accepted_at=now,
             size=size,
             priority=options.priority,
-            send_at=options.send_at,
-            expires_at=options.expires_at,
+            send_at=send_at,
+            expires_at=expires_at,
             tags=options.tags,
             dsn=options.dsn,
             report_to=options.report_to,
@@ -179,7 +189,7 @@ class Door:
             smtputf8=written.smtputf8,
             message_id=written.message_id,
         )
-        due = max(now, options.send_at or 0.0)
+        due = max(now, send_at or 0.0)
         return Accept(
             message=message,
             recipients=tuple(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
 from weakref import WeakSet
 
@@ -146,6 +147,8 @@ class _LateLogger:
             raise AttributeError(name)
         import structlog
 
+        if not structlog.is_configured():
+            return getattr(_unconfigured().bind(**self._bound), name)
         logger = structlog.get_logger(**self._bound)
         if not structlog.get_config()["cache_logger_on_first_use"]:
             return getattr(logger, name)
@@ -161,6 +164,22 @@ class _LateLogger:
 
 
 _late_loggers: WeakSet[_LateLogger] = WeakSet()
+
+
+@cache
+def _unconfigured() -> FilteringBoundLogger:
+    """What writes while the application has not configured structlog: to standard output, as structlog does by itself.
+
+    structlog's own default shows the local variables of tracebacks (content, tokens) where `rich` is installed.
+    """
+    import structlog
+
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(),
+        processors=_readable_chain(colors=sys.stdout.isatty()),
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+    )
+    return cast("FilteringBoundLogger", logger)
 
 
 def get_logger(**bound: Any) -> FilteringBoundLogger:

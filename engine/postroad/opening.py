@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import trio
 
-from .actors import supervise
+from .actors import Ring, supervise
 from .actors.ports import Ports
 from .clock import Clock
 from .config import Config, load_config, revalidate
@@ -69,61 +69,90 @@ async def open_engine(
     when the engine could not go on.
     """
     settings = await _with_hostname(revalidate(load_config(config)))
+    body = _Body()
     try:
         async with AsyncExitStack() as stack:
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
             nursery = await stack.enter_async_context(trio.open_nursery())
-            ring_scope = trio.CancelScope(shield=True)
-            nursery.start_soon(_run_ring, ring_scope, ports, engine)
-            nursery.start_soon(keep_house, ports, contents)
-            if settings.spool.socket and place.path is not None:
-                await nursery.start(serve_gate, engine, place.socket_path)
-            grace = 0.0
-            try:
-                yield engine
-                grace = settings.in_flight.drain_seconds
-            finally:
-                with trio.CancelScope(shield=True):
-                    await _close_engine(engine, ring_scope, grace)
-                nursery.cancel_scope.cancel()
+            async with _running(nursery, ports, engine, settings):
+                nursery.start_soon(keep_house, ports, contents)
+                if settings.spool.socket and place.path is not None:
+                    await nursery.start(serve_gate, engine, place.socket_path)
+                with body:
+                    yield engine
     except BaseExceptionGroup as group:
-        _raise_single(group)
+        _raise_as_meant(group, body.error)
         raise
 
 
-async def _run_ring(scope: trio.CancelScope, ports: Ports, engine: Engine) -> None:
+class _Body:
+    """Remembers by which exception the application left its block."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.error = error
+
+
+@asynccontextmanager
+async def _running(nursery: trio.Nursery, ports: Ports, engine: Engine, config: Config) -> AsyncGenerator[None]:
+    """Run the ring for the length of a block, whatever happens in it; then drain, with grace if all went well."""
+    scope = trio.CancelScope(shield=True)
+    grace = 0.0
+    await nursery.start(_run_ring, scope, ports, engine)
+    try:
+        yield
+        grace = config.in_flight.drain_seconds
+    finally:
+        with trio.CancelScope(shield=True):
+            if not engine.is_shut:
+                await engine.close(grace)
+        scope.cancel()
+        nursery.cancel_scope.cancel()
+
+
+async def _run_ring(
+    scope: trio.CancelScope, ports: Ports, engine: Engine, *, task_status: trio.TaskStatus[None]
+) -> None:
     """The ring is shielded: it ends after its drain, not in the middle of a settlement."""
+
+    def started(ring: Ring) -> None:
+        is_first = not engine.has_ring
+        engine.ring_started(ring)
+        if is_first:
+            task_status.started()
+
     with scope:
         try:
-            await supervise(ports, engine.ring_started)
+            await supervise(ports, started)
         finally:
             engine.shut()
 
 
-async def _close_engine(engine: Engine, ring_scope: trio.CancelScope, grace: float) -> None:
-    if not engine.is_shut:
-        await engine.close(grace)
-    ring_scope.cancel()
-
-
-def _only(error: BaseException) -> BaseException | None:
-    """The one exception in a group of groups, or None where there are several."""
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The exceptions that are no groups."""
     inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
     if inside is None:
-        return error
-    return _only(inside[0]) if len(inside) == 1 else None
+        return [error]
+    return [leaf for part in inside for leaf in _leaves(part)]
 
 
-def _raise_single(group: BaseExceptionGroup[BaseException]) -> None:
-    """A group of one means what its one exception says (the nursery inside is nobody's business)."""
-    single = _only(group)
-    if single is None:
+def _raise_as_meant(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> None:
+    """What left the application's block comes out as it was; so does what alone ended the engine, without its group."""
+    leaves = _leaves(group)
+    if body is not None and {id(leaf) for leaf in leaves} == {id(leaf) for leaf in _leaves(body)}:
+        meant = body
+    elif len(leaves) == 1:
+        meant = leaves[0]
+    else:
         return
-    context = single.__context__
+    context = meant.__context__
     try:
-        raise single
+        raise meant
     finally:
-        single.__context__ = context  # not "during handling of" the group
+        meant.__context__ = context  # not "during handling of" the group
 
 
 # --- putting together ---
@@ -167,7 +196,7 @@ async def _assemble(
         reserve=reserve,
         table=table,
         transports=transports,
-        door=Door(config, table.lane, plugins.admit if plugins.admits else None),
+        door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds),
         content_of=partial(SpoolContent, cache=cache, executor=executor, path_of=contents.path_of),
         random=random.Random(seed),  # noqa: S311  # jitter is no secret
         tokens=_tokens(incarnation),

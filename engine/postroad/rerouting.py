@@ -13,6 +13,8 @@ from .store.contract import UNROUTED, Move, Moved, Remember, Store
 
 __all__ = ["reroute"]
 
+_LANES_AT_ONCE = 200
+_RECIPIENTS_AT_ONCE = 10_000  # of all lanes in one commit
 _GENERATION = "routes"  # the fact's name
 
 _log = get_logger()
@@ -25,8 +27,9 @@ async def reroute(ports: Ports) -> None:
     lanes = {UNROUTED}
     if known != generation:
         lanes |= await ports.executor.ask(_lanes)
-    for lane in sorted(lanes):
-        await _move(ports, lane)
+    names = sorted(lanes)
+    for first in range(0, len(names), _LANES_AT_ONCE):
+        await _move(ports, names[first : first + _LANES_AT_ONCE])
     if known != generation:
         await ports.executor.apply([Remember(_GENERATION, generation)])
 
@@ -35,18 +38,27 @@ def _lanes(store: Store) -> set[str]:
     return {lane.lane for lane in store.lanes()}
 
 
-async def _move(ports: Ports, lane: str) -> None:
+async def _move(ports: Ports, lanes: list[str]) -> None:
+    """Move the recipients of some lanes, all lanes in one commit: one for each would take minutes for ten thousand."""
+
     def choose(message: Message, address: str) -> str | None:
         return ports.table.lane(message.sender, address, message.tags)
 
-    moved = held = 0
-    operation: Move | None = Move(lane, choose, ports.clock.now())
-    while operation is not None:
-        (answer,) = await ports.executor.apply([operation])
-        assert isinstance(answer, Moved)
-        moved, held = moved + answer.recipients, held + answer.held
-        operation = None if answer.rest is None else Move(lane, choose, ports.clock.now(), after=answer.rest)
-    if held:
-        _log.warning("held_without_route", lane=lane, recipients=held)
-    elif moved:
-        _log.info("rerouted", lane=lane, recipients=moved)
+    limit = _RECIPIENTS_AT_ONCE // len(lanes)
+    after = dict.fromkeys(lanes, (0, 0))
+    while after:
+        moves = [Move(lane, choose, ports.clock.now(), limit=limit, after=place) for lane, place in after.items()]
+        answers = await ports.executor.apply(moves)
+        after = {}
+        for lane, answer in zip([move.lane for move in moves], answers, strict=True):
+            assert isinstance(answer, Moved)
+            _say(lane, answer)
+            if answer.rest is not None:
+                after[lane] = answer.rest
+
+
+def _say(lane: str, answer: Moved) -> None:
+    if answer.held:
+        _log.warning("held_without_route", lane=lane, recipients=answer.held)
+    elif answer.recipients:
+        _log.info("rerouted", lane=lane, recipients=answer.recipients)

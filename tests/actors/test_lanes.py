@@ -247,3 +247,14 @@ def test_timers_do_not_pile_up():
     for now in range(52, 102):
         assert not book.is_ready(float(now))
     assert book._timers == [(1000.0, "a")]
+
+
+def test_timers_of_one_lane_do_not_pile_up_behind_a_far_one():
+    book = book_of()
+    book.note_due("a", 1e9, 0.0)
+    for now in range(1, 5000):
+        book.note_due("a", now + 0.5, float(now))
+        for lane, count in book.take_turns(now + 0.6, 1):
+            book.took(lane, count, 1e9, now + 0.6)
+    assert len(book._timers) < 200
+    assert book.next_due() <= 1e9

@@ -130,7 +130,8 @@ class Delivery:
     async def _deliver(self, attempt: Attempt, scope: trio.CancelScope) -> Sequence[Verdict]:
         """The deadline begins with the transport's work: waiting for byte credits is no try."""
         lease = attempt.lease
-        held = await self._bytes.acquire(lease.message.size)
+        # Larger content is read in pieces: one slow destination of large mail must not take everybody's credits.
+        held = await self._bytes.acquire(min(lease.message.size, self._ports.config.spool.content_file_bytes))
         try:
             scope.deadline = trio.current_time() + attempt.seconds
             request = DeliveryRequest(

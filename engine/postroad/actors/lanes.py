@@ -13,6 +13,7 @@ from collections.abc import Callable
 __all__ = ["TURNING_SECONDS", "LaneBook"]
 
 _FOREVER = math.inf
+_STALE_TIMERS = 64  # entries of the heap beyond twice the lanes, before it is made anew
 _LANES_AT_ONCE = 64  # lanes asked in one commit: bounds the commit's length
 TURNING_SECONDS = 0.01  # since a site's last lease ended, for it to count as quick: a hundred a second or more
 _BEHIND_SECONDS = 1.0  # after which what is due is a backlog
@@ -163,6 +164,13 @@ class LaneBook:
         elif lane.due < lane.timer:
             lane.timer = lane.due
             heapq.heappush(self._timers, (lane.due, lane.name))
+            self._drop_stale_timers()
+
+    def _drop_stale_timers(self) -> None:
+        """A lane's later entries stay behind when an earlier one is set; never more than there are lanes, though."""
+        if len(self._timers) > 2 * len(self._lanes) + _STALE_TIMERS:
+            self._timers = [(lane.timer, lane.name) for lane in self._lanes.values() if lane.timer < _FOREVER]
+            heapq.heapify(self._timers)
 
     def _make_ready(self, lane: _Lane) -> None:
         lane.is_ready = True

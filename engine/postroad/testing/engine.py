@@ -10,6 +10,7 @@ The clock follows trio's: under MockClock (pytest-trio's `autojump_clock` or `mo
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,8 +22,6 @@ from ..opening import open_engine
 from .fakes import ScriptedTransport
 
 __all__ = ["open_test_engine", "test_config"]
-
-_START = 1_750_000_000.0  # wall seconds at which every test begins
 
 
 def test_config(**sections: Any) -> Config:
@@ -50,18 +49,20 @@ async def open_test_engine(
     transport: ScriptedTransport | None = None,
     plugins: Mapping[str, object] | None = None,
     seed: int = 0,
-    start: float = _START,
+    start: float | None = None,
     **sections: Any,
 ) -> AsyncGenerator[Engine]:
     """Run an engine as `postroad.open_engine` does, with what a deterministic test wants as defaults.
 
     transport: what the transport named "scripted" does; by default it accepts everything.
-    plugins: further plugin objects by name.  seed: of the jitter.  start: the wall time at the beginning, Unix seconds.
+    plugins: further plugin objects by name.  seed: of the jitter.
+    start: the wall time at the beginning, Unix seconds; by default the present, so that `send_at=time.time() + 60` fits.
     sections: as for `test_config`, when no config is given.
     """
     config = config or test_config(**sections)
     scripted = transport or ScriptedTransport()
-    clock = Clock(follow_wall=False, wall=lambda: start)
+    begun = time.time() if start is None else start
+    clock = Clock(follow_wall=False, wall=lambda: begun)
     every = {"scripted": scripted.plugin("scripted"), **(plugins or {})}
     async with open_engine(config, plugins=every, clock=clock, seed=seed) as engine:
         yield engine
