@@ -13,7 +13,8 @@ def problems(command, text, code=78):
     assert result.exit_code == code, result.output
     import json
 
-    return {(each["part"], each["where"]) for each in json.loads(result.stdout)}
+    found = json.loads(result.stdout)
+    return {(each["part"], each["where"]) for each in found if each["level"] == "problem"}
 
 
 def test_a_sound_configuration_has_no_problems(command):
@@ -79,16 +80,23 @@ def test_plugins_that_are_missing_and_transports_that_cannot_be_made_are_named(c
         plugin = "file"
         folder = "x"
         colour = "red"
+        format = "tape"
+        layout = 7
         [transports.c]
         plugin = "smtp"
         smarthost = "not a host"
+        [transports.d]
+        plugin = "file"
         """,
     )
     assert found == {
         ("plugin", "not-installed"),
         ("plugin", "transports.a.plugin"),
-        ("transport", "transports.b.plugin"),
+        ("transport", "transports.b.colour"),
+        ("transport", "transports.b.format"),
+        ("transport", "transports.b.layout"),
         ("transport", "transports.c.smarthost"),
+        ("transport", "transports.d.folder"),
     }
 
 
@@ -124,3 +132,69 @@ def test_a_spool_that_is_not_there_yet_is_not_made(command):
     assert result.exit_code == 75
     assert "no spool yet" in result.stdout
     assert not (command.folder / "spool" / "postroad.db").exists()
+
+
+def test_what_is_wrong_only_for_want_of_a_key_taken_out_is_not_told(command):
+    assert problems(command, '[transports.a]\nplugin = "file"\nfolder = 7\nformat = "tape"\n') == {
+        ("transport", "transports.a.folder"),
+        ("transport", "transports.a.format"),
+    }
+
+
+def test_what_lets_no_mail_go_is_a_warning_and_no_problem(command):
+    command.configure("")
+    found = command.json("check")
+    assert [(each["level"], each["where"]) for each in found] == [
+        ("warning", "routes"),
+        ("warning", "senders.authorized"),
+    ]
+    said = command.ok("check")
+    assert "warning: there are none: nobody may send" in said
+    assert said.endswith("\nno problems")
+    command.configure('[senders]\nadmins = ["ops@example.com"]\n')
+    assert "only the administrators may send" in command.ok("check")
+
+
+# --- the spool's place ---
+
+
+def placed(command, url, **spool):
+    lines = "\n".join(f"{name} = {value}" for name, value in spool.items())
+    return f'[spool]\nurl = "{url}"\n{lines}\n'
+
+
+def test_a_folder_that_cannot_be_is_a_problem(command):
+    assert problems(command, placed(command, "sqlite:postroad.toml/deep/down.db")) == {("configuration", "spool.url")}
+
+
+def test_a_folder_that_may_not_be_written_is_a_problem(command, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for url in ("sqlite:postroad.db", "sqlite:new/deep/postroad.db"):
+        assert problems(command, placed(command, url)) == {("configuration", "spool.url")}
+    assert not (command.folder / "new").exists()
+
+
+@pytest.mark.parametrize("ending", ["", ".lock", ".marks", "-wal"])
+def test_files_that_may_not_be_written_are_problems(command, monkeypatch, ending):
+    path = command.folder / f"postroad.db{ending}"
+    path.touch()
+    monkeypatch.setattr("os.access", lambda asked, mode: asked != path)
+    assert problems(command, placed(command, "sqlite:postroad.db"), code=75) == {("spool", str(path))}
+
+
+@pytest.mark.parametrize("ending", ["", ".lock", ".sock"])
+def test_what_stands_in_the_place_of_a_file_is_a_problem(command, ending):
+    path = command.folder / f"postroad.db{ending}"
+    path.mkdir()
+    assert problems(command, placed(command, "sqlite:postroad.db"), code=75) == {("spool", str(path))}
+
+
+def test_a_name_too_long_for_a_socket_is_a_problem_only_where_there_is_one(command):
+    url = f"sqlite:{'x' * 200}.db"
+    assert problems(command, placed(command, url)) == {("configuration", "spool.url")}
+    assert problems(command, placed(command, url, socket="false"), code=0) == set()
+
+
+def test_looking_at_the_place_makes_nothing(command):
+    command.ok("check")
+    assert [path.name for path in command.folder.iterdir()] == ["postroad.toml"]

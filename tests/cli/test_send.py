@@ -108,6 +108,9 @@ def test_a_later_moment_is_kept(command):
         ((*ENVELOPE, "--header", "X-A: a\rb"), "headers[X-A]"),
         ((*ENVELOPE, "--tag", "t" * 101), "tags[0]"),
         ((*ENVELOPE, "--expires", "1000000000"), "expires_at"),
+        ((*ENVELOPE, "--attach", "missing"), "attach: the file 'missing' cannot be read: No such file"),
+        ((*ENVELOPE, "--html", "missing"), "html: the file 'missing' cannot be read: No such file"),
+        ((*ENVELOPE, "--attach", "/"), "attach: the file '/' cannot be read: Is a directory"),
     ],
 )
 def test_bad_input_is_told_by_its_field_and_stores_nothing(command, words, said):
@@ -121,7 +124,6 @@ def test_bad_input_is_told_by_its_field_and_stores_nothing(command, words, said)
     "words",
     [
         ("--to", "b@example.org"),
-        (*ENVELOPE, "--attach", "missing"),
         (*ENVELOPE, "--header", "no colon"),
         (*ENVELOPE, "--at", "soon"),
     ],

@@ -24,22 +24,32 @@ def check(where: Where, reads_spool: bool, as_json: bool) -> None:  # click's si
     """Look for problems: the configuration (all of them at once), plugins, transports, and the spool if asked.
 
     Transports are made and closed again; nothing is sent.  Ends with 78 for a problem of the configuration, 75 for one of
-    the spool.
+    the spool; a warning alone ends with 0.
     """
     from .checking import check_everything
 
     findings = check_everything(where, reads_spool=reads_spool)
     if as_json:
-        show_json([{"part": each.part, "where": each.where, "problem": each.problem} for each in findings])
+        show_json([_record(each) for each in findings])
     elif findings:
-        click.echo(table(("PART", "WHERE", "PROBLEM"), ((each.part, each.where, each.problem) for each in findings)))
-    else:
+        click.echo(table(("PART", "WHERE", "PROBLEM"), map(_row, findings)))
+    problems = [each for each in findings if not each.is_warning]
+    if not problems and not as_json:
         click.echo("no problems" + (", and the spool is sound" if reads_spool else ""))
-    _end(findings)
+    _end(problems)
 
 
-def _end(findings: list[Finding]) -> None:
-    parts = {finding.part for finding in findings}
+def _record(finding: Finding) -> dict[str, str]:
+    level = "warning" if finding.is_warning else "problem"
+    return {"level": level, "part": finding.part, "where": finding.where, "problem": finding.problem}
+
+
+def _row(finding: Finding) -> tuple[str, str, str]:
+    return finding.part, finding.where, ("warning: " if finding.is_warning else "") + finding.problem
+
+
+def _end(problems: list[Finding]) -> None:
+    parts = {finding.part for finding in problems}
     if parts - {"spool"}:
         raise click.exceptions.Exit(CONFIG)
     if parts:

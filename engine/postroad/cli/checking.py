@@ -1,6 +1,7 @@
 """Finds every problem of a configuration, one after the other: what is wrong is noted, taken out, and the rest read again.
 
-Then what the configuration names: plugins, transports (made, and closed again), and the spool.  Changes nothing, sends nothing.
+Then what the configuration names: plugins, transports (made, and closed again), the spool's place, and the spool; and what is
+no mistake but lets no mail go.  Changes nothing, sends nothing.
 """
 
 from __future__ import annotations
@@ -18,24 +19,26 @@ import trio
 from ..config import Config, load_config
 from ..errors import ConfigError, PluginError, PostroadError, SpoolInUse
 from ..plugins import Plugins
-from ..transport import TransportSettings
+from ..transport import TransportFactory, TransportSettings
+from .checking_place import place_of, place_problems
 from .where import DEFAULT_FILE, Where
 
 __all__ = ["Finding", "check_everything"]
 
 _MOST = 100  # problems looked for in one file
+_MOST_OF_TRANSPORT = 20  # problems looked for in one transport
 _TRANSPORT_SECONDS = 10.0  # to make one
 _TAKEN_OUT = "taken out"  # stands where something wrong was
-_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One problem.  part: "configuration", "plugin", "transport" or "spool"; where: the key, or the file."""
+    """One problem, or a warning.  part: "configuration", "plugin", "transport" or "spool"; where: the key, or the file."""
 
     part: str
     where: str
     problem: str
+    is_warning: bool = False
 
 
 def check_everything(where: Where, *, reads_spool: bool) -> list[Finding]:
@@ -46,9 +49,10 @@ def check_everything(where: Where, *, reads_spool: bool) -> list[Finding]:
     plugins = Plugins()
     findings += _plugin_problems(config, plugins)
     findings += trio.run(_transport_problems, config, plugins)
+    findings += _place_problems(config)
     if reads_spool:
-        findings += _spool_problems(where, config, plugins)
-    return findings
+        findings += _spool_problems(config)
+    return [*findings, *_warnings(config)]
 
 
 # --- the configuration ---
@@ -67,7 +71,7 @@ def _config_problems(file: str | None) -> Iterator[Finding]:
         found = _first_error(raw)
         if found is None:
             return
-        finding = Finding("configuration", _key_at_fault(found), found.problem)
+        finding = Finding("configuration", found.key, found.problem)
         if finding not in noted:
             yield finding
         noted.add(finding)
@@ -100,14 +104,6 @@ def _first_error(raw: dict[str, Any]) -> ConfigError | None:
     except ConfigError as error:
         return error
     return None
-
-
-def _key_at_fault(error: ConfigError) -> str:
-    """The unknown or missing key itself, where the error names the table around it."""
-    match = _FIELD.fullmatch(error.problem)
-    if match is None:
-        return error.key
-    return match[1] if error.key == "configuration" else f"{error.key}.{match[1]}"
 
 
 def _steps(key: str) -> list[str | int]:
@@ -184,33 +180,67 @@ async def _transport_problems(config: Config, plugins: Plugins) -> list[Finding]
     for name, settings in config.transports.items():
         if str(settings["plugin"]) not in plugins.transports:
             continue  # its plugin was named already
-        problem = await _try_transport(plugins, dict(settings), config.resolved(""))
-        if problem is not None:
-            findings.append(Finding("transport", f"transports.{name}{problem[0]}", problem[1]))
+        findings += [
+            Finding("transport", f"transports.{name}{key}", problem)
+            for key, problem in await _try_transport(plugins, dict(settings), config.resolved(""))
+        ]
     return findings
 
 
-async def _try_transport(plugins: Plugins, settings: dict[str, Any], base: Path) -> tuple[str, str] | None:
-    """What is wrong with a transport: the key behind its name, and the problem."""
+async def _try_transport(plugins: Plugins, settings: dict[str, Any], base: Path) -> list[tuple[str, str]]:
+    """What is wrong with a transport: the key behind its name, and the problem.
+
+    A key that is wrong is taken out, and the rest tried again; what is wrong only for want of that key is not told.
+    """
     factory = plugins.transports[str(settings.pop("plugin"))]
+    found: list[tuple[str, str]] = []
+    taken_out: list[str] = []
+    for _ in range(_MOST_OF_TRANSPORT):
+        problem = await _first_of_transport(factory, TransportSettings(settings, base=base))
+        if problem is None or any(key in problem.key or key in problem.problem for key in taken_out):
+            break
+        found.append((f".{problem.key}" if problem.key else "", problem.problem))
+        key = str(next(iter(_steps(problem.key)), ""))  # the transport's own, also for what is wrong inside it
+        if key not in settings:
+            break
+        taken_out.append(key)
+        del settings[key]
+    return found
+
+
+async def _first_of_transport(factory: TransportFactory, settings: TransportSettings) -> ConfigError | None:
     try:
         with trio.fail_after(_TRANSPORT_SECONDS):
-            async with factory(TransportSettings(settings, base=base)):
+            async with factory(settings):
                 pass
     except ConfigError as error:
-        return f".{error.key}", error.problem
+        return error
     except Exception as error:  # a plugin may raise anything: that is the finding
-        return "", f"cannot be made: {error!r}"
+        return ConfigError("", f"cannot be made: {error!r}")
     return None
 
 
-def _spool_problems(where: Where, config: Config, plugins: Plugins) -> Iterator[Finding]:
+def _place_problems(config: Config) -> Iterator[Finding]:
+    for file, problem in place_problems(config):
+        yield Finding("spool", file, problem) if file else Finding("configuration", "spool.url", problem)
+
+
+def _warnings(config: Config) -> Iterator[Finding]:
+    """What an engine starts with, although no mail, or little, will go."""
+    if not config.routes:
+        problem = "there are none: all mail will be held until there is one for it"
+        yield Finding("configuration", "routes", problem, is_warning=True)
+    if not config.senders.authorized:
+        who = "only the administrators may send" if config.senders.admins else "nobody may send"
+        yield Finding("configuration", "senders.authorized", f"there are none: {who}", is_warning=True)
+
+
+def _spool_problems(config: Config) -> Iterator[Finding]:
     """What reading everything shows.  Raises SpoolInUse while an engine runs: it would be in each other's way."""
     from ..offline import open_offline
-    from ..spool import SpoolPlace
 
-    place = SpoolPlace.parse(config.spool.url, config.resolved(""))
-    if place.path is None:
+    place = place_of(config)
+    if place is None or place.path is None:
         return
     if not place.path.exists():
         yield Finding("spool", str(place.path), "there is no spool yet; the first engine or message makes it")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["send"]
 
-_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FILE = click.Path(path_type=Path)  # one that is not there is a mistake in the input, as everywhere: exit code 1
 _RAW_OCTETS = 1 << 30  # a bound for what is read into memory; the door looks at the exact size
 
 
@@ -94,9 +94,17 @@ def _fields(stdin: BinaryIO, given: dict[str, Any]) -> dict[str, Any]:
         given["body"] = _text(stdin.read(_RAW_OCTETS), "body")
     return {
         **given,
-        "html": None if html is None else _text(html.read_bytes(), "html"),
-        "attachments": [(os.path.basename(path), path.read_bytes()) for path in attached],
+        "html": None if html is None else _text(_octets(html, "html"), "html"),
+        "attachments": [(os.path.basename(path), _octets(path, "attach")) for path in attached],
     }
+
+
+def _octets(path: Path, field: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_RAW_OCTETS)
+    except OSError as error:
+        raise SubmissionError(field, f"the file {str(path)!r} cannot be read: {error.strerror}") from None
 
 
 def _text(octets: bytes, field: str) -> str:
