@@ -83,7 +83,11 @@ class RecipientHeld(_OfRecipient, frozen=True, kw_only=True):
 
 
 class RecipientCancelled(_OfRecipient, frozen=True, kw_only=True):
-    """Withdrawn by name."""
+    """Withdrawn by name.
+
+    lane, attempts and the rest are told where an attempt was under way; what was only waiting ends without being read, so
+    that they are "" and 0 here (`Engine.message` knows them).
+    """
 
 
 class ReportQueued(_Event, frozen=True, kw_only=True):
