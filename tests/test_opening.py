@@ -7,6 +7,7 @@ import trio
 
 import postroad
 from postroad.testing import ScriptedTransport
+from postroad.transport import Capabilities
 
 
 def config(folder, **sections):
@@ -82,3 +83,11 @@ async def test_a_setting_that_cannot_be_right_is_named(tmp_path, key, sections):
     with pytest.raises(postroad.ConfigError) as caught:
         await open_and_close(config(tmp_path, **sections))
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("count", [0, 101])
+async def test_a_transport_that_declares_nonsense_is_named(tmp_path, count):
+    transport = ScriptedTransport(capabilities=Capabilities(recipients_per_call=count))
+    with pytest.raises(postroad.PluginError, match="recipients_per_call"):
+        async with postroad.open_engine(config(tmp_path), plugins={"scripted": transport.plugin("scripted")}):
+            pass

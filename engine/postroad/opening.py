@@ -25,7 +25,7 @@ from .content import ContentCache, SpoolContent
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
-from .errors import ConfigError, SpoolInUse
+from .errors import ConfigError, PluginError, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import keep_house
 from .intake import Intake
@@ -43,6 +43,7 @@ from .transport import Transport, TransportSettings
 __all__ = ["open_engine"]
 
 _TOKEN_BITS = 40  # of a token for counting; the rest is the incarnation, so that tokens are unique for the spool's life
+_RECIPIENTS_PER_CALL = 100  # transport.Capabilities; every SMTP server takes as many
 _DOOR_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
 _log = get_logger()
@@ -269,6 +270,8 @@ async def _open_transports(stack: AsyncExitStack, plugins: Plugins, config: Conf
             transports[name] = await stack.enter_async_context(plugins.transports[kind](rest))
         except ConfigError as error:
             raise ConfigError(f"transports.{name}.{error.key}", error.problem) from error
+        if not 1 <= transports[name].capabilities.recipients_per_call <= _RECIPIENTS_PER_CALL:
+            raise PluginError(f"transport {name!r} (plugin {kind!r}) declares recipients_per_call out of 1 to 100")
     return transports
 
 
