@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-import msgspec
 import trio
 
+from .acceptance import Acceptance, Prepare
 from .actors import Ring
-from .actors.bounce import RETURNED_AT_ONCE
 from .actors.notes import Returned
 from .actors.ports import Ports
 from .arguments import mail_arguments
 from .compose import MailFields
 from .config import Config
-from .door import Door
-from .errors import EngineClosed, IdempotencyConflict, PostroadError, UnknownMessage
+from .errors import EngineClosed, IdempotencyConflict, SubmissionError, UnknownMessage
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
 from .receipt import Outcome, Receipt, outcome_of
+from .returned import ReturnedMail
 from .spool import ContentFolder
 from .status import Status
 from .store.contract import (
@@ -37,7 +37,6 @@ from .store.contract import (
     Release,
     Retry,
     StoredMessage,
-    Tally,
 )
 
 __all__ = ["Engine"]
@@ -56,11 +55,16 @@ class Engine:
 
     def __init__(self, ports: Ports, contents: ContentFolder) -> None:
         self._ports = ports
-        self._contents = contents
+        self._acceptance = Acceptance(ports, contents)
         self._ring: Ring | None = None
         self._is_draining = False
         self._is_shut = False
-        self._returned_slots = trio.CapacityLimiter(RETURNED_AT_ONCE)
+        self._returned = ReturnedMail(ports.config.limits)
+
+    @property
+    def has_ring(self) -> bool:
+        """For `open_engine` only: whether the actors were ever started."""
+        return self._ring is not None
 
     @property
     def is_shut(self) -> bool:
@@ -126,90 +130,92 @@ class Engine:
             "dsn": dsn,
             "report_to": report_to,
         }
-        ports = self._open_ports()
+        self._open_ports()
         fields = MailFields(**mail_arguments(given))
-        accept = ports.door.compose(fields, options, tally=ports.executor.store.tally(), now=ports.clock.now())
-        return (await self._accept([accept]))[0]
+        return await self._accept(lambda door, tally, now: door.compose(fields, options, tally=tally, now=now))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Take a message that is already written, and return once it is safely in the spool.
 
         Raises SubmissionError, whose `field` names what is wrong, or QueueFull; then nothing is stored.
         """
-        return (await self._accept([self._prepare(submission)]))[0]
+        return await self._accept(_written(submission))
 
     async def submit_many(self, submissions: Iterable[Submission]) -> list[Receipt]:
         """Take many messages, in commits of at most 1,000 messages or 16 MB; the receipts come in the same order.
 
-        All are checked before any is stored: a SubmissionError says which by `submissions[7].field`.  When the storage
-        fails between two commits, those of the earlier commits are accepted; idempotency keys make it safe to try again.
+        All are checked before any is stored: a SubmissionError says which by `submissions[7].field`.  Only whether a key
+        was used before is known no sooner than at the commit: then IdempotencyConflict is raised after all others were
+        accepted, and its `receipts` are theirs (None for each with a conflict).  When the storage fails between two commits,
+        those of the earlier commits are accepted; idempotency keys make it safe to try again.
         """
-        accepts: list[Accept] = []
-        tally = self._open_ports().executor.store.tally()
-        for index, submission in enumerate(submissions):
-            accepts.append(self._prepare_nth(index, submission, tally))
-            tally = Tally(
-                tally.messages + 1,
-                tally.recipients + len(accepts[-1].recipients),
-                tally.content_bytes + accepts[-1].message.size,
-            )
-        receipts: list[Receipt] = []
-        for chunk in _chunks(accepts):
-            receipts += await self._accept(chunk)
-        return receipts
+        self._open_ports()
+        accepts = self._prepare_all(submissions)
+        chunks = deque(_chunks(accepts))
+        answers: list[Accepted | IdempotencyMismatch] = []
+        try:
+            while chunks:
+                answers += await self._acceptance.store(chunks.popleft())
+        finally:
+            for chunk in chunks:
+                self._acceptance.forget(chunk)
+        return self._receipts_of(accepts, answers)
 
     async def submit_as(self, submission: Submission, id: str) -> Receipt:
         """As `submit`, under an id that the caller minted: a second call with the same id stores nothing new."""
-        return (await self._accept([self._prepare(submission, id)]))[0]
+        return await self._accept(_written(submission, id))
 
-    async def take_in(self, prepares: Sequence[Callable[[Door, Tally, float], Accept]]) -> list[str | Exception]:
+    async def take_in(self, prepares: Sequence[Prepare]) -> list[str | Exception]:
         """For the gate: submissions of other processes, committed together; the answer to each is its id or its refusal.
 
         Raises StoreError or EngineClosed where nothing of them can be taken as stored.
         """
-        ports = self._open_ports()
-        tally, now = ports.executor.store.tally(), ports.clock.now()
-        prepared = [_caught(prepare, ports.door, tally, now) for prepare in prepares]
-        accepts = [await self._with_content_placed(each) for each in prepared if isinstance(each, Accept)]
-        answers = iter(zip(accepts, await self._put(accepts) if accepts else (), strict=True))
+        self._open_ports()
+        prepared = [_caught(self._acceptance.prepare, prepare) for prepare in prepares]
+        accepts = [each for each in prepared if isinstance(each, Accept)]
+        answers = iter(zip(accepts, await self._acceptance.store(accepts) if accepts else (), strict=True))
         return [_caught(self._id_of, *next(answers)) if isinstance(each, Accept) else each for each in prepared]
 
-    def _id_of(self, accept: Accept, answer: Any) -> str:
+    def _id_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> str:
         return self._receipt_of(accept, answer).id
 
-    def _prepare(self, submission: Submission, id: str | None = None, tally: Tally | None = None) -> Accept:
-        ports = self._open_ports()
-        return ports.door.prepare(submission, tally=tally or ports.executor.store.tally(), now=ports.clock.now(), id=id)
-
-    def _prepare_nth(self, index: int, submission: Submission, tally: Tally) -> Accept:
+    def _prepare_all(self, submissions: Iterable[Submission]) -> list[Accept]:
+        accepts: list[Accept] = []
         try:
-            return self._prepare(submission, tally=tally)
-        except PostroadError as error:
-            if hasattr(error, "field"):
-                error.args = (f"submissions[{index}].{error.args[0]}", *error.args[1:])
+            for index, submission in enumerate(submissions):
+                accepts.append(self._prepare_nth(index, submission))
+        except BaseException:
+            self._acceptance.forget(accepts)
             raise
+        return accepts
 
-    async def _accept(self, accepts: list[Accept]) -> list[Receipt]:
-        accepts = [await self._with_content_placed(accept) for accept in accepts]
-        answers = await self._put(accepts)
-        return [self._receipt_of(accept, answer) for accept, answer in zip(accepts, answers, strict=True)]
+    def _prepare_nth(self, index: int, submission: Submission) -> Accept:
+        try:
+            return self._acceptance.prepare(_written(submission))
+        except SubmissionError as error:
+            raise type(error)(f"submissions[{index}].{error.field}", error.problem) from error
 
-    async def _with_content_placed(self, accept: Accept) -> Accept:
-        """Large content goes into a synced file of its own before its row is committed."""
-        content = accept.content
-        if not isinstance(content, bytes) or len(content) <= self.config.spool.content_file_bytes:
-            return accept
-        place = await trio.to_thread.run_sync(self._contents.write, accept.message.id, content)
-        return msgspec.structs.replace(accept, content=place)
+    async def _accept(self, prepare: Prepare) -> Receipt:
+        self._open_ports()
+        accept = self._acceptance.prepare(prepare)
+        (answer,) = await self._acceptance.store([accept])
+        return self._receipt_of(accept, answer)
 
-    def _receipt_of(self, accept: Accept, answer: Any) -> Receipt:
+    def _receipt_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> Receipt:
         if isinstance(answer, IdempotencyMismatch):
-            raise IdempotencyConflict(
-                "idempotency_key",
-                f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key",
-            )
-        assert isinstance(answer, Accepted)
+            raise _conflict("idempotency_key", accept, answer)
         return self._receipt(answer.id)
+
+    def _receipts_of(
+        self, accepts: Sequence[Accept], answers: Sequence[Accepted | IdempotencyMismatch]
+    ) -> list[Receipt]:
+        receipts = [self._receipt(answer.id) if isinstance(answer, Accepted) else None for answer in answers]
+        for index, (accept, answer) in enumerate(zip(accepts, answers, strict=True)):
+            if isinstance(answer, IdempotencyMismatch):
+                conflict = _conflict(f"submissions[{index}].idempotency_key", accept, answer)
+                conflict.receipts = receipts
+                raise conflict
+        return [receipt for receipt in receipts if receipt is not None]
 
     # --- looking ---
 
@@ -292,13 +298,18 @@ class Engine:
         return answer
 
     async def receive_bounce(self, raw: bytes) -> None:
-        """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome."""
-        async with self._returned_slots:
-            self._open_ports()
-            note = Returned(raw, trio.Event())
-            assert self._ring is not None
-            self._ring.give_returned(note)
-            await note.done.wait()
+        """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome.
+
+        It returns once the mail was read.  Raises SubmissionError (field "raw") for what is no bytes or larger than
+        `limits.message_bytes`, and EngineClosed where the engine ends before it was read: then hand it over again.
+        """
+        self._open_ports()
+        await self._returned.hand_over(raw, self._give_returned)
+
+    def _give_returned(self, note: Returned) -> None:
+        if self._ring is None:
+            raise EngineClosed("the engine's actors do not run yet")
+        self._ring.give_returned(note)
 
     # --- ending ---
 
@@ -338,6 +349,7 @@ class Engine:
         self._ports.intake.close()
         self._ports.observers.close()
         self._ports.waiters.poke_all()
+        self._returned.close()
 
     def _open_ports(self) -> Ports:
         if self._is_shut:
@@ -353,6 +365,16 @@ def _caught(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> 
         return function(*args, **kwargs)
     except Exception as error:
         return error
+
+
+def _written(submission: Submission, id: str | None = None) -> Prepare:
+    return lambda door, tally, now: door.prepare(submission, tally=tally, now=now, id=id)
+
+
+def _conflict(field: str, accept: Accept, answer: IdempotencyMismatch) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        field, f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key"
+    )
 
 
 def _chunks(accepts: list[Accept]) -> Iterable[list[Accept]]:

@@ -6,6 +6,9 @@ and nothing of that submission was stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
     "ConfigError",
     "EngineClosed",
@@ -53,7 +56,13 @@ class SubmissionTooLarge(SubmissionError):
 
 
 class IdempotencyConflict(SubmissionError):
-    """The idempotency key was already used by this sender for a submission with other fields."""
+    """The idempotency key was already used by this sender for a submission with other fields.
+
+    `receipts` is filled in by `submit_many`, where all other submissions were accepted: their receipts, in the order of the
+    submissions, and None for each that was refused by such a conflict (`field` names the first of them).
+    """
+
+    receipts: Sequence[Any] = ()
 
 
 class QueueFull(PostroadError):

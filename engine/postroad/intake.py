@@ -66,6 +66,10 @@ class Intake:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed is not None
+
     def close(self, error: PostroadError | None = None) -> None:
         """Refuse what waits and what comes."""
         self._closed = error or EngineClosed("the engine is closed; it takes no more submissions")
@@ -82,9 +86,12 @@ class Intake:
         When cancelled, what was not taken by a commit yet is withdrawn; what was taken will be committed.  Raises the first
         error of any of them.
         """
+        return await self.put_entries([Entry(operation) for operation in operations])
+
+    async def put_entries(self, entries: list[Entry]) -> list[Any]:
+        """As `put`, for who must know of each entry afterwards whether a commit took it (`is_taken`)."""
         if self._closed is not None:
             raise self._closed.with_traceback(None)
-        entries = [Entry(operation) for operation in operations]
         self._line.append(entries)
         self._move_up()
         self.ring_bell()

@@ -6,6 +6,7 @@ starts and gives them theirs.  Synchronous, imports no trio; asked by `handover.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from .config import Config, Limits, Reports, Senders, Spool
-from .errors import ConfigError, IdempotencyConflict, UnknownMessage
+from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import Call, CancelAll, Find, HoldAll, Look, Mail, Picture, ReleaseAll, RetryAll, Written
 from .spool import ContentFolder, SpoolLock, SpoolPlace
 from .status import Status
@@ -23,6 +24,7 @@ from .store.contract import (
     Accept,
     Accepted,
     Cancel,
+    ContentPlace,
     Hold,
     IdempotencyMismatch,
     Operation,
@@ -105,13 +107,32 @@ class OfflineSpool:
         if self._store.message(call.id) is not None:
             return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
         accept = self._with_content_placed(self._prepare(call))
-        (answer,) = self._store.apply([accept])
+        answer = self._stored(accept)
         if isinstance(answer, IdempotencyMismatch):
             raise IdempotencyConflict(
                 "idempotency_key",
                 f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key",
             )
-        return cast("Accepted", answer).id
+        return answer.id
+
+    def _stored(self, accept: Accept) -> Accepted | IdempotencyMismatch:
+        """Commit it; a content file that no message came to use is deleted."""
+        try:
+            answer = cast("Accepted | IdempotencyMismatch", self._store.apply([accept])[0])
+        except StoreBroken:
+            raise  # the row may be there or not: the file stays, and an engine sweeps it if nobody uses it
+        except BaseException:
+            with contextlib.suppress(StoreError):
+                if self._store.message(accept.message.id) is None:
+                    self._delete_content(accept)
+            raise
+        if isinstance(answer, IdempotencyMismatch) or answer.id != accept.message.id:
+            self._delete_content(accept)
+        return answer
+
+    def _delete_content(self, accept: Accept) -> None:
+        if isinstance(accept.content, ContentPlace):
+            self._contents.delete([accept.content.name])
 
     def _prepare(self, call: Written | Mail) -> Accept:
         from .door import Door

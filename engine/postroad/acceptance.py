@@ -1,0 +1,170 @@
+"""The way of submissions from the door into the store: counted while under way, large contents in files of their own.
+
+What is prepared and not yet answered counts against the queue's limits as if it were stored: the tally of the last commit
+knows nothing of those that come at the same time.  A large content is written and synced before its row is committed, never
+while the disk is full; a file that no accepted message uses is deleted again, and one in use is never touched.
+Asked by `engine.py` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import msgspec
+import trio
+
+from .actors.ports import Ports
+from .door import Door
+from .errors import EngineClosed, StoreBroken, StoreError
+from .intake import Entry
+from .spool import ContentFolder
+from .store.contract import Accept, Accepted, ContentPlace, IdempotencyMismatch, Store, Tally
+
+__all__ = ["Acceptance", "Prepare"]
+
+Prepare: TypeAlias = Callable[[Door, Tally, float], Accept]
+_Answer: TypeAlias = Accepted | IdempotencyMismatch
+
+_CLEAR_UP_SECONDS = 60.0  # a commit that hangs longer holds nobody up; the file is swept later if nobody uses it
+
+
+class _UnderWay:
+    """How much is prepared and not yet answered."""
+
+    __slots__ = ("content_bytes", "messages", "recipients")
+
+    def __init__(self) -> None:
+        self.messages = self.recipients = self.content_bytes = 0
+
+    def add(self, accept: Accept, times: int = 1) -> None:
+        self.messages += times
+        self.recipients += times * len(accept.recipients)
+        self.content_bytes += times * accept.message.size
+
+    def beside(self, stored: Tally) -> Tally:
+        return Tally(
+            stored.messages + self.messages,
+            stored.recipients + self.recipients,
+            stored.content_bytes + self.content_bytes,
+        )
+
+
+class Acceptance:
+    """Takes submissions from the door to the store."""
+
+    def __init__(self, ports: Ports, contents: ContentFolder) -> None:
+        self._ports = ports
+        self._contents = contents
+        self._under_way = _UnderWay()
+        self._large: dict[str, trio.Event] = {}  # ids of large contents under way; the event is set when they are not
+
+    def prepare(self, prepare: Prepare) -> Accept:
+        """Ask the door, and count what it lets in until `store` or `forget`.  Raises SubmissionError or QueueFull."""
+        ports = self._ports
+        accept = prepare(ports.door, self._under_way.beside(ports.executor.store.tally()), ports.clock.now())
+        self._under_way.add(accept)
+        return accept
+
+    def forget(self, accepts: Iterable[Accept]) -> None:
+        """Count no more what was prepared."""
+        for accept in accepts:
+            self._under_way.add(accept, -1)
+
+    async def store(self, accepts: Sequence[Accept]) -> list[_Answer]:
+        """Commit what was prepared, in one go, and return the store's answers in order.
+
+        When cancelled, what no commit took yet is withdrawn.  Raises StoreError or EngineClosed.
+        """
+        try:
+            large = {accept.message.id for accept in accepts if self._is_large(accept)}
+            if large:
+                return await self._store_large(accepts, large)
+            return await self._ports.intake.put(accepts)
+        finally:
+            self.forget(accepts)
+
+    def _is_large(self, accept: Accept) -> bool:
+        return isinstance(accept.content, bytes) and len(accept.content) > self._ports.config.spool.content_file_bytes
+
+    async def _store_large(self, accepts: Sequence[Accept], large: set[str]) -> list[_Answer]:
+        async with self._alone(large):
+            known = await self._ask_known(large)
+            fresh = iter(await self._store_fresh([accept for accept in accepts if accept.message.id not in known]))
+            return [known.get(accept.message.id) or next(fresh) for accept in accepts]
+
+    @asynccontextmanager
+    async def _alone(self, ids: set[str]) -> AsyncGenerator[None]:
+        """One id may be handed over twice at the same time: one must not delete the file that the other relies on."""
+        while (busy := next((self._large[id] for id in ids if id in self._large), None)) is not None:
+            await busy.wait()
+        done = trio.Event()
+        self._large.update(dict.fromkeys(ids, done))
+        try:
+            yield
+        finally:
+            for id in ids:
+                del self._large[id]
+            done.set()
+
+    async def _ask_known(self, ids: set[str]) -> dict[str, Accepted]:
+        """Those that were accepted before: their files must not be written anew."""
+        self._check_open()
+
+        def ask(store: Store) -> dict[str, Accepted]:
+            found = {id: store.message(id) for id in ids}
+            return {id: Accepted(id, stored.handle, duplicate=True) for id, stored in found.items() if stored}
+
+        return await self._ports.executor.ask(ask)
+
+    def _check_open(self) -> None:
+        if self._ports.intake.is_closed:
+            raise EngineClosed("the engine is closed; it takes no more submissions")
+
+    async def _store_fresh(self, accepts: Sequence[Accept]) -> list[_Answer]:
+        written: set[str] = set()
+        entries: list[Entry] = []
+        try:
+            entries = [Entry(await self._placed(accept, written)) for accept in accepts]
+            return await self._ports.intake.put_entries(entries)
+        finally:
+            with trio.move_on_after(_CLEAR_UP_SECONDS, shield=True):
+                await self._delete_unused(written, entries)
+
+    async def _placed(self, accept: Accept, written: set[str]) -> Accept:
+        """With its content in a file of its own where it is large."""
+        content, id = accept.content, accept.message.id
+        if not isinstance(content, bytes) or not self._is_large(accept):
+            return accept
+        if id in written:
+            return msgspec.structs.replace(accept, content=ContentPlace(id))
+        self._check_open()
+        if self._ports.reserve.is_missing:
+            raise StoreError("the disk is full; nothing is accepted until there is room again")
+        written.add(id)
+        return msgspec.structs.replace(accept, content=await trio.to_thread.run_sync(self._contents.write, id, content))
+
+    async def _delete_unused(self, written: set[str], entries: Sequence[Entry]) -> None:
+        unused = set(written)
+        for entry in entries:
+            accept = entry.operation
+            assert isinstance(accept, Accept)
+            if accept.message.id in unused and await self._may_be_stored(accept.message.id, entry):
+                unused.discard(accept.message.id)
+        if unused:
+            await trio.to_thread.run_sync(self._contents.delete, unused)
+
+    async def _may_be_stored(self, id: str, entry: Entry) -> bool:
+        """Whether a message of that id may be in the store now.  Where nobody can tell, the file stays, to be swept."""
+        if not entry.is_taken:
+            return False
+        await entry.wait_finished()
+        if entry.error is None:
+            return isinstance(entry.answer, Accepted) and entry.answer.id == id
+        if isinstance(entry.error, StoreBroken) or self._ports.intake.is_closed:
+            return True
+        try:
+            return await self._ports.executor.ask(lambda store: store.message(id)) is not None
+        except StoreError:
+            return True
