@@ -36,6 +36,7 @@ ENGINE, PLUGINS = ROOT / "engine" / "postroad", ROOT / "plugins"
 PAPERS = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 CHECKED = [
     ROOT / "CONTRIBUTING.md",
+    DOCS / "api.md",
     DOCS / "house.md",
     DOCS / "life-of-a-message.md",
     DOCS / "plugins.md",
@@ -347,17 +348,5 @@ async def test_the_worked_examples_own_test_passes(tmp_path: Path) -> None:
     await module_from("A worked example", tmp_path).test_mail_is_handed_to_the_program()
 
 
-@pytest.fixture
-def check_transport() -> Any:
-    return import_module("postroad.testing").check_transport
-
-
-async def test_the_worked_example_does_a_transports_duties(pipe: Any, check_transport: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "handed over"
-    folder.mkdir()
-
-    def handed_over() -> list[bytes]:
-        return [path.read_bytes() for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
-
-    settings = {"command": ["sh", "-c", f"cat >\"$(mktemp '{folder}/XXXXXX')\""]}
-    await check_transport(pipe, settings, handed_over=handed_over)
+async def test_the_worked_example_does_a_transports_duties_as_on_the_page(tmp_path: Path) -> None:
+    await module_from("A worked example", tmp_path).test_it_does_a_transports_duties(tmp_path)

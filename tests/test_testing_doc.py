@@ -1,0 +1,37 @@
+"""docs/testing.md: its examples are tests, and pass; what it says of the clock is so."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from postroad.testing.engine import open_test_engine
+from postroad.testing.fakes import ScriptedTransport
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "testing.md").read_text(encoding="utf-8")
+EXAMPLES: dict[str, Any] = {}
+exec("\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)), EXAMPLES)
+TESTS = [name for name in EXAMPLES if name.startswith("test_")]
+
+
+def test_the_page_has_examples():
+    assert len(TESTS) >= 2
+
+
+@pytest.mark.parametrize("name", TESTS)
+async def test_an_example_passes(autojump_clock, name):
+    await EXAMPLES[name](autojump_clock)
+
+
+async def test_a_minute_from_the_present_is_a_virtual_minute(autojump_clock):
+    transport = ScriptedTransport()
+    async with open_test_engine(transport=transport) as engine:
+        begun = trio.current_time()
+        receipt = await engine.send_mail(sender="a@example.com", to="b@example.org", send_at=time.time() + 60)
+        await receipt.settled()
+    assert transport.calls[0].began - begun == pytest.approx(60, abs=10)
