@@ -22,7 +22,7 @@ STORES = ("postroad.store.memory", "postroad.store.sqlite", "postroad.store.exec
 NETWORK = ("socket", "ssl", "select", "selectors", "asyncio", "http", "smtplib", "urllib", "dns")
 NETWORK_OF_TRIO = re.compile(r"trio\.(socket|Socket|SSL|open_(tcp|unix|ssl)|serve_)")
 CLOCKS = ("time", "datetime")
-NURSERIES = ("engine.py", "opening.py", "actors/__init__.py", "actors/delivery.py", "testing")
+NURSERIES = ("opening.py", "actors/__init__.py", "actors/delivery.py", "testing")
 MODULE_NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
 
@@ -157,6 +157,17 @@ def test_nurseries_are_opened_in_few_places_only() -> None:
         if opens and not any(here == place or here.startswith(place + "/") for place in NURSERIES):
             found.append(show(path))
     assert not found, f"nurseries are opened in {', '.join(NURSERIES)} and in plugins"
+
+
+def test_the_house_names_every_file_that_opens_a_nursery() -> None:
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8").partition("## Where nurseries are opened")[2]
+    opening = [
+        str(path.relative_to(PLUGINS if path.is_relative_to(PLUGINS) else ENGINE))
+        for path in SOURCES
+        if any(name.endswith("open_nursery") for name in dotted_names_of(path))
+    ]
+    named = {place.partition("/")[0] if place.startswith("testing/") else place for place in opening}
+    assert named == set(re.findall(r"`([\w/.]+)`", page)) - {"gate.py"}  # there it is trio that opens one
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=show)
