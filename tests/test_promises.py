@@ -6,6 +6,8 @@ elsewhere; the others follow here.
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import trio
 
 import postroad
 from postroad import Submission, Verdict, hookimpl
+from postroad.events import MessageAccepted, Missed
 from postroad.spool import Reserve
 from postroad.store.contract import Accept, Settle
 from postroad.store.memory import MemoryStore
@@ -28,6 +31,7 @@ PROMISES = {
     "1: accepted means committed on synced storage, and every recipient reaches one end": [
         "test_promises.py::test_submit_returns_only_after_the_commit",
         "test_promises.py::test_every_commit_syncs_the_spool",
+        "test_promises.py::test_a_content_file_is_on_disk_under_its_name_before_its_commit",
         "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
         "test_engine.py::test_five_days_of_deferrals_end_in_one_report_to_the_sender",
     ],
@@ -35,10 +39,14 @@ PROMISES = {
         "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
         "test_engine.py::test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced",
         "test_promises.py::test_a_message_half_delivered_goes_on_with_the_other_half",
+        "test_restarts.py::test_after_a_reboot_every_lease_is_in_doubt",
+        "test_restarts.py::test_no_token_is_ever_used_again",
+        "test_restarts.py::test_marks_of_an_earlier_life_are_read_once_and_forgotten",
     ],
     "3: trouble with storage stops acceptance first and drops nothing": [
         "test_promises.py::test_a_failing_store_refuses_submissions_and_keeps_what_it_has",
         "test_promises.py::test_settlements_outlive_a_failing_store_without_a_second_delivery",
+        "test_promises.py::test_nothing_is_leased_while_the_store_is_sick",
         "test_promises.py::test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again",
         "test_promises.py::test_a_broken_store_stops_the_engine_loudly",
     ],
@@ -56,6 +64,7 @@ PROMISES = {
     "6: nothing is unbounded": [
         "test_promises.py::test_waiting_submissions_are_bounded",
         "test_promises.py::test_leases_are_bounded",
+        "test_promises.py::test_a_reader_too_slow_is_told_how_many_events_it_missed",
         "scale/test_backlog.py::test_a_backlog_does_not_grow_in_memory_and_a_start_does_not_read_it",
     ],
 }
@@ -68,8 +77,8 @@ def test_every_promise_has_its_tests():
             assert f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), test
 
 
-def submission(*recipients: str) -> Submission:
-    return Submission(sender="a@example.com", recipients=recipients or ("b@example.org",), content=RAW)
+def submission(*recipients: str, content: bytes = RAW) -> Submission:
+    return Submission(sender="a@example.com", recipients=recipients or ("b@example.org",), content=content)
 
 
 class StorePlugin:
@@ -157,6 +166,28 @@ def test_every_commit_syncs_the_spool(tmp_path):
         assert vfs.counts[-1] == "sync", "the commit returned with unsynced writes"
 
 
+async def test_a_content_file_is_on_disk_under_its_name_before_its_commit(monkeypatch):
+    """A rename that is not synced may be forgotten by a power failure, while the row that names the file is there."""
+    synced, at_commit = [], []
+    sync = os.fsync
+
+    def watched(descriptor):
+        sync(descriptor)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            synced.append(os.listdir(descriptor))
+
+    class Observing(FragileStore):
+        def apply(self, operations):
+            at_commit.extend(list(synced) for each in operations if isinstance(each, Accept))
+            return super().apply(operations)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with trio.fail_after(30):
+        async with fragile_engine(Observing()) as engine:
+            receipt = await engine.submit(submission(content=RAW + b"x" * 70 * 5000))
+    assert at_commit == [[[receipt.id]]]
+
+
 async def test_a_message_half_delivered_goes_on_with_the_other_half(autojump_clock):
     transport = ScriptedTransport({"late@example.org": [Verdict.deferred("451 later")]})
     async with open_test_engine(transport=transport) as engine:
@@ -200,13 +231,34 @@ async def test_settlements_outlive_a_failing_store_without_a_second_delivery(aut
     assert len(transport.calls) == 1
 
 
+async def test_nothing_is_leased_while_the_store_is_sick(autojump_clock):
+    """What cannot be settled is delivered again after a crash: no more of that than is under way already."""
+    store = FragileStore()
+    transport = ScriptedTransport({"later@example.org": [Verdict.deferred("451 later")]})
+    error = postroad.StoreError("the disk is full")
+    async with fragile_engine(store, transport, retry={"first_seconds": 300, "jitter": 0}) as engine:
+        older = await engine.submit(submission("later@example.org"))
+        await transport.wait_ended(1)
+        await trio.sleep(298.5)
+        store.fails = lambda operations: error if any(isinstance(op, Settle) for op in operations) else None
+        await engine.submit(submission("lost@example.org"))
+        await transport.wait_ended(2)
+        await trio.sleep(1.1)  # the second rest, of two seconds, has begun: the older mail becomes due in it
+        fresh = await engine.submit(submission("fresh@example.org"))
+        await trio.sleep(1.5)
+        assert len(transport.calls) == 2
+        store.fails = lambda operations: None
+        assert (await older.settled()).is_delivered
+        assert (await fresh.settled()).is_delivered
+
+
 async def test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again(autojump_clock, tmp_path):
     store = FragileStore()
     transport = ScriptedTransport()
     async with fragile_engine(store, transport) as engine:
         reserve = engine._ports.reserve = Reserve(tmp_path / "reserve", 4096)
         assert reserve.keep()
-        error = postroad.StoreError("the disk is full")
+        error = postroad.StoreFull("the disk is full")
         store.fails = lambda operations: error if any(isinstance(op, Settle) for op in operations) else None
         receipt = await engine.submit(submission())
         await transport.wait_ended(1)
@@ -267,3 +319,22 @@ async def test_leases_are_bounded(autojump_clock):
         await trio.sleep(10)
         assert transport.running == 7
         assert (await engine.status()).in_flight == 7
+
+
+async def test_a_reader_too_slow_is_told_how_many_events_it_missed(autojump_clock):
+    async with (
+        open_test_engine(limits={"event_buffer": 4}) as engine,
+        engine.events() as slow,
+        engine.events() as quick,
+    ):
+        told = []
+        for number in range(10):
+            receipt = await engine.submit(submission(f"u{number}@example.org"))
+            await receipt.settled()
+            told += [await anext(quick), await anext(quick)]
+        with trio.fail_after(60):
+            first = [await anext(slow) for _ in range(5)]
+        assert first[:4] == told[:4]
+        assert first[4] == Missed(at=told[-1].at, count=16)
+        await engine.submit(submission())
+        assert isinstance(await anext(slow), MessageAccepted)

@@ -1,0 +1,111 @@
+"""What an engine makes of the life before it: leases left behind, tokens that were used, marks of hand-overs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+import postroad
+from postroad import Submission, hookimpl
+from postroad.spool import Marks
+from postroad.store.contract import Accept, NewRecipient, Remember, TakeLeases
+from postroad.store.memory import MemoryStore
+from postroad.testing.engine import open_test_engine
+from postroad.testing.fakes import ScriptedTransport
+
+RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
+LEFT = 7  # the token of a lease that an earlier life left behind
+
+
+class SharedStore(MemoryStore):
+    """Outlives its engines, and remembers what they committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied = []
+
+    def apply(self, operations):
+        self.applied += operations
+        return super().apply(operations)
+
+    def tokens(self) -> set[int]:
+        """Every token that was ever minted for a lease."""
+        taken = [token for each in self.applied if isinstance(each, TakeLeases) for token in each.tokens]
+        fresh = [new.lease for each in self.applied if isinstance(each, Accept) for new in each.recipients]
+        return {token for token in (*taken, *fresh) if token}
+
+    @hookimpl
+    def postroad_register_stores(self, register):
+        register("shared", contextmanager(lambda url, *, folder: iter([self])))
+
+
+def engine_on(store, transport=None, **sections):
+    return open_test_engine(transport=transport, plugins={"shared": store}, spool={"url": "shared:"}, **sections)
+
+
+def submission(address="b@example.org"):
+    return Submission(sender="a@example.com", recipients=(address,), content=RAW)
+
+
+def died(store, boot: bytes) -> None:
+    """An earlier life, in the boot of that name, accepted a message and died with its lease."""
+    message = postroad.store.contract.Message(id="0" * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW))
+    recipient = NewRecipient("b@example.org", "scripted", 1.0, lease=LEFT)
+    store.apply([Accept(message, (recipient,), RAW), Remember("incarnation", b"1"), Remember("boot", boot)])
+
+
+@pytest.mark.parametrize(
+    ("before", "here", "is_in_doubt"),
+    [(b"one", "one", False), (b"one", "two", True), (b"one", "", True), (b"", "", True)],
+)
+async def test_after_a_reboot_every_lease_is_in_doubt(autojump_clock, monkeypatch, before, here, is_in_doubt):
+    monkeypatch.setattr("postroad.opening.boot_id", lambda: here)
+    store, transport = SharedStore(), ScriptedTransport()
+    died(store, before)
+    with capture_logs() as logs:
+        async with engine_on(store, transport):
+            (call,) = await transport.wait_ended(1)
+    (recipient,) = call.request.recipients
+    assert (recipient.in_doubt, recipient.attempts) == (is_in_doubt, int(is_in_doubt))
+    assert ("maybe_duplicate" in [log["event"] for log in logs]) is is_in_doubt
+    assert store.recall("boot") == here.encode()
+
+
+async def test_no_token_is_ever_used_again(autojump_clock):
+    store = SharedStore()
+    lives = []
+    for _ in range(3):
+        store.applied.clear()
+        transport = ScriptedTransport()
+        async with engine_on(store, transport) as engine:
+            await engine.submit_many([submission(f"u{number}@example.org") for number in range(20)])
+            await transport.wait_ended(20)
+        lives.append(store.tokens())
+    assert all(len(tokens) >= 20 for tokens in lives)
+    assert not lives[0] & lives[1]
+    assert not (lives[0] | lives[1]) & lives[2]
+
+
+async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Path):
+    path = tmp_path / "p.db.marks"
+    before = Marks(path, 3)
+    before.mark(2, LEFT)
+    before.close()
+    config = {
+        "folder": str(tmp_path),
+        "spool": {"url": "sqlite:p.db"},
+        "senders": {"authorized": ["*"]},
+        "transports": {"scripted": {"plugin": "scripted"}},
+        "routes": [{"transport": "scripted"}],
+        "in_flight": {"leases": 50},
+    }
+    with trio.fail_after(30):
+        async with postroad.open_engine(config, plugins={"scripted": ScriptedTransport().plugin("scripted")}):
+            after = Marks(path, 3)
+            assert after.tokens() == frozenset()
+            assert path.stat().st_size == 8 * 50, "a mark must find its room on the disk"
+            after.close()
