@@ -377,3 +377,21 @@ async def test_slow_large_mail_to_one_place_holds_up_nobody_else(autojump_clock)
         begun = trio.current_time()
         assert (await (await engine.submit(submission("quick@example.net"))).settled()).is_delivered
         assert trio.current_time() - begun < 10
+
+
+async def test_mail_to_administrators_reaches_them_and_so_do_its_failures(autojump_clock):
+    transport = ScriptedTransport({"ops@example.com": [Verdict.refused("550 no", status="5.0.0")]})
+    senders = {"authorized": ["*"], "admins": ["ops@example.com", "boss@example.com"]}
+    async with open_test_engine(transport=transport, senders=senders) as engine:
+        receipt = await engine.send_mail_to_admins(sender="app@example.net", subject="disk", body="nearly full")
+        outcome = await receipt.settled()
+        await transport.wait_ended(2)
+    assert set(outcome.recipients) == {"ops@example.com", "boss@example.com"}
+    report = transport.calls[1]
+    assert (report.request.message.sender, report.addresses) == ("", ("ops@example.com", "boss@example.com"))
+
+
+async def test_mail_to_administrators_needs_some(autojump_clock):
+    async with open_test_engine() as engine:
+        with pytest.raises(postroad.SubmissionError, match="admins"):
+            await engine.send_mail_to_admins(sender="app@example.net", subject="disk", body="nearly full")

@@ -98,7 +98,9 @@ class Senders(_Section, frozen=True, kw_only=True):
     ] = ()
     admins: Annotated[
         tuple[str, ...],
-        _about("Administrators: they may send, receive mail to administrators, and get its failure reports."),
+        _about(
+            "Addresses of administrators: they may send, and get the mail of `Engine.send_mail_to_admins` and its reports."
+        ),
     ] = ()
 
 
@@ -309,6 +311,9 @@ def _check(config: Config) -> None:
     _check_windows("windows", config.windows)
     _check_patterns("senders.authorized", config.senders.authorized)
     _check_patterns("senders.admins", config.senders.admins)
+    for index, admin in enumerate(config.senders.admins):
+        if "*" in admin:
+            raise ConfigError(f"senders.admins[{index}]", f"{admin!r} is no address that mail can go to; write it out")
     if config.reports.hostname and not is_hostname(config.reports.hostname):
         raise ConfigError(
             "reports.hostname",

@@ -134,6 +134,19 @@ class Engine:
         fields = MailFields(**mail_arguments(given))
         return await self._accept(lambda door, tally, now: door.compose(fields, options, tally=tally, now=now))
 
+    async def send_mail_to_admins(self, *, sender: str, **arguments: Any) -> Receipt:
+        """Send to all administrators of `[senders] admins`; failure reports go to them, not to the sender.
+
+        Takes the arguments of `send_mail` but for `to`, `cc`, `bcc` and `report_to`, and raises the same errors.
+        """
+        admins = self.config.senders.admins
+        if not admins:
+            raise SubmissionError("to", "there are no administrators; name them in [senders] admins")
+        for name in ("to", "cc", "bcc", "report_to"):
+            if name in arguments:
+                raise TypeError(f"send_mail_to_admins() takes no argument {name!r}")
+        return await self.send_mail(sender=sender, to=admins, report_to=admins, **arguments)
+
     async def submit(self, submission: Submission) -> Receipt:
         """Take a message that is already written, and return once it is safely in the spool.
 

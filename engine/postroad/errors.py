@@ -22,6 +22,7 @@ __all__ = [
     "SpoolTooNew",
     "StoreBroken",
     "StoreError",
+    "StoreFull",
     "SubmissionError",
     "SubmissionTooLarge",
     "UnknownMessage",
@@ -88,6 +89,10 @@ class StoreError(PostroadError):
 
 class StoreBroken(StoreError):
     """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
+
+
+class StoreFull(StoreError):
+    """The disk is full: nothing of this call is stored.  What was accepted before is kept, and goes on."""
 
 
 class SpoolInUse(StoreError):

@@ -12,6 +12,7 @@ from typing import TypeAlias, assert_never
 
 import trio
 
+from ..errors import StoreFull
 from ..log import get_logger
 from ..store.contract import Settle, Store, TakeLeases, Taken
 from ..store.contract import Settled as SettleAnswer
@@ -216,7 +217,8 @@ class Queue:
         def failed(error: Exception) -> None:
             self._settled += notes
             self._is_sick = self._is_settling_apart = True
-            self._ports.reserve.give_up()  # the disk may be full: settling goes before accepting
+            if isinstance(error, StoreFull):
+                self._ports.reserve.give_up()  # settling goes before accepting
             _log.error("settling_failed", error=repr(error), leases=len(notes))
 
         batch.add(Settle(outcomes, now), done, failed)

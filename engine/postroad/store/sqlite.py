@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import StoreBroken, StoreError
+from ..errors import StoreBroken, StoreError, StoreFull
 from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
 from .sqlite_open import BUSY_MILLISECONDS, open_second, open_spool
 from .sqlite_port import Connect, connect
@@ -162,7 +162,8 @@ class SqliteStore:
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
             return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}")
-        return StoreError(f"the spool {self._path} cannot be written: {error}")
+        kind = StoreFull if isinstance(error, apsw.FullError) else StoreError
+        return kind(f"the spool {self._path} cannot be written: {error}")
 
     def _roll_back(self) -> None:
         """End a transaction that is still open.  Where even that fails the connection's state is unknown."""
