@@ -126,7 +126,7 @@ class OfflineSpool:
                 if self._store.message(accept.message.id) is None:
                     self._delete_content(accept)
             raise
-        if isinstance(answer, IdempotencyMismatch) or answer.id != accept.message.id:
+        if answer.id != accept.message.id:
             self._delete_content(accept)
         return answer
 
