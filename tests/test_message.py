@@ -73,7 +73,7 @@ import os
 from postroad.message import new_message_id
 new_message_id(1.0)
 child = os.fork()
-print(new_message_id(1.0), flush=True)
+os.write(1, new_message_id(1.0).encode() + b"\\n")
 if child:
     os.waitpid(child, 0)
 """

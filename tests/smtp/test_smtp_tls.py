@@ -263,7 +263,7 @@ async def test_the_password_may_be_in_a_file(road: OpenRoad, authority: trustme.
         ({"smarthost": "host", "tls": "sometimes"}, "tls"),
         ({"smarthost": "host", "helo": "a b"}, "helo"),
         ({"smarthost": "host", "sessions": 0}, "sessions"),
-        ({"smart_host": "host"}, "plugin"),
+        ({"smart_host": "host"}, "smart_host"),
     ],
 )
 async def test_settings_that_cannot_work_are_refused_at_the_start(settings: dict[str, object], key: str) -> None:
