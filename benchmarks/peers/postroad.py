@@ -25,7 +25,9 @@ class Postroad:
         if not with_log:
             self.name = "postroad --no-log"
         log = "a JSON line per step to a file" if with_log else "no log (errors only): not a real deployment"
-        self.settings = f"{submitters} submitters, each awaits its submit; windows start=max={window}, 10 connections; {log}"
+        self.settings = (
+            f"{submitters} submitters, each awaits its submit; windows start=max={window}, 10 connections; {log}"
+        )
         self._answer: dict[str, Any] = {}
 
     def available(self) -> str | None:
