@@ -16,11 +16,16 @@ import postroad
 from postroad.log import configure_logging
 
 SUBMITTERS = 8
+LARGE_LINES = 300  # with 1,000 octets each, more than [spool] content_file_bytes: a file of its own
 
 
-def content(number: int) -> bytes:
-    head = f"From: sender@example.com\r\nTo: many@example.org\r\nSubject: number {number}\r\n\r\n"
-    return head.encode() + b"x" * 70 + b"\r\n"
+def content(number: int, *, is_large: bool) -> bytes:
+    body = (b"x" * 998 + b"\r\n") * LARGE_LINES if is_large else b"x" * 70 + b"\r\n"
+    head = (
+        f"From: sender@example.com\r\nTo: many@example.org\r\nSubject: number {number}\r\n"
+        f"X-Body-Octets: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def submit_for_ever(engine: postroad.Engine, ledger: int, number: int) -> None:
@@ -28,10 +33,11 @@ async def submit_for_ever(engine: postroad.Engine, ledger: int, number: int) -> 
     while True:
         round_trips += 1
         recipients = [f"ok{number}-{n}@example.org" for n in range(50 if round_trips % 10 == 0 else 1)]
-        recipients += [f"no{number}@example.org"] if round_trips % 7 == 0 else []
-        recipients += [f"later{number}@example.org"] if round_trips % 5 == 0 else []
+        recipients += [f"no{number}@example.org"] if (round_trips + number) % 7 == 0 else []
+        recipients += [f"later{number}@example.org"] if (round_trips + number) % 5 == 0 else []
+        whole = content(number, is_large=number == 0 and round_trips % 4 == 1)
         receipt = await engine.submit(
-            postroad.Submission(sender="sender@example.com", recipients=recipients, content=content(number))
+            postroad.Submission(sender="sender@example.com", recipients=recipients, content=whole)
         )
         os.write(ledger, f"{receipt.id} {','.join(recipients)}\n".encode())
         await trio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, start again: every accepted message is delivered or bounced, and duplicates were announced.
+"""kill -9 at any moment, start again: every accepted message is delivered or bounced once, and duplicates were announced.
 
 The other side is aiosmtpd, not our own code.  It writes down every acceptance before it answers 250.
 """
@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -24,12 +25,17 @@ HERE = Path(__file__).parent
 
 
 class RecordingHandler:
-    """Accepts, refuses and defers by the recipient's name; `accepted` is the ledger of the other side."""
+    """Accepts, refuses and defers by the recipient's name.
+
+    accepted: the ledger of the other side, (message id, recipient) of mail and reports alike.
+    reports: by (message id, recipient) that failed, the ids of the reports on it.
+    """
 
     def __init__(self) -> None:
         self.accepted: list[tuple[str, str]] = []
-        self.reports: list[str] = []
-        self._deferred: Counter[str] = Counter()
+        self.reports: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self.torn: list[str] = []
+        self.large = 0
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("no"):
@@ -41,12 +47,27 @@ class RecordingHandler:
 
     async def handle_DATA(self, server, session, envelope):
         message = message_from_bytes(envelope.content)
-        if envelope.mail_from not in ("", "<>", None):
-            id = message["Message-ID"].strip("<>").partition("@")[0]
-            self.accepted += [(id, address) for address in envelope.rcpt_tos]
+        id = id_in(message["Message-ID"])
+        self.accepted += [(id, address) for address in envelope.rcpt_tos]
+        if envelope.mail_from in ("", "<>", None):
+            self._take_report(id, message)
         else:
-            self.reports += [line for line in envelope.content.decode().splitlines() if line.startswith("Final-Recip")]
+            octets = len(envelope.content.partition(b"\r\n\r\n")[2])
+            self.large += octets > 262_144
+            if octets != int(message["X-Body-Octets"]):
+                self.torn.append(id)
         return "250 2.0.0 taken"
+
+    def _take_report(self, report_id: str, message: Message) -> None:
+        """Whose failure it tells: the message it answers, and the recipients of its second part (RFC 3464 section 2.3)."""
+        for part in message.walk():
+            if "Final-Recipient" in part:
+                address = part["Final-Recipient"].partition(";")[2].strip()
+                self.reports[id_in(message["In-Reply-To"]), address].add(report_id)
+
+
+def id_in(message_id: str) -> str:
+    return message_id.strip("<>").partition("@")[0]
 
 
 def write_config(folder: Path, port: int) -> Path:
@@ -135,5 +156,14 @@ def check(ledger: Path, handler: RecordingHandler) -> None:
     assert not lost, f"{len(lost)} accepted recipients were never delivered"
     doubled = {place for place, count in times.items() if count > 1}
     assert doubled <= announced, "a duplicate that was not announced"
-    refused = sum(recipient.startswith("no") for recipients in acknowledged.values() for recipient in recipients)
-    assert len(handler.reports) >= refused, "a failure without a report"
+    refused = {
+        (id, recipient)
+        for id, recipients in acknowledged.items()
+        for recipient in recipients
+        if recipient.startswith("no")
+    }
+    assert refused, "nothing was refused"
+    assert not refused - handler.reports.keys(), "a failure without a report"
+    assert not [place for place, ids in handler.reports.items() if len(ids) > 1], "a failure with two reports"
+    assert handler.large >= KILLS // 5, "hardly any content lay in a file of its own"
+    assert not handler.torn, "content that did not come whole"
