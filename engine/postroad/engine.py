@@ -298,11 +298,11 @@ class Engine:
         return await self._operate(Hold(filter, reason, self._ports.clock.now()), Moved)
 
     async def release(self, filter: Filter) -> Moved:
-        """End holds: the recipients are due now."""
+        """End holds: the recipients are due now, but none before its `send_at`."""
         return await self._operate(Release(filter, self._ports.clock.now()), Moved)
 
     async def retry(self, filter: Filter) -> Moved:
-        """Make waiting recipients due now."""
+        """Make waiting recipients due now, but none before its `send_at`."""
         return await self._operate(Retry(filter, self._ports.clock.now()), Moved)
 
     async def _operate(self, operation: Operation, expected: type[_T]) -> _T:

@@ -161,6 +161,8 @@ def _raise_as_meant(group: BaseExceptionGroup[BaseException], body: BaseExceptio
 
 async def _with_hostname(config: Config) -> Config:
     """Asking the system for its full name may ask a name server: not on trio's thread."""
+    if config.reports.hostname:
+        return config
     hostname = await trio.to_thread.run_sync(hostname_of, config)
     return msgspec.structs.replace(config, reports=msgspec.structs.replace(config.reports, hostname=hostname))
 
