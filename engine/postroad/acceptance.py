@@ -141,7 +141,7 @@ class Acceptance:
             return msgspec.structs.replace(accept, content=ContentPlace(id))
         self._check_open()
         if self._ports.reserve.is_missing:
-            raise StoreError("the disk is full; nothing is accepted until there is room again")
+            raise self._ports.reserve.refusal()
         written.add(id)
         return msgspec.structs.replace(accept, content=await trio.to_thread.run_sync(self._contents.write, id, content))
 

@@ -18,6 +18,7 @@ from .arguments import mail_arguments
 from .compose import MailFields
 from .config import Config
 from .errors import EngineClosed, IdempotencyConflict, SubmissionError, UnknownMessage
+from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
 from .receipt import Outcome, Receipt, outcome_of
@@ -43,8 +44,6 @@ __all__ = ["Engine"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_CHUNK_MESSAGES = 1000  # submit_many: one commit holds at most so many
-_CHUNK_OCTETS = 16_000_000
 
 
 class Engine:
@@ -395,7 +394,7 @@ def _chunks(accepts: list[Accept]) -> Iterable[list[Accept]]:
     octets = 0
     for accept in accepts:
         size = accept.message.size
-        if chunk and (len(chunk) >= _CHUNK_MESSAGES or octets + size > _CHUNK_OCTETS):
+        if chunk and (len(chunk) >= COMMIT_ENTRIES or octets + size > COMMIT_OCTETS):
             yield chunk
             chunk, octets = [], 0
         chunk.append(accept)

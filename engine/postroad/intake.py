@@ -17,7 +17,11 @@ from .config import Limits
 from .errors import EngineClosed, PostroadError
 from .store.contract import Accept, Operation, Result
 
-__all__ = ["Entry", "Intake"]
+__all__ = ["COMMIT_ENTRIES", "COMMIT_OCTETS", "Entry", "Intake"]
+
+
+COMMIT_ENTRIES = 1000  # that one commit holds at most: `submit_many` promises these bounds, queue takes no more at once
+COMMIT_OCTETS = 16_000_000
 
 
 class Entry:

@@ -106,6 +106,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     smtputf8: bool = False
     message_id: str = ""  # the Message-ID header without its angle brackets
 
+    @property
+    def started_at(self) -> float:
+        """When its life in the queue began: its `send_at`, if that lies after its acceptance."""
+        return max(self.accepted_at, self.send_at or 0.0)
+
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case: no i, l, o, u
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]

@@ -260,6 +260,10 @@ class Reserve:
         self.is_missing = False
         return True
 
+    def refusal(self) -> StoreError:
+        """The error for what would be accepted while it is missing."""
+        return StoreError("the disk is full; nothing is accepted until there is room again")
+
     def give_up(self) -> None:
         """Give its room back to the disk."""
         if self._path is None:

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a transport can do; routing and admission rely on it.
+    """What a transport can do.  Routing uses `by_domain` and `recipients_per_call`; `check_transport` tries all of it.
 
     by_domain: each call is for one domain, which the request names (MX delivery); otherwise lanes are not split.
     recipients_per_call: 1 to 100.

@@ -15,7 +15,6 @@ from postroad.decide.retry import (
     hinted_seconds,
     is_expired,
     outcome,
-    started_at,
     wants_delay_notice,
 )
 from postroad.message import DsnOptions, Kind, Message
@@ -100,8 +99,8 @@ def test_a_clock_that_went_back_does_not_shorten_or_stop_the_schedule():
 
 
 def test_life_begins_with_send_at():
-    assert started_at(message(send_at=BORN + DAY)) == BORN + DAY
-    assert started_at(message(send_at=BORN - DAY)) == BORN
+    assert message(send_at=BORN + DAY).started_at == BORN + DAY
+    assert message(send_at=BORN - DAY).started_at == BORN
     assert expires_at(message(send_at=BORN + DAY), Retry()) == BORN + 6 * DAY
     assert expires_at(message(expires_at=BORN + 60), Retry()) == BORN + 60
     assert after(LATER, now=BORN + DAY, send_at=BORN + DAY).due == BORN + DAY + 300

@@ -241,7 +241,7 @@ class Bounce:
         road = self._ports.table.road_of(recipient.lane)
         if message.expires_at is not None or road is None:
             return message.expires_at
-        return max(message.accepted_at, message.send_at or 0.0) + road.retry.give_up_seconds
+        return message.started_at + road.retry.give_up_seconds
 
     async def _content(self, stored: StoredMessage) -> bytes:
         """What is returned; a report without it is better than none."""

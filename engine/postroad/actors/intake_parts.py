@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from ..errors import StoreError
 from ..intake import Entry
 from ..store.contract import Accept, Accepted, Cancel, Cancelled, DelayReport, LeasedRecipient, Moved, Report
 from ..store.states import State
@@ -60,7 +59,7 @@ class IntakeParts:
             if not isinstance(entry.operation, Accept):
                 self._add_other(batch, entry, now)
             elif self._ports.reserve.is_missing:
-                entry.fail(StoreError("the disk is full; nothing is accepted until there is room again"))
+                entry.fail(self._ports.reserve.refusal())
             elif credits is None:
                 self._add_accept(batch, entry, entry.operation, now, 0)
             elif self._waits_for_room(entry, entry.operation, now):

@@ -31,7 +31,6 @@ __all__ = ["HOLDS_PER_TURN", "Policy", "PolicyNote", "judge"]
 PolicyNote: TypeAlias = Leased | Attempted
 
 HOLDS_PER_TURN = 1000  # holds ended at once: bounds the notes that queue gets from it
-_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 _log = get_logger()
 
@@ -96,7 +95,7 @@ class Policy:
         if site.name != lease.lane:
             self._queue.put(Room(site.name, site.told, lease.lane))
         if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
-            self._settle_all(lease, Step.FAIL, status=_EXPIRED, reply="not delivered before it expired")
+            self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply="not delivered before it expired")
         elif site.window.hold_until > now:
             self._postpone(lease, site, road, now)
         elif site.is_open(now):
@@ -135,7 +134,7 @@ class Policy:
         window, clock = site.window, self._ports.clock
         is_over = now >= retry.expires_at(lease.message, road.retry)
         if is_over and (clock.jumped_at is None or window.failed_at >= clock.jumped_at):
-            self._settle_all(lease, Step.FAIL, status=_EXPIRED, reply=f"given up: {window.reason}")
+            self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply=f"given up: {window.reason}")
             return
         due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
         self._settle_all(lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}")
@@ -234,9 +233,7 @@ class Policy:
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
     """What becomes of each recipient of a lease, by its verdict."""
     notice_seconds = ports.config.reports.delay_notice_seconds
-    wants_notice = (
-        notice_seconds > 0 and not lease.delay_noticed and now - retry.started_at(lease.message) >= notice_seconds
-    )
+    wants_notice = notice_seconds > 0 and not lease.delay_noticed and now - lease.message.started_at >= notice_seconds
     return tuple(
         [
             retry.outcome(

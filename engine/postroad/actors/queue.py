@@ -13,6 +13,7 @@ from typing import TypeAlias, assert_never
 import trio
 
 from ..errors import StoreFull
+from ..intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from ..log import get_logger
 from ..store.contract import Settle, Store, TakeLeases, Taken
 from ..store.contract import Settled as SettleAnswer
@@ -32,8 +33,6 @@ __all__ = ["Queue", "QueueNote"]
 
 QueueNote: TypeAlias = Wake | Room | Settled | Drain
 
-_BATCH_ENTRIES = 1000
-_BATCH_OCTETS = 16_000_000
 _SICK_SECONDS, _SICK_MAX_SECONDS = 1.0, 30.0  # between tries to settle while the store refuses
 _READ_ALONG_OCTETS = 4_000_000  # contents read by one commit's leases
 
@@ -167,7 +166,7 @@ class Queue:
 
     def _add_intake(self, batch: Batch, now: float) -> None:
         credits = self._credits_for_fresh(now)
-        held = self._intake_parts.add(batch, self._begun, now, credits, _BATCH_ENTRIES, _BATCH_OCTETS)
+        held = self._intake_parts.add(batch, self._begun, now, credits, COMMIT_ENTRIES, COMMIT_OCTETS)
         self._has_news = len(self._ports.intake) > len(held)
         self._held_until = min([now + TURNING_SECONDS, *(entry.held_until for entry in held)]) if held else math.inf
 

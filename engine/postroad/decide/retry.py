@@ -15,29 +15,24 @@ from ..store.states import Step
 from ..verdict import Disposition, Scope, Verdict
 
 __all__ = [
+    "EXPIRED",
     "delay_seconds",
     "expires_at",
     "hinted_seconds",
     "is_expired",
     "outcome",
-    "started_at",
     "wants_delay_notice",
 ]
 
 _POSTPONE_SECONDS = 15.0  # local trouble passes quickly, or somebody is told
 _POSTPONE_MIN_SECONDS = 1.0  # a transport that always postpones at once must not keep the ring spinning
 _HINT_MIN_SECONDS = 30.0  # a server's wish below this is a storm in the making
-_EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
-
-
-def started_at(message: Message) -> float:
-    """When the message's life in the queue began: its `send_at`, if that lies after its acceptance."""
-    return max(message.accepted_at, message.send_at or 0.0)
+EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
 def expires_at(message: Message, retry: Retry) -> float:
     """When the message is given up, wall seconds."""
-    return message.expires_at if message.expires_at is not None else started_at(message) + retry.give_up_seconds
+    return message.expires_at if message.expires_at is not None else message.started_at + retry.give_up_seconds
 
 
 def is_expired(message: Message, now: float, jumped_at: float | None) -> bool:
@@ -115,8 +110,8 @@ def _step(
 def _again(verdict: Verdict, message: Message, retry: Retry, now: float, draw: float) -> tuple[Step, float, str]:
     end = expires_at(message, retry)
     if now >= end:
-        return Step.FAIL, 0.0, _EXPIRED
-    delay = hinted_seconds(verdict, retry) or delay_seconds(now - started_at(message), retry, draw)
+        return Step.FAIL, 0.0, EXPIRED
+    delay = hinted_seconds(verdict, retry) or delay_seconds(now - message.started_at, retry, draw)
     step = Step.DOUBT if verdict.disposition is Disposition.IN_DOUBT else Step.DEFER
     return step, min(now + delay, end), verdict.status
 

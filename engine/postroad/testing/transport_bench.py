@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "Mail", "Unmet", "WatchedContent", "require"]
 
-_READ_BYTES = 262_144  # transport.Content: larger contents want `chunks`
 _CLASSES = {
     Disposition.ACCEPTED: "2",
     Disposition.DEFERRED: "4",
