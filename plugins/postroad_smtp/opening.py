@@ -1,55 +1,42 @@
-"""Opens a connection to a site: address after address, greeting, EHLO, STARTTLS, login.  The only caller of `dial`.
+"""Opens a connection to a site: address after address, until one is ready for mail (`greeting.py`).  The only caller of `dial`.
 
 At most five addresses and two sessions in an attempt, as Postfix: one dead or unwilling server must not hold up the mail, and a
-site must not be knocked at for ever.  Each step has a total time, however slowly its bytes drip.
+site must not be knocked at for ever.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol as Port
-from typing import TypeVar
 
 import trio
 
 from postroad.log import get_logger, printable
 
 from .dial import Dial, Guard
-from .handshake import Handshake, Ready, Say, Terms
+from .greeting import Connection, Greeter
+from .handshake import Handshake, Terms
 from .known import Flaw, KnownHosts
 from .mx import Route
-from .protocol import Answer, Awaited, Protocol
-from .reply import ReplyError
 from .settings import SmtpSettings
 from .tls import Level, Tls
 from .trouble import Kind, Trouble, is_local
 from .verdicts import Remote
 from .wire import Wire
 
-__all__ = ["Connection", "Opener"]
+__all__ = ["Opener"]
 
 _MAX_ADDRESSES = 5
 _MAX_SESSIONS = 2
 _log = get_logger()
-T = TypeVar("T")
 
 
 class Addresses(Port):
     """Finds the addresses of a host.  Raises Trouble."""
 
     async def addresses(self, host: str) -> Sequence[str]: ...
-
-
-@dataclass(slots=True)
-class Connection:
-    """A connection ready for its first envelope."""
-
-    wire: Wire
-    handshake: Handshake
-    host: str
-    remote: Remote
 
 
 @dataclass(slots=True)
@@ -85,6 +72,7 @@ class Opener:
         self._settings = settings
         self._terms = terms
         self._tls = tls
+        self._greeter = Greeter(settings, tls)
         self._dial = dial
         self._guard = guard
         self._names = names
@@ -141,88 +129,30 @@ class Opener:
 
     async def _open_at(self, route: Route, host: str, address: str, attempt: _Attempt) -> Connection:
         remote = Remote(site=route.site, host=_name(host, address, route.port))
-        try:
-            stream = await self._within(
-                self._settings.connect_seconds, self._dial(address, route.port), "the connection"
-            )
-        except (OSError, Trouble) as error:
-            raise _unreachable(error, remote) from error
+        stream = await self._connect(address, route.port, remote)
         attempt.sessions += 1
-        wire = Wire(stream)
+        handshake = Handshake(self._terms, avoid_tls=self._known.has(host, Flaw.TLS))
+        connection = Connection(Wire(stream), handshake, host, remote)
         try:
-            handshake = Handshake(self._terms, avoid_tls=self._known.has(host, Flaw.TLS))
-            await self._greet(wire, handshake, host, remote)
-        except BaseException as error:
+            await self._greeter.greet(connection)
+        except BaseException:
             with trio.move_on_after(1, shield=True):
-                await wire.close_forcefully()
-            if isinstance(error, Trouble):
-                error.remote, error.tls = remote.host, remote.tls
+                await connection.wire.close_forcefully()
             raise
-        return Connection(wire, handshake, host, remote)
+        return connection
 
-    # --- The beginning of a connection ---
-
-    async def _greet(self, wire: Wire, handshake: Handshake, host: str, remote: Remote) -> None:
-        remote.tls = "none"
-        protocol: Protocol[None] = Protocol()
-        protocol.expect(Awaited.GREETING, None)
-        answer = await self._answer(wire, protocol, self._settings.greeting_seconds)
-        deed = handshake.take(answer)
-        while not isinstance(deed, Ready):
-            if isinstance(deed, Say):
-                deed = handshake.take(await self._say(wire, protocol, deed))
-            else:
-                await self._secure(wire, protocol, host, remote)
-                protocol = Protocol()
-                deed = handshake.secured()
-        if protocol.has_more:
-            raise _out_of_turn()
-
-    async def _say(self, wire: Wire, protocol: Protocol[None], deed: Say) -> Answer[None]:
-        if protocol.has_more:
-            raise _out_of_turn()
-        protocol.expect(deed.awaited, None)
-        await self._within(self._settings.block_seconds, wire.send(deed.line), deed.awaited.name)
-        return await self._answer(wire, protocol, self._settings.command_seconds)
-
-    async def _answer(self, wire: Wire, protocol: Protocol[None], seconds: float) -> Answer[None]:
-        """The next answer, within so many seconds in all."""
-        awaited = protocol.awaited
-        assert awaited is not None
-        return await self._within(seconds, self._read(wire, protocol), f"the reply to {awaited.name}")
-
-    async def _read(self, wire: Wire, protocol: Protocol[None]) -> Answer[None]:
+    async def _connect(self, address: str, port: int, remote: Remote) -> trio.abc.Stream:
+        seconds = self._settings.connect_seconds
         try:
-            while (answer := protocol.next_answer()) is None:
-                protocol.receive(await wire.receive())
-        except ReplyError as error:
-            raise Trouble(Kind.GARBAGE, str(error), "4.5.0") from error
-        return answer
-
-    async def _secure(self, wire: Wire, protocol: Protocol[None], host: str, remote: Remote) -> None:
-        if protocol.has_more:  # an attacker's words, to be taken for the server's own after TLS (CVE-2011-0411's twin)
-            raise Trouble(Kind.GARBAGE, "the server spoke behind its answer to STARTTLS", "4.7.0")
-        securing = self._tls.secure(wire.stream, host)
-        try:
-            secured = await self._within(self._settings.tls_seconds, securing, "the TLS handshake")
-        except Trouble as trouble:
-            trouble.kind = Kind.TLS_FAILED
-            raise
-        wire.secured(secured)
-        remote.tls = self._tls.reached(secured)
-
-    async def _within(self, seconds: float, work: Awaitable[T], what: str) -> T:
-        with trio.move_on_after(seconds):
-            return await work
-        raise Trouble(Kind.SILENT, f"{what} took over {seconds:g} seconds", "4.4.2")
+            with trio.move_on_after(seconds):
+                return await self._dial(address, port)
+        except OSError as error:
+            raise _unreachable(error, remote) from error
+        raise _trouble(Kind.UNREACHABLE, f"the connection took over {seconds:g} seconds", "4.4.1", remote)
 
 
 def _name(host: str, address: str, port: int) -> str:
     return printable(f"{host} [{address}]:{port}", 320)
-
-
-def _out_of_turn() -> Trouble:
-    return Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
 
 
 def _prohibited(host: str, address: str) -> Trouble:
@@ -230,15 +160,15 @@ def _prohibited(host: str, address: str) -> Trouble:
     return Trouble(Kind.PROHIBITED, said, "5.4.4")
 
 
-def _unreachable(error: OSError | Trouble, remote: Remote) -> Trouble:
+def _unreachable(error: OSError, remote: Remote) -> Trouble:
     """No connection.  This machine's own lack of descriptors or memory is told apart."""
+    text = printable(error.strerror or str(error), 200)
     if is_local(error):
-        trouble = Trouble(Kind.LOCAL, f"no connection can be made from here: {_text(error)}", "4.3.2")
-    else:
-        trouble = Trouble(Kind.UNREACHABLE, f"cannot connect: {_text(error)}", "4.4.1")
+        return _trouble(Kind.LOCAL, f"no connection can be made from here: {text}", "4.3.2", remote)
+    return _trouble(Kind.UNREACHABLE, f"cannot connect: {text}", "4.4.1", remote)
+
+
+def _trouble(kind: Kind, said: str, status: str, remote: Remote) -> Trouble:
+    trouble = Trouble(kind, said, status)
     trouble.remote = remote.host
     return trouble
-
-
-def _text(error: OSError | Trouble) -> str:
-    return error.said if isinstance(error, Trouble) else printable(error.strerror or str(error), 200)

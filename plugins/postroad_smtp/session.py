@@ -15,9 +15,10 @@ from postroad.verdict import Scope
 
 from . import emit, verdicts
 from .features import NOTHING, Features
+from .greeting import Connection
 from .handover import Handover
 from .known import Flaw, KnownHosts
-from .opening import Connection, Opener
+from .opening import Opener
 from .ports import Pool
 from .protocol import Answer, Awaited
 from .reply import ReplyError
@@ -82,9 +83,9 @@ class Session:
         if self._bell is not None:
             self._bell.set()
         elif self._is_committed():
-            self._talk.limit(_DOUBT_SECONDS)
+            self._talk.limit.cap(_DOUBT_SECONDS)
         else:
-            self._talk.scope.cancel()
+            self._talk.limit.scope.cancel()
 
     def withdraw(self, handover: Handover) -> bool:
         """Nobody waits for the request any more.  False: its final dot is out; its verdicts will come within 20 s."""
@@ -93,9 +94,9 @@ class Session:
             handover.is_withdrawn = True
             self._stop()
             if not self._is_committed():
-                self._talk.scope.cancel()
+                self._talk.limit.scope.cancel()
             return True
-        self._talk.limit(_DOUBT_SECONDS)
+        self._talk.limit.cap(_DOUBT_SECONDS)
         return False
 
     def _stop(self) -> None:
@@ -110,7 +111,7 @@ class Session:
     async def run(self) -> None:
         """Open, carry, close.  Never raises: whatever happens becomes verdicts."""
         trouble: Trouble | None = None
-        with self._talk.scope:
+        with self._talk.limit.scope:
             try:
                 await self._live()
             except Trouble as caught:
@@ -122,7 +123,7 @@ class Session:
                 trouble = Trouble(
                     Kind.FAULT, f"the transport failed: {type(caught).__name__}", "4.3.0", scope=Scope.MESSAGE
                 )
-        if self._talk.scope.cancelled_caught:
+        if self._talk.limit.scope.cancelled_caught:
             trouble = self._stopped or (None if self._bell is not None else self._talk.silence())  # resting may end
         await self._end(trouble)
 
@@ -156,7 +157,7 @@ class Session:
 
     async def _rest(self) -> Handover | None:
         self._bell = trio.Event()
-        self._talk.allow(self._settings.idle_seconds)
+        self._talk.limit.allow(self._settings.idle_seconds)
         self._pool.rest(self)
         await self._bell.wait()
         self._bell = None

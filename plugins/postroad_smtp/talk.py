@@ -5,8 +5,7 @@ Used by `session.py`, which decides what to say.  Each reply has one total time,
 
 from __future__ import annotations
 
-import trio
-
+from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
 from .settings import SmtpSettings
 from .transaction import Transaction
@@ -17,38 +16,26 @@ __all__ = ["Talk"]
 
 
 class Talk:
-    """scope: ends the session when its deadline passes; shielded, because nothing else may.  protocol: what is awaited."""
+    """limit: ends the session when its deadline passes; shielded, because nothing else may.  protocol: what is awaited."""
 
     def __init__(self, settings: SmtpSettings) -> None:
-        self.scope = trio.CancelScope(shield=True)
+        self.limit = Limit(shield=True)
         self.protocol: Protocol[Transaction] = Protocol()
         self._wire: Wire
         self._block_seconds = settings.block_seconds
         self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `opening.py`
         self._seconds[Awaited.DATA] = settings.data_seconds
         self._seconds[Awaited.DOT] = settings.dot_seconds
-        self._latest = float("inf")  # trio time after which the session must be gone
         self._timed = -1  # the count of answers for which the deadline is set
 
     def begin(self, wire: Wire) -> None:
         self._wire = wire
 
-    def allow(self, seconds: float) -> None:
-        """Move the deadline: what comes next may take so long, or a hundredth less (moving it costs more than a reply)."""
-        wanted = min(trio.current_time() + seconds, self._latest)
-        if not wanted - seconds / 100 <= self.scope.deadline <= wanted:
-            self.scope.deadline = wanted
-
-    def limit(self, seconds: float) -> None:
-        """End in so many seconds, whatever is allowed later."""
-        self._latest = min(self._latest, trio.current_time() + seconds)
-        self.scope.deadline = min(self.scope.deadline, self._latest)
-
     async def send(self, data: bytes) -> None:
         self._timed = -1
         rest = self._wire.send_nowait(data)
         if rest:
-            self.allow(self._block_seconds)
+            self.limit.allow(self._block_seconds)
             await self._wire.send(rest)
 
     async def hear(self) -> Answer[Transaction]:
@@ -60,7 +47,7 @@ class Talk:
     async def _receive(self) -> None:
         awaited = self.protocol.awaited
         if self.protocol.answered != self._timed and awaited is not None:
-            self.allow(self._seconds[awaited])
+            self.limit.allow(self._seconds[awaited])
             self._timed = self.protocol.answered
         self.protocol.receive(await self._wire.receive())
 

@@ -1,0 +1,124 @@
+"""A connection from its first byte to its first envelope: greeting, EHLO, STARTTLS, login.  `handshake.py` decides what to say.
+
+All of it runs under one deadline that each step moves; what the server says out of turn ends the connection.  Used by
+`opening.py`, which made the connection and closes it where this fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .handshake import Handshake, Ready, Say
+from .limit import Limit
+from .protocol import Answer, Awaited, Protocol
+from .reply import ReplyError
+from .settings import SmtpSettings
+from .tls import Tls
+from .trouble import Kind, Trouble
+from .verdicts import Remote
+from .wire import Wire
+
+__all__ = ["Connection", "Greeter"]
+
+_TLS = "the TLS handshake"
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection ready for its first envelope."""
+
+    wire: Wire
+    handshake: Handshake
+    host: str
+    remote: Remote
+
+
+class Greeter:
+    """Makes connections of one transport ready for mail."""
+
+    def __init__(self, settings: SmtpSettings, tls: Tls) -> None:
+        self._settings = settings
+        self._tls = tls
+
+    async def greet(self, connection: Connection) -> None:
+        """Everything up to the first envelope.  Raises Trouble, with who said it and the level of TLS."""
+        step = _Step(self._settings, self._tls, connection)
+        try:
+            with step.limit.scope:
+                await step.run()
+            if step.limit.scope.cancelled_caught:
+                raise step.silence()
+        except ReplyError as error:
+            raise self._about(connection, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from error
+        except Trouble as trouble:
+            raise self._about(connection, trouble) from trouble.__cause__
+
+    def _about(self, connection: Connection, trouble: Trouble) -> Trouble:
+        trouble.remote, trouble.tls = connection.remote.host, connection.remote.tls
+        return trouble
+
+
+class _Step:
+    """The conversation of one connection."""
+
+    def __init__(self, settings: SmtpSettings, tls: Tls, connection: Connection) -> None:
+        self.limit = Limit()
+        self._what, self._seconds = "", 0.0  # the phase under way, and its time in all
+        self._settings = settings
+        self._tls = tls
+        self._connection = connection
+        self._protocol: Protocol[None] = Protocol()
+
+    async def run(self) -> None:
+        handshake, remote = self._connection.handshake, self._connection.remote
+        remote.tls = "none"
+        self._protocol.expect(Awaited.GREETING, None)
+        self._begin("the greeting", self._settings.greeting_seconds)
+        deed = handshake.take(await self._answer())
+        while not isinstance(deed, Ready):
+            if isinstance(deed, Say):
+                deed = handshake.take(await self._say(deed))
+            else:
+                await self._secure()
+                deed = handshake.secured()
+        if self._protocol.has_more:
+            raise _out_of_turn()
+
+    def _begin(self, what: str, seconds: float) -> None:
+        self._what, self._seconds = what, seconds
+        self.limit.allow(seconds)
+
+    def silence(self) -> Trouble:
+        """The trouble of a phase whose time is over."""
+        kind = Kind.TLS_FAILED if self._what == _TLS else Kind.SILENT
+        return Trouble(kind, f"{self._what} took over {self._seconds:g} seconds", "4.4.2")
+
+    async def _say(self, deed: Say) -> Answer[None]:
+        if self._protocol.has_more:
+            raise _out_of_turn()
+        self._protocol.expect(deed.awaited, None)
+        self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
+        await self._connection.wire.send(deed.line)
+        return await self._answer()
+
+    async def _answer(self) -> Answer[None]:
+        while (answer := self._protocol.next_answer()) is None:
+            self._protocol.receive(await self._connection.wire.receive())
+        return answer
+
+    async def _secure(self) -> None:
+        """Negotiate TLS, and forget all that was said before it."""
+        if (
+            self._protocol.has_more
+        ):  # an attacker's words, to be taken for the server's own after TLS (CVE-2011-0411's twin)
+            raise Trouble(Kind.GARBAGE, "the server spoke behind its answer to STARTTLS", "4.7.0")
+        wire = self._connection.wire
+        self._begin(_TLS, self._settings.tls_seconds)
+        secured = await self._tls.secure(wire.stream, self._connection.host)
+        wire.secured(secured)
+        self._connection.remote.tls = self._tls.reached(secured)
+        self._protocol = Protocol()
+
+
+def _out_of_turn() -> Trouble:
+    return Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
