@@ -1,7 +1,8 @@
 """A small DNS server for tests, in this process and on loopback, that answers what it is told to, or lies.
 
 `DnsPeer({"example.org": {"MX": ["10 mx1.example.org."]}, ...})`.  A name that is not in the zone does not exist (NXDOMAIN), a
-kind that a name lacks is no data.  Instead of records a kind may have a Lie.  CNAMEs are followed, as a resolver does.
+kind that a name lacks is no data.  Instead of records a kind may have a Lie, `Told` records, or `Turns` for each time it is
+asked.  CNAMEs are followed, as a resolver does.
 """
 
 from __future__ import annotations
@@ -9,40 +10,83 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import trio
 
-__all__ = ["DnsPeer", "Lie", "Zone"]
+__all__ = ["DnsPeer", "Lie", "Told", "Turns", "Zone"]
 
 _MAX_CNAMES = 20
+_UDP_OCTETS = 512  # RFC 1035 section 4.2.1, where the question has no EDNS
+_ELSEWHERE = dns.name.from_text("elsewhere.example.")
 
 
 class Lie(enum.Enum):
-    """What to do instead of answering."""
+    """What to do instead of answering, or to the answer."""
 
     SERVFAIL = "SERVFAIL"
     REFUSED = "REFUSED"
+    NXDOMAIN = "NXDOMAIN"
     SILENCE = "no answer at all"
     GARBAGE = "bytes that are no DNS message"
     TRUNCATED = "an empty answer with TC; the records come over TCP"
+    CUT = "an empty answer with TC; over TCP half an answer and the end of the connection"
+    WRONG_ID = "the answer to a question with another id"
+    WRONG_QUESTION = "the answer to a question about another name"
+    OTHER_NAME = "records of another name"
 
 
-Zone: TypeAlias = Mapping[str, Mapping[str, "Sequence[str] | Lie"]]
+@dataclass(frozen=True)
+class Told:
+    """Records, and how they are told.
+
+    ttl: seconds, instead of the peer's own.  additional: (name, kind, record) triples that nobody asked for, in the additional
+    section.
+    """
+
+    records: Sequence[str] = ()
+    lie: Lie | None = None
+    ttl: int | None = None
+    additional: Sequence[tuple[str, str, str]] = ()
+
+
+Answer: TypeAlias = "Sequence[str] | Lie | Told"
+
+
+class Turns:
+    """One answer for each time that is asked; the last one stays."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+
+    def take(self) -> Answer:
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+Zone: TypeAlias = Mapping[str, Mapping[str, "Answer | Turns"]]
 
 
 class DnsPeer:
-    """asked: every question so far, as (name, kind).  The zone may be replaced at any time."""
+    """asked: every question over UDP so far, as (name, kind); over_tcp: those over TCP.  The zone may be replaced at any time.
 
-    def __init__(self, zone: Zone, *, ttl: int = 300) -> None:
+    ttl: of all records, in seconds.  follows: whether an answer has the whole chain of CNAMEs, or the first one only.
+    """
+
+    def __init__(self, zone: Zone, *, ttl: int = 300, follows: bool = True) -> None:
         self.zone = zone
         self.asked: list[tuple[str, str]] = []
+        self.over_tcp: list[tuple[str, str]] = []
         self._ttl = ttl
+        self._follows = follows
+        self._truncated: dict[tuple[str, str], Told] = {}  # what comes over TCP must be what UDP was asked for
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[str]:
@@ -60,8 +104,8 @@ class DnsPeer:
     async def _serve_udp(self, sock: trio.socket.SocketType) -> None:
         while True:
             data, address = await sock.recvfrom(4096)
-            answer = self._answer(data, is_udp=True)
-            if answer is not None:
+            answer = self._answer_udp(dns.message.from_wire(data))
+            if answer:
                 await sock.sendto(answer, address)
 
     async def _serve_tcp(self, stream: trio.SocketStream) -> None:
@@ -72,46 +116,107 @@ class DnsPeer:
                 if not piece:
                     return
                 data += bytes(piece)
-            answer = self._answer(data[2:], is_udp=False)
-            if answer is not None:
-                await stream.send_all(len(answer).to_bytes(2) + answer)
+            with_length = self._answer_tcp(dns.message.from_wire(data[2:]))
+            if with_length:
+                await stream.send_all(with_length)
 
-    def _answer(self, data: bytes, *, is_udp: bool) -> bytes | None:
-        query = dns.message.from_wire(data)
-        question = query.question[0]
-        name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind))
+    def _answer_udp(self, query: dns.message.Message) -> bytes:
+        question = _question(query)
+        self.asked.append(question)
+        response, told = self._respond(query, question)
+        match told.lie:
+            case Lie.SILENCE:
+                return b""
+            case Lie.GARBAGE:
+                return b"\xff" * 7
+            case Lie.TRUNCATED | Lie.CUT:
+                return self._truncate(query, question, told)
+            case _:
+                pass
+        try:
+            return response.to_wire(max_size=max(query.payload, _UDP_OCTETS))
+        except dns.exception.TooBig:
+            return self._truncate(query, question, told)
+
+    def _truncate(self, query: dns.message.Message, question: tuple[str, str], told: Told) -> bytes:
+        self._truncated[question] = told
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.TC | dns.flags.RA
+        return response.to_wire()
+
+    def _answer_tcp(self, query: dns.message.Message) -> bytes:
+        question = _question(query)
+        self.over_tcp.append(question)
+        response, told = self._respond(query, question, self._truncated.pop(question, None))
+        if told.lie is Lie.SILENCE:
+            return b""
+        wire = response.to_wire(max_size=65_535)
+        length = len(wire).to_bytes(2)
+        return length + (wire[: len(wire) // 2] if told.lie is Lie.CUT else wire)
+
+    def _respond(
+        self, query: dns.message.Message, question: tuple[str, str], told: Told | None = None
+    ) -> tuple[dns.message.Message, Told]:
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
-        lie = self._fill(response, name, kind)
-        if lie is Lie.SILENCE:
-            return None
-        if lie is Lie.GARBAGE:
-            return b"\xff" * 7
-        if lie is Lie.TRUNCATED and is_udp:
-            response.flags |= dns.flags.TC
-        elif lie is Lie.TRUNCATED:
-            self._add(response, name, kind, self.zone[name].get(f"{kind} over TCP", ()))
-        elif lie is not None:
-            response.set_rcode(dns.rcode.from_text(lie.value))
-        return response.to_wire(max_size=65_535)
+        told = self._fill(response, *question, told)
+        if told.lie in (Lie.SERVFAIL, Lie.REFUSED, Lie.NXDOMAIN):
+            response.set_rcode(dns.rcode.from_text(told.lie.value))
+        elif told.lie is Lie.WRONG_ID:
+            response.id ^= 0xFFFF
+        elif told.lie is Lie.WRONG_QUESTION:
+            response.question = [dns.rrset.RRset(_ELSEWHERE, query.question[0].rdclass, query.question[0].rdtype)]
+        return response, told
 
-    def _fill(self, response: dns.message.Message, name: str, kind: str) -> Lie | None:
+    def _fill(self, response: dns.message.Message, name: str, kind: str, told: Told | None) -> Told:
+        """Put in what the zone says; `told` instead of the zone's records, if it was taken from there before."""
         for _ in range(_MAX_CNAMES):
             records = self.zone.get(name)
             if records is None:
                 response.set_rcode(dns.rcode.NXDOMAIN)
-                return None
-            target = records.get("CNAME")
-            if target is None or isinstance(target, Lie):
-                return self._add(response, name, kind, records.get(kind, ()))
+                return Told()
+            alias = records.get("CNAME") if kind != "CNAME" else None
+            if alias is None:
+                told = told or self._told(name, kind)
+                self._add(response, name, kind, told)
+                return told
+            target = _as_told(alias)
             self._add(response, name, "CNAME", target)
-            name = target[0].rstrip(".").lower()
-        return None
+            if not self._follows:
+                break
+            name = target.records[0].rstrip(".").lower()
+        return Told()
 
-    def _add(self, response: dns.message.Message, name: str, kind: str, records: Sequence[str] | Lie) -> Lie | None:
-        if isinstance(records, Lie):
-            return records
-        if records:
-            response.answer.append(dns.rrset.from_text(f"{name}.", self._ttl, "IN", kind, *records))
-        return None
+    def _told(self, name: str, kind: str) -> Told:
+        told = _as_told(self.zone[name].get(kind, ()))
+        if told.lie in (Lie.TRUNCATED, Lie.CUT) and not told.records:
+            return Told(_as_told(self.zone[name].get(f"{kind} over TCP", ())).records, told.lie, told.ttl)
+        return told
+
+    def _add(self, response: dns.message.Message, name: str, kind: str, told: Told) -> None:
+        owner = _ELSEWHERE.to_text() if told.lie is Lie.OTHER_NAME else f"{name}."
+        ttl = self._ttl if told.ttl is None else told.ttl
+        if told.records:
+            response.answer.append(_rrset(owner, ttl, kind, told.records))
+        response.additional += [
+            _rrset(f"{other}.", ttl, other_kind, [text]) for other, other_kind, text in told.additional
+        ]
+
+
+def _as_told(answer: Answer | Turns) -> Told:
+    if isinstance(answer, Turns):
+        answer = answer.take()
+    if isinstance(answer, Lie):
+        return Told(lie=answer)
+    return answer if isinstance(answer, Told) else Told(answer)
+
+
+def _rrset(owner: str, ttl: int, kind: str, records: Sequence[str]) -> dns.rrset.RRset:
+    rrset = dns.rrset.from_text(owner, min(ttl, 0x7FFF_FFFF), "IN", kind, *records)
+    rrset.ttl = ttl  # beyond what RFC 2181 section 8 allows, too
+    return rrset
+
+
+def _question(query: dns.message.Message) -> tuple[str, str]:
+    question = query.question[0]
+    return question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
