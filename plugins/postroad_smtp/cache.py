@@ -47,11 +47,20 @@ class Cache(Generic[T]):
         value = self.get_nowait(key)
         return await self._join(key) if value is None else value
 
-    async def _join(self, key: str) -> T:
+    def begin(self, key: str) -> None:
+        """Have it found out, if need be, without waiting: `get` then has it sooner."""
+        if self.get_nowait(key) is None:
+            self._take_off(key)
+
+    def _take_off(self, key: str) -> _Flight[T]:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
             self._nursery.start_soon(self._fly, key, flight)
+        return flight
+
+    async def _join(self, key: str) -> T:
+        flight = self._take_off(key)
         await flight.landed.wait()
         if flight.error is not None:
             raise flight.error

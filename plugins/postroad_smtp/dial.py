@@ -1,7 +1,7 @@
 """Which addresses may be connected to, and the port by which connections are made (`plain.connect` but in tests).
 
 The guard looks at the *resolved* address at the moment of connecting, so that no MX record, and no name that changes its address
-between look-up and connection, leads to this machine or its private networks.
+between look-up and connection, leads to this machine or its private networks.  A smarthost is allowed by being named.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from typing import TypeAlias
 
 import trio
 
-from .settings import Network
+from .places import Address, Network
 
 __all__ = ["Dial", "Guard"]
 
-Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
+_GLOBAL = ipaddress.IPv6Network("2000::/3")  # all that is routed, as IANA's registry of IPv6 addresses has it
+_NOT_HOSTS = (  # beyond what Python 3.11 knows
+    ipaddress.IPv6Network("3fff::/20"),  # RFC 9637: for documentation
+    ipaddress.IPv4Network("192.0.0.0/24"),  # RFC 6890: protocol assignments
+    ipaddress.IPv4Network("192.88.99.0/24"),  # RFC 7526: 6to4's anycast, given up
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
-_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291 section 2.5.5.1, long deprecated
 
 
 class Guard:
@@ -42,12 +46,15 @@ class Guard:
 
 def _is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None or address in _COMPATIBLE or address.scope_id is not None:
+        if address.scope_id is not None:
             return False
-        inner = _inner(address)
-        if inner is not None:
+        if (inner := _inner(address)) is not None:
             return _is_public(inner)
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+        if address not in _GLOBAL:
+            return False
+    if any(address in network for network in _NOT_HOSTS):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
 def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

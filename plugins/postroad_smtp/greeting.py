@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .endpoints import Endpoint
 from .handshake import Handshake, Ready, Say
 from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
-from .reply import ReplyError
+from .reply import Reply, ReplyError
 from .settings import SmtpSettings
 from .tls import Tls
 from .trouble import Kind, Trouble
@@ -25,12 +26,14 @@ _TLS = "the TLS handshake"
 
 @dataclass(slots=True)
 class Connection:
-    """A connection ready for its first envelope."""
+    """A connection ready for its first envelope.  name: what the server calls itself in its answer to EHLO or HELO."""
 
     wire: Wire
     handshake: Handshake
     host: str
     remote: Remote
+    endpoint: Endpoint
+    name: str = ""
 
 
 class Greeter:
@@ -99,7 +102,10 @@ class _Step:
         self._protocol.expect(deed.awaited, None)
         self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
         await self._connection.wire.send(deed.line)
-        return await self._answer()
+        answer = await self._answer()
+        if deed.awaited in (Awaited.EHLO, Awaited.HELO):
+            self._connection.name = _own_name(answer.reply)
+        return answer
 
     async def _answer(self) -> Answer[None]:
         while (answer := self._protocol.next_answer()) is None:
@@ -118,6 +124,12 @@ class _Step:
         wire.secured(secured)
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()
+
+
+def _own_name(reply: Reply) -> str:
+    """The domain that begins the answer (RFC 5321 section 4.1.1.1), in lower case."""
+    word, _, _ = reply.lines[0].decode("ascii", "replace").strip().partition(" ")
+    return word.lower().removesuffix(".")
 
 
 def _out_of_turn() -> Trouble:

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import dns.asyncresolver
 import dns.exception
+import dns.message
 import dns.nameserver
 import dns.resolver
 import trio
 
+from postroad.errors import ConfigError
 from postroad.log import printable
 
-from .settings import Place
+from .places import Place
 
 __all__ = ["Dns", "Found", "Resolver", "Status"]
 
@@ -37,12 +39,16 @@ class Status(enum.Enum):
 
 
 class Found(NamedTuple):
-    """The answer.  records: addresses, or (preference, host) pairs for MX.  seconds: how long it holds."""
+    """The answer.  records: addresses, or (preference, host) pairs for MX.  seconds: how long it holds.
+
+    said, code: what is wrong where it FAILED, and its enhanced status code (RFC 3463).
+    """
 
     status: Status
     records: tuple[Any, ...] = ()
     seconds: float = _FAILED_SECONDS
     said: str = ""
+    code: str = "4.4.3"
 
 
 class Resolver(Protocol):
@@ -54,10 +60,13 @@ class Resolver(Protocol):
 
 
 class Dns:
-    """The resolver of the transport.  servers: those to ask; none for the system's."""
+    """The resolver of the transport.  servers: those to ask; none for the system's.  Raises ConfigError where that has none."""
 
     def __init__(self, servers: Sequence[Place], seconds: float) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        except dns.resolver.NoResolverConfiguration as error:
+            raise ConfigError("dns_servers", f"the system names no DNS server ({error}); name one here") from None
         self._seconds = seconds
         self._resolver.lifetime = seconds
         self._resolver.timeout = min(self._resolver.timeout, seconds / 2)
@@ -70,24 +79,44 @@ class Dns:
         return Found(Status.FAILED, said="DNS look-up failed: no answer in time")
 
     async def _follow(self, name: str, kind: str) -> Found:
-        for _ in range(_MAX_CNAMES):
+        aliases = 0
+        while aliases <= _MAX_CNAMES:
             try:
                 answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
             except dns.resolver.NXDOMAIN:
-                return Found(
-                    Status.NO_NAME, seconds=_ABSENT_SECONDS, said=f"the domain {printable(name, 255)} does not exist"
-                )
+                said = f"the domain {printable(name, 255)} does not exist"
+                return Found(Status.NO_NAME, seconds=_ABSENT_SECONDS, said=said)
+            except dns.resolver.NoNameservers as error:
+                if _is_chain_too_long(error):
+                    break
+                return _failure(error)
             except (dns.exception.DNSException, OSError, ValueError) as error:
-                return Found(Status.FAILED, said=f"DNS look-up failed: {printable(str(error), 200)}")
-            seconds = min(max(float(answer.chaining_result.minimum_ttl), _MIN_SECONDS), _MAX_SECONDS)
-            records = [_plain(record, kind) for record in cast("Iterable[Any]", answer.rrset or ())]
-            if records:
-                return Found(Status.FOUND, tuple(records), seconds)
+                return _failure(error)
+            aliases += len(answer.chaining_result.cnames)
             target = answer.canonical_name.to_text(omit_final_dot=True)
-            if target.lower() == name.lower().rstrip("."):
-                return Found(Status.NO_DATA, seconds=seconds)
+            found = _found(answer, kind)
+            if aliases <= _MAX_CNAMES and (found.records or not answer.chaining_result.cnames):
+                return found
             name = target
-        return Found(Status.FAILED, said=f"more than {_MAX_CNAMES} CNAMEs")
+        return Found(Status.FAILED, said=f"more than {_MAX_CNAMES} CNAMEs, or a loop of them", code="4.4.4")
+
+
+def _is_chain_too_long(error: dns.resolver.NoNameservers) -> bool:
+    """Whether a server answered, with more CNAMEs than dnspython follows in one answer."""
+    tries = cast("Iterable[tuple[Any, ...]]", cast("Any", error).kwargs["errors"])
+    return any(isinstance(part, dns.message.ChainTooLong) for each in tries for part in each)
+
+
+def _failure(error: Exception) -> Found:
+    return Found(Status.FAILED, said=f"DNS look-up failed: {printable(str(error), 200)}")
+
+
+def _found(answer: dns.resolver.Answer, kind: str) -> Found:
+    seconds = min(max(float(answer.chaining_result.minimum_ttl), _MIN_SECONDS), _MAX_SECONDS)
+    records = tuple(_plain(record, kind) for record in cast("Iterable[Any]", answer.rrset or ()))
+    if not records and not answer.chaining_result.cnames and answer.response.answer:
+        return Found(Status.FAILED, said="DNS look-up failed: the answer is about another name")  # and proves nothing
+    return Found(Status.FOUND if records else Status.NO_DATA, records, seconds)
 
 
 def _plain(record: Any, kind: str) -> Any:

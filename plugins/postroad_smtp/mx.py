@@ -7,10 +7,9 @@ Equal preferences are tried in random order.  Knows the rules, asks through `loo
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import math
 import random
 from collections.abc import Sequence
-from itertools import chain, zip_longest
 from typing import NamedTuple
 
 import trio
@@ -18,13 +17,16 @@ import trio
 from postroad.verdict import Scope
 
 from .cache import Cache
+from .domains import canonical, literal_address
 from .lookup import Found, Resolver, Status
-from .settings import Place
+from .race import in_turns
 from .trouble import Kind, Trouble
 
-__all__ = ["Exchangers", "Route", "smarthost_route"]
+__all__ = ["Exchangers", "Route"]
 
-_PER_HOST = 3  # addresses of one host in an attempt, so that five lead to two hosts where there are two
+_LATE_SECONDS = (
+    1.0  # how long IPv6 addresses are waited for once there are others: some servers never answer for AAAA (RFC 4074)
+)
 
 
 class Route(NamedTuple):
@@ -43,6 +45,11 @@ class Route(NamedTuple):
         """The hosts by preference, random among equals."""
         return [host for _, _, host in sorted((preference, rng.random(), host) for preference, host in self.hosts)]
 
+    def is_best(self, host: str) -> bool:
+        """Whether no host has a better preference."""
+        best = min(preference for preference, _ in self.hosts)
+        return (best, host) in self.hosts
+
 
 class Exchangers:
     """Finds routes and addresses, and remembers them.  own_name: hosts of that name, and worse ones, are left out."""
@@ -52,7 +59,7 @@ class Exchangers:
         self._port = port
         self._own_name = own_name.lower()
         self._routes: Cache[Route | Trouble] = Cache(nursery, self._find_route)
-        self._addresses: Cache[Found] = Cache(nursery, self._find_addresses)
+        self._records: Cache[Found] = Cache(nursery, self._find_records)
 
     def route_nowait(self, domain: str) -> Route | None:
         """The route, if it is remembered."""
@@ -60,20 +67,27 @@ class Exchangers:
         return route if isinstance(route, Route) else None
 
     async def route(self, domain: str) -> Route:
-        """The route for a domain (an A-label or an address literal).  Raises Trouble where it has none, or none now."""
-        route = await self._routes.get(domain)
+        """The route for a domain or an address literal.  Raises Trouble where it has none, or none now, or is no domain."""
+        route = await self._routes.get(canonical(domain))
         if isinstance(route, Trouble):
             raise _copy(route)
         return route
 
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""
-        if (literal := _literal(host)) is not None:
+        if (literal := literal_address(host)) is not None:
             return (literal,)
-        found = await self._addresses.get(host)
-        if found.status is Status.FAILED:
-            raise Trouble(Kind.UNREACHABLE, found.said, "4.4.3")
-        return found.records[:_PER_HOST]
+        self._records.begin(f"AAAA {host}")  # both at once, though the answers are taken one after the other
+        v4 = await self._records.get(f"A {host}")
+        with trio.move_on_after(_LATE_SECONDS if v4.records else math.inf):
+            v6 = await self._records.get(f"AAAA {host}")
+            return _addresses_of(v6, v4)
+        return v4.records
+
+    async def _find_records(self, key: str) -> tuple[Found, float]:
+        kind, _, host = key.partition(" ")
+        found = await self._resolver.look_up(host, kind)
+        return found, found.seconds
 
     async def _find_route(self, domain: str) -> tuple[Route | Trouble, float]:
         if domain.startswith("["):
@@ -87,7 +101,7 @@ class Exchangers:
     def _judge(self, domain: str, found: Found) -> Route:
         match found.status:
             case Status.FAILED:
-                raise Trouble(Kind.UNREACHABLE, found.said, "4.4.3")
+                raise Trouble(Kind.UNREACHABLE, found.said, found.code)
             case Status.NO_NAME:
                 raise _refusal(found.said, "5.1.2")
             case Status.NO_DATA:
@@ -108,23 +122,13 @@ class Exchangers:
     def _route_of(self, hosts: Sequence[tuple[int, str]]) -> Route:
         return Route(_site([host for _, host in hosts]), tuple(sorted(set(hosts))), self._port)
 
-    async def _find_addresses(self, host: str) -> tuple[Found, float]:
-        # one after the other: nurseries are the factory's, and the answers are kept
-        found = [await self._resolver.look_up(host, kind) for kind in ("AAAA", "A")]
-        pairs = zip_longest(*(answer.records for answer in found))
-        records = tuple(record for record in chain.from_iterable(pairs) if record is not None)
-        failed = next((answer for answer in found if answer.status is Status.FAILED), None)
-        if failed is not None and not records:
-            return failed, failed.seconds
-        return Found(Status.FOUND, records), min(answer.seconds for answer in found)
 
-
-def _literal(host: str) -> str | None:
-    text = host[1:-1].removeprefix("IPv6:") if host.startswith("[") else host
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
+def _addresses_of(v6: Found, v4: Found) -> Sequence[str]:
+    addresses = in_turns([*v6.records, *v4.records])
+    failed = next((found for found in (v6, v4) if found.status is Status.FAILED), None)
+    if failed is not None and not addresses:
+        raise Trouble(Kind.UNREACHABLE, failed.said, failed.code)
+    return addresses
 
 
 def _site(hosts: Sequence[str]) -> str:
@@ -143,8 +147,3 @@ def _refusal(said: str, status: str) -> Trouble:
 def _copy(trouble: Trouble) -> Trouble:
     """An exception is raised once: a kept one would gather tracebacks."""
     return Trouble(trouble.kind, trouble.said, trouble.status, scope=trouble.scope)
-
-
-def smarthost_route(place: Place) -> Route:
-    """The route of a transport with a smarthost."""
-    return Route(str(place), ((0, place.host),), place.port, is_trusted=True)

@@ -1,25 +1,30 @@
-"""Opens a connection to a site: address after address, until one is ready for mail (`greeting.py`).  The only caller of `dial`.
+"""Opens a connection to a site: host after host and address after address, until one is ready for mail (`greeting.py`).
 
-At most five addresses and two sessions in an attempt, as Postfix: one dead or unwilling server must not hold up the mail, and a
-site must not be knocked at for ever.
+`approach.py` says what may be tried and when to stop: one dead or unwilling server must not hold up the mail, and a site must not
+be knocked at for ever.  The addresses of one host are raced (`race.py`); what becomes of each is told to `endpoints.py`.
+The only caller of `dial`.
 """
 
 from __future__ import annotations
 
+import errno
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from typing import Protocol as Port
 
 import trio
 
 from postroad.log import get_logger, printable
 
-from .dial import Dial, Guard
+from .approach import MAX_SESSIONS, Approach, Ways
+from .dial import Dial
 from .greeting import Connection, Greeter
 from .handshake import Handshake, Terms
 from .known import Flaw, KnownHosts
 from .mx import Route
+from .places import Place
+from .race import race
 from .settings import SmtpSettings
 from .tls import Level, Tls
 from .trouble import Kind, Trouble, is_local
@@ -28,8 +33,6 @@ from .wire import Wire
 
 __all__ = ["Opener"]
 
-_MAX_ADDRESSES = 5
-_MAX_SESSIONS = 2
 _log = get_logger()
 
 
@@ -39,25 +42,17 @@ class Addresses(Port):
     async def addresses(self, host: str) -> Sequence[str]: ...
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """One round over a route.  first: the trouble to tell; later ones are often only its consequence."""
+class _Landed(NamedTuple):
+    """A connection to an address of a host.  begun: its number among the endpoint's."""
 
-    addresses: int = 0
-    sessions: int = 0
-    first: Trouble | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.addresses >= _MAX_ADDRESSES or self.sessions >= _MAX_SESSIONS
-
-    def note(self, trouble: Trouble) -> None:
-        if self.first is None or self.first.kind is Kind.PROHIBITED:
-            self.first = trouble
+    host: str
+    address: str
+    stream: trio.abc.Stream
+    begun: int
 
 
 class Opener:
-    """Opens connections on one transport's terms."""
+    """Opens connections on one transport's terms.  rng: for the order among equal hosts."""
 
     def __init__(
         self,
@@ -65,59 +60,110 @@ class Opener:
         terms: Terms,
         tls: Tls,
         dial: Dial,
-        guard: Guard,
+        ways: Ways,
         names: Addresses,
         known: KnownHosts,
+        rng: random.Random,
     ) -> None:
-        self._settings = settings
+        self._connect_seconds = settings.connect_seconds
         self._terms = terms
         self._tls = tls
         self._greeter = Greeter(settings, tls)
         self._dial = dial
-        self._guard = guard
+        self._ways = ways
+        self._endpoints = ways.endpoints
         self._names = names
         self._known = known
-        self._rng = random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._rng = rng
 
     async def open(self, route: Route) -> Connection:
-        """A connection to one of the route's hosts.  Raises Trouble: what the first host that was tried had to say."""
-        attempt = _Attempt()
-        for host in route.ordered(self._rng):
-            for address in self._allowed(route, host, await self._addresses(host, attempt), attempt):
-                if attempt.is_over:
-                    break
-                connection = await self._try(route, host, address, attempt)
-                if connection is not None:
-                    return connection
-        raise attempt.first or Trouble(Kind.NO_SUCH_HOST, "no mail server of the domain has an address", "5.4.4")
+        """A connection to one of the route's hosts, to be given back with `closed`.  Raises Trouble: what the first host that was
+        tried had to say."""
+        approach = Approach(route, self._ways)
+        for host in approach.hosts(route.ordered(self._rng)):
+            connection = await self._open_at(host, approach)
+            if connection is not None:
+                self._endpoints.opened(connection.endpoint)
+                return connection
+            if approach.is_over:
+                break
+        raise approach.outcome()
 
-    def _allowed(self, route: Route, host: str, addresses: Sequence[str], attempt: _Attempt) -> list[str]:
-        if route.is_trusted:
-            return list(addresses)
-        for address in addresses:
-            if not self._guard.allows(address):
-                attempt.note(_prohibited(host, address))
-        return [address for address in addresses if self._guard.allows(address)]
+    def closed(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._endpoints.closed(connection.endpoint)
 
-    async def _addresses(self, host: str, attempt: _Attempt) -> Sequence[str]:
+    async def _open_at(self, host: str, approach: Approach) -> Connection | None:
+        waiting = approach.usable(host, await self._addresses(host, approach))
+        while waiting and not approach.is_over:
+            racing = waiting[: approach.addresses_left]
+            landed, failed = await self._connect(host, racing, approach)
+            if landed is None:
+                return None
+            connection = await self._get_ready(landed, approach)
+            if connection is not None:
+                return connection
+            waiting = [address for address in waiting if address != landed.address and address not in failed]
+        return None
+
+    async def _addresses(self, host: str, approach: Approach) -> Sequence[str]:
         try:
             return await self._names.addresses(host)
         except Trouble as trouble:
-            attempt.note(trouble)
+            approach.note(trouble)
             return ()
 
-    async def _try(self, route: Route, host: str, address: str, attempt: _Attempt) -> Connection | None:
-        """One address; twice if its TLS fails and may be done without (RFC 7435)."""
-        attempt.addresses += 1
-        for _ in range(2):
+    async def _connect(
+        self, host: str, addresses: Sequence[str], approach: Approach
+    ) -> tuple[_Landed | None, Sequence[str]]:
+        """A connection to one of the addresses, or None where each failed; and those that did."""
+        begun: dict[str, int] = {}
+        port = approach.route.port
+
+        async def dial(address: str) -> trio.abc.Stream:
+            begun[address] = self._endpoints.begin((address, port))
+            return await self._dial_in_time(address, port)
+
+        finish = await race(dial, addresses)
+        approach.tried.update(begun)
+        for address, error in finish.failures.items():
+            self._failed(address, _unreachable(error, _name(host, address, port)), begun[address], approach)
+        for address in finish.overtaken:
+            self._endpoints.overtaken((address, port))
+        if finish.stream is not None:
+            return _Landed(host, finish.address, finish.stream, begun[finish.address]), list(finish.failures)
+        _raise_if_hopeless(finish.failures.values(), host)
+        return None, list(finish.failures)
+
+    async def _dial_in_time(self, address: str, port: int) -> trio.abc.Stream:
+        with trio.move_on_after(self._connect_seconds):
+            return await self._dial(address, port)
+        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {self._connect_seconds:g} seconds")
+
+    def _failed(self, address: str, trouble: Trouble, begun: int, approach: Approach) -> None:
+        approach.note(trouble)
+        self._endpoints.failed((address, approach.route.port), trouble, begun)
+
+    async def _get_ready(self, landed: _Landed, approach: Approach) -> Connection | None:
+        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435)."""
+        for _ in range(MAX_SESSIONS):
             try:
-                return await self._open_at(route, host, address, attempt)
-            except Trouble as trouble:
-                attempt.note(trouble)
-                if trouble.kind is Kind.NO_LOGIN or trouble.kind is Kind.LOCAL:
-                    raise
-                if not self._may_fall_back(trouble, host) or attempt.sessions >= _MAX_SESSIONS:
-                    return None
+                return await self._greet(landed, approach)
+            except Trouble as caught:
+                trouble = caught
+            if trouble.kind is Kind.LOOP:
+                approach.looped(landed.host, trouble)
+                return None
+            if approach.sessions >= MAX_SESSIONS or not self._may_fall_back(trouble, landed.host):
+                self._failed(landed.address, trouble, landed.begun, approach)
+                if trouble.kind is Kind.NO_LOGIN:
+                    raise trouble
+                return None
+            approach.note(trouble)
+            again, _ = await self._connect(landed.host, [landed.address], approach)
+            if again is None:
+                return None
+            landed = again
         return None
 
     def _may_fall_back(self, trouble: Trouble, host: str) -> bool:
@@ -127,48 +173,53 @@ class Opener:
         _log.warning("tls_given_up", host=host, reason=trouble.said)
         return True
 
-    async def _open_at(self, route: Route, host: str, address: str, attempt: _Attempt) -> Connection:
+    async def _greet(self, landed: _Landed, approach: Approach) -> Connection:
+        approach.sessions += 1
+        host, address, route = landed.host, landed.address, approach.route
         remote = Remote(site=route.site, host=_name(host, address, route.port))
-        stream = await self._connect(address, route.port, remote)
-        attempt.sessions += 1
         handshake = Handshake(self._terms, avoid_tls=self._known.has(host, Flaw.TLS))
-        connection = Connection(Wire(stream), handshake, host, remote)
+        connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port))
         try:
             await self._greeter.greet(connection)
+            if not route.is_trusted and self._is_ourselves(connection.name):
+                raise _loop(connection)
         except BaseException:
             with trio.move_on_after(1, shield=True):
                 await connection.wire.close_forcefully()
             raise
         return connection
 
-    async def _connect(self, address: str, port: int, remote: Remote) -> trio.abc.Stream:
-        seconds = self._settings.connect_seconds
-        try:
-            with trio.move_on_after(seconds):
-                return await self._dial(address, port)
-        except OSError as error:
-            raise _unreachable(error, remote) from error
-        raise _trouble(Kind.UNREACHABLE, f"the connection took over {seconds:g} seconds", "4.4.1", remote)
+    def _is_ourselves(self, name: str) -> bool:
+        """Only a name with a dot says who somebody is: many machines are called localhost, or mail."""
+        return "." in name and name == self._terms.helo.lower()
 
 
 def _name(host: str, address: str, port: int) -> str:
+    if address == host and Place(host, port).is_unix:
+        return printable(str(Place(host, port)), 320)
     return printable(f"{host} [{address}]:{port}", 320)
 
 
-def _prohibited(host: str, address: str) -> Trouble:
-    said = f"{printable(host, 255)} has the address {address}, which is not public and not allowed"
-    return Trouble(Kind.PROHIBITED, said, "5.4.4")
-
-
-def _unreachable(error: OSError, remote: Remote) -> Trouble:
-    """No connection.  This machine's own lack of descriptors or memory is told apart."""
+def _unreachable(error: OSError, remote: str) -> Trouble:
+    """No connection.  This machine's own lack of descriptors, memory or an address is told apart."""
     text = printable(error.strerror or str(error), 200)
     if is_local(error):
-        return _trouble(Kind.LOCAL, f"no connection can be made from here: {text}", "4.3.2", remote)
-    return _trouble(Kind.UNREACHABLE, f"cannot connect: {text}", "4.4.1", remote)
+        trouble = Trouble(Kind.LOCAL, f"no connection can be made from here: {text}", "4.3.2")
+    else:
+        trouble = Trouble(Kind.UNREACHABLE, f"cannot connect: {text}", "4.4.1")
+    trouble.remote = remote
+    return trouble
 
 
-def _trouble(kind: Kind, said: str, status: str, remote: Remote) -> Trouble:
-    trouble = Trouble(kind, said, status)
-    trouble.remote = remote.host
+def _raise_if_hopeless(errors: Iterable[OSError], host: str) -> None:
+    """No descriptors, no memory: another address would fare the same.  For want of an own address of its family it would not."""
+    for error in errors:
+        if is_local(error) and error.errno != errno.EADDRNOTAVAIL:
+            raise _unreachable(error, host) from error
+
+
+def _loop(connection: Connection) -> Trouble:
+    said = f"mail for the domain loops back to this host: {connection.remote.host} has our own name, {connection.name}"
+    trouble = Trouble(Kind.LOOP, printable(said, 600), "4.4.6")
+    trouble.remote, trouble.tls = connection.remote.host, connection.remote.tls
     return trouble

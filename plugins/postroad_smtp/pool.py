@@ -104,7 +104,9 @@ class Site:
     def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
         """The session ends without a connection; what becomes of its request."""
         self._sessions.discard(session)
-        others = sum(other.is_open for other in self._sessions)
+        others = len(
+            self._sessions
+        )  # those that are still opening, too: if none of them gets through, the last one fails all
         if trouble.kind is Kind.ABORTED:
             self.put_back(handover)
         elif others and not handover.was_returned:
@@ -136,9 +138,9 @@ class Site:
         return waiting
 
     def _fail(self, handover: Handover, trouble: Trouble) -> None:
-        """With no other session, everything that waits would fare the same."""
+        """With no other session, everything that waits would fare the same, unless the trouble is the one request's own."""
         self._settle(handover, trouble)
-        if not self._sessions:
+        if not self._sessions and trouble.scope is not Scope.RECIPIENT:
             for waiting in self._drained():
                 self._settle(waiting, trouble)
 

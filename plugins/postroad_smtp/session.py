@@ -65,10 +65,6 @@ class Session:
 
     # --- For others ---
 
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None
-
     def assign(self, handover: Handover) -> None:
         """Give a resting session its next request."""
         assert self._bell is not None
@@ -337,6 +333,7 @@ class Session:
         if trouble is None:
             await self._quit()
         await self._wire.close_forcefully()
+        self._opener.closed(self._connection)
 
     async def _hear_last_words(self) -> None:
         """What the server said before it stopped listening: a refusal in mid-content is a refusal, not a lost connection."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import socket
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -15,12 +14,10 @@ from msgspec import Meta
 from postroad.errors import ConfigError
 
 from . import emit
+from .places import read_networks, read_place, read_server, read_sources
 
-__all__ = ["Login", "Network", "Place", "SmtpSettings", "read_login", "read_networks", "read_place"]
+__all__ = ["Login", "SmtpSettings", "read_login"]
 
-Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
-
-_PLACE = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?")
 _SECRET_BYTES = 4096
 
 
@@ -34,8 +31,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     smarthost: Annotated[
         str,
         Meta(
-            description="The server that takes all mail: `host`, `host:port` or `[address]:port`. Empty: delivery to the "
-            "recipients' own servers, found by their MX records."
+            description="The server that takes all mail: `host`, `host:port`, `[address]:port` or `unix:/path`. Empty: delivery "
+            "to the recipients' own servers, found by their MX records."
         ),
     ] = ""
     port: Annotated[
@@ -109,6 +106,13 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "default none: a stranger's MX record could otherwise point at this machine. A smarthost is allowed by being named."
         ),
     ] = ()
+    source_addresses: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses of this machine to send from, at most one IPv4 and one IPv6. Once one is given, only its "
+            "family is used: mail from any other address would fail SPF. Empty: the system chooses."
+        ),
+    ] = ()
     dns_servers: Annotated[
         tuple[str, ...],
         Meta(description="DNS servers to ask: `address` or `address:port`. Empty: those of the system."),
@@ -118,18 +122,32 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         """Refuse what no single setting shows."""
         if self.smarthost:
-            read_place("smarthost", self.smarthost, self.port)
+            self._check_smarthost()
         if self.helo and not _is_fit(self.helo):
             raise ConfigError("helo", f"{self.helo!r} is no host name and no address literal such as [192.0.2.1]")
         read_networks(self.allow_networks)
         for server in self.dns_servers:
-            read_place("dns_servers", server, 53)
+            read_server("dns_servers", server, 53)
+        read_sources(self.source_addresses)
         if bool(self.password_env) + bool(self.password_file) != bool(self.username):
             raise ConfigError("username", "a login needs username and one of password_env and password_file")
         if self.username and not self.smarthost:
             raise ConfigError("username", "a login is for a smarthost; a password must not go to strangers' servers")
         if self.username and self.tls == "none" and not self.login_without_tls:
             raise ConfigError("tls", "a login needs TLS, or login_without_tls = true")
+
+    def _check_smarthost(self) -> None:
+        place = read_place("smarthost", self.smarthost, self.port)
+        if place.is_unix and self.tls == "verified":
+            raise ConfigError(
+                "tls", "a unix socket has no name for a certificate to show; write required, or leave tls out"
+            )
+        if place.is_unix and self.source_addresses:
+            raise ConfigError("source_addresses", "a unix socket is not reached from an address; leave them out")
+        if _is_numeric(place.host) and not read_sources(self.source_addresses).may_reach(place.host):
+            raise ConfigError(
+                "source_addresses", f"none is of the family of the smarthost {place.host}; add one that is"
+            )
 
     @property
     def helo_name(self) -> str:
@@ -146,34 +164,12 @@ def _is_fit(name: str) -> bool:
     return True
 
 
-class Place(NamedTuple):
-    """A host (name or numeric address) and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def read_place(key: str, text: str, port: int) -> Place:
-    """Read `host`, `host:port`, `[v6]:port` or a bare IPv6 address.  Raises ConfigError."""
+def _is_numeric(host: str) -> bool:
     try:
-        return Place(str(ipaddress.IPv6Address(text)), port)
+        ipaddress.ip_address(host)
     except ValueError:
-        pass
-    match = _PLACE.fullmatch(text)
-    number = int(match["port"] or port) if match else 0
-    if match is None or not 0 < number < 65_536:
-        raise ConfigError(key, f"{text!r} must be host, host:port or [address]:port")
-    return Place(match["v6"] or match["host"], number)
-
-
-def read_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(text) for text in texts)
-    except ValueError as error:
-        raise ConfigError("allow_networks", str(error)) from None
+        return False
+    return True
 
 
 class Login(NamedTuple):

@@ -6,7 +6,8 @@ many calls at once.  RFC 5321.
 
 from __future__ import annotations
 
-import socket
+import functools
+import random
 from collections.abc import Sequence
 
 import trio
@@ -15,17 +16,21 @@ from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Verdict
 
 from . import emit
+from .approach import Ways
 from .dial import Dial, Guard
+from .endpoints import Endpoints
 from .handover import Handover
 from .handshake import Terms
 from .known import KnownHosts
 from .lookup import Dns, Resolver
-from .mx import Exchangers, Route, smarthost_route
+from .mx import Exchangers, Route
 from .opening import Addresses, Opener
+from .places import Sources, read_networks, read_place, read_server, read_sources
 from .plain import connect
 from .pool import Site, Sites
 from .session import Session
-from .settings import SmtpSettings, read_login, read_networks, read_place
+from .settings import SmtpSettings, read_login
+from .smarthost import SystemNames, smarthost_route
 from .tls import Level, Tls
 from .trouble import Kind, Trouble
 from .verdicts import Remote, of_trouble, own_refusal
@@ -38,7 +43,8 @@ STREAM_FROM = 262_144  # octets: larger contents are never held in memory whole
 class SmtpTransport:
     """Delivers to a smarthost, or to the recipients' own servers.
 
-    nursery: for the sessions, which outlive calls.  dial, resolver: ports, for tests and for other ways to connect.
+    nursery: for the sessions, which outlive calls.  dial, resolver, rng: ports, for tests and for other ways to connect; a `dial`
+    connects from where it likes, whatever `source_addresses` says.
     Raises ConfigError where the settings cannot be used.
     """
 
@@ -47,8 +53,9 @@ class SmtpTransport:
         settings: SmtpSettings,
         nursery: trio.Nursery,
         *,
-        dial: Dial = connect,
+        dial: Dial | None = None,
         resolver: Resolver | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
         self._nursery = nursery
@@ -59,16 +66,23 @@ class SmtpTransport:
             self._route = smarthost_route(read_place("smarthost", settings.smarthost, settings.port))
         else:
             self._exchangers = _exchangers(settings, nursery, resolver)
-        self._opener = self._make_opener(dial)
+        self._opener = self._make_opener(dial, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
         self._sites = Sites(settings.sessions, self._start_session)
 
-    def _make_opener(self, dial: Dial) -> Opener:
+    def _make_opener(self, dial: Dial | None, rng: random.Random) -> Opener:
         settings = self._settings
-        terms = Terms(settings.helo_name, Level(settings.tls), read_login(settings), settings.login_without_tls)
+        terms = Terms(settings.helo_name, self._level(), read_login(settings), settings.login_without_tls)
         names: Addresses = self._exchangers or SystemNames(settings.dns_seconds)
-        guard = Guard(read_networks(settings.allow_networks))
+        sources = read_sources(settings.source_addresses)
+        ways = Ways(Guard(read_networks(settings.allow_networks)), sources, Endpoints(rng))
         tls = Tls(terms.level, settings.ca_file)
-        return Opener(settings, terms, tls, dial, guard, names, self._known)
+        return Opener(settings, terms, tls, dial or functools.partial(_dial, sources), ways, names, self._known, rng)
+
+    def _level(self) -> Level:
+        """Over a unix socket nobody listens: TLS only where it is asked for."""
+        level = Level(self._settings.tls)
+        is_unix = self._route is not None and self._route.site.startswith("unix:")
+        return Level.NONE if is_unix and level is Level.OPPORTUNISTIC else level
 
     def _start_session(self, site: Site, handover: Handover) -> Session:
         session = Session(site, handover, self._opener, self._settings, self._known)
@@ -110,25 +124,13 @@ class SmtpTransport:
         self._nursery.cancel_scope.cancel()  # look-ups; sessions are shielded and end by themselves
 
 
-class SystemNames:
-    """Addresses of a smarthost by the system's own means (/etc/hosts and all), as every other program finds them."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def addresses(self, host: str) -> Sequence[str]:
-        with trio.move_on_after(self._seconds):
-            try:
-                found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:
-                raise Trouble(Kind.UNREACHABLE, f"the smarthost's name cannot be resolved: {error}", "4.4.3") from error
-            return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        raise Trouble(Kind.UNREACHABLE, "the smarthost's name was not resolved in time", "4.4.3")
+async def _dial(sources: Sources, address: str, port: int) -> trio.abc.Stream:
+    return await connect(address, port, sources.source_for(address))
 
 
 def _exchangers(settings: SmtpSettings, nursery: trio.Nursery, resolver: Resolver | None) -> Exchangers:
     if resolver is None:
-        servers = [read_place("dns_servers", server, 53) for server in settings.dns_servers]
+        servers = [read_server("dns_servers", server, 53) for server in settings.dns_servers]
         resolver = Dns(servers, settings.dns_seconds)
     return Exchangers(nursery, resolver, port=settings.port, own_name=settings.helo_name)
 

@@ -24,6 +24,8 @@ class Kind(enum.Enum):
     TLS_FAILED = "TLS failed"  # the handshake, or the certificate
     NO_LOGIN = "no login"
     PROHIBITED = "prohibited"  # an address that the configuration does not allow
+    UNSUITED = "unsuited"  # an address of a family that we do not send from
+    LOOP = "loop"  # the server is ourselves
     NO_SUCH_HOST = "no such host"  # proven by the DNS
     LOCAL = "local"  # this machine: no descriptors, no memory
     FAULT = "fault"  # a mistake in this package
@@ -42,6 +44,7 @@ class Trouble(Exception):
         self.remote = ""
         self.tls = ""
         self.retry_after_seconds: float | None = None
+        self.is_remembered = False  # of an earlier attempt: nobody was spoken to this time
 
 
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})

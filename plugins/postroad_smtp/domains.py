@@ -1,0 +1,68 @@
+"""A recipient's domain as the DNS is to be asked for it.  IDNA2008 by UTS 46, RFC 5321 section 4.1.3 for address literals.
+
+The engine's own door has done this already; a caller that is another program's may not have.  What is no domain is refused with
+5.1.3: no look-up could make it one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from postroad.log import printable
+from postroad.verdict import Scope
+
+from .trouble import Kind, Trouble
+
+__all__ = ["canonical", "literal_address"]
+
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_OCTETS = 253  # RFC 1035 section 2.3.4: 255 on the wire
+_CHARACTERS = 1016  # four octets for each of 254 characters: whatever is longer need not be looked at
+
+
+def canonical(domain: str) -> str:
+    """The domain as lower-case A-labels without a final dot, or its address literal.  Raises Trouble, which refuses."""
+    if len(domain) > _CHARACTERS:
+        raise _refusal(domain, "it is too long")
+    if domain.startswith("["):
+        return _literal(domain)
+    name = (domain if domain.isascii() else _encode(domain)).lower().removesuffix(".")
+    if len(name) > _OCTETS:
+        raise _refusal(domain, "it is too long")
+    if not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise _refusal(domain, "its labels must be 1 to 63 letters, digits and hyphens")
+    return name
+
+
+def _encode(domain: str) -> str:
+    import idna  # its tables are large, and hardly anybody comes here
+
+    try:
+        return idna.encode(domain, uts46=True, transitional=False).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise _refusal(domain, str(error)) from error
+
+
+def _literal(domain: str) -> str:
+    address = literal_address(domain) if domain.endswith("]") else None
+    if address is None:
+        raise _refusal(domain, "an address literal is [192.0.2.1] or [IPv6:2001:db8::1]")
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def literal_address(host: str) -> str | None:
+    """The numeric address that a literal, or a host that is given in digits, stands for."""
+    text = host
+    if host.startswith("["):
+        text = host[1:-1]
+        text = text[5:] if text[:5].lower() == "ipv6:" else text
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _refusal(domain: str, why: str) -> Trouble:
+    said = f"{printable(domain, 100)} is no domain: {printable(why, 200)}"
+    return Trouble(Kind.NO_SUCH_HOST, said, "5.1.3", scope=Scope.RECIPIENT)

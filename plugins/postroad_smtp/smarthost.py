@@ -1,0 +1,42 @@
+"""The one server of a transport with a smarthost: its route, and its addresses by the system's own means.
+
+/etc/hosts and all, as every other program finds them; what the configuration names is trusted, wherever it leads.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+import trio
+
+from .mx import Route
+from .places import Place
+from .race import in_turns
+from .trouble import Kind, Trouble
+
+__all__ = ["SystemNames", "smarthost_route"]
+
+
+def smarthost_route(place: Place) -> Route:
+    """The route of a transport with a smarthost."""
+    return Route(str(place), ((0, place.host),), place.port, is_trusted=True)
+
+
+class SystemNames:
+    """Finds addresses as the system does.  seconds: how long it may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The host's addresses, the families in turns, beginning with the one the system prefers; a path is its own address."""
+        if host.startswith("/"):
+            return (host,)
+        with trio.move_on_after(self._seconds):
+            try:
+                found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                raise Trouble(Kind.UNREACHABLE, f"the smarthost's name cannot be resolved: {error}", "4.4.3") from error
+            return in_turns(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        raise Trouble(Kind.UNREACHABLE, "the smarthost's name was not resolved in time", "4.4.3")

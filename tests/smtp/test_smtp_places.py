@@ -1,0 +1,111 @@
+"""Where things are: servers, sockets, addresses to send from; and what is said about those that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from postroad.errors import ConfigError
+from postroad_smtp.places import Place, Sources, read_place, read_sources
+from postroad_smtp.settings import SmtpSettings
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "shown"),
+    [
+        ("mail.example.com", Place("mail.example.com", 25), "mail.example.com:25"),
+        ("mail.example.com:587", Place("mail.example.com", 587), "mail.example.com:587"),
+        ("192.0.2.1:26", Place("192.0.2.1", 26), "192.0.2.1:26"),
+        ("2001:db8::1", Place("2001:db8::1", 25), "[2001:db8::1]:25"),
+        ("[2001:db8::1]:465", Place("2001:db8::1", 465), "[2001:db8::1]:465"),
+        ("unix:/run/dovecot/lmtp", Place("/run/dovecot/lmtp", 0), "unix:/run/dovecot/lmtp"),
+        ("unix:/with a:25/colon", Place("/with a:25/colon", 0), "unix:/with a:25/colon"),
+    ],
+)
+def test_a_place_is_read_and_shown(text: str, place: Place, shown: str) -> None:
+    assert read_place("smarthost", text, 25) == place
+    assert str(place) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a b",
+        "host:0",
+        "host:65536",
+        "host:x",
+        "[2001:db8::1",
+        "/run/dovecot/lmtp",
+        "unix:",
+        "unix:relative/path",
+        "unix:/a\0b",
+        "unix:/" + "x" * 107,
+        "unix:/" + "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 54,
+    ],
+)
+def test_a_place_that_is_none_is_refused_by_its_key(text: str) -> None:
+    with pytest.raises(ConfigError) as info:
+        read_place("smarthost", text, 25)
+    assert info.value.key == "smarthost"
+
+
+def test_a_path_may_have_107_octets() -> None:
+    assert read_place("smarthost", "unix:/" + "x" * 106, 25).is_unix
+
+
+def test_without_a_source_the_system_chooses() -> None:
+    sources = read_sources(())
+    assert sources.may_reach("192.0.2.1")
+    assert sources.may_reach("2001:db8::1")
+    assert sources.source_for("192.0.2.1") == sources.source_for("2001:db8::1") == ""
+
+
+def test_with_a_source_only_its_family_is_used() -> None:
+    sources = read_sources(["192.0.2.5"])
+    assert sources == Sources("192.0.2.5", "")
+    assert sources.may_reach("198.51.100.1")
+    assert not sources.may_reach("2001:db8::1")
+
+
+def test_there_may_be_one_source_of_each_family() -> None:
+    sources = read_sources(["2001:DB8::5", "192.0.2.5"])
+    assert (sources.source_for("198.51.100.1"), sources.source_for("2001:db8:1::1")) == ("192.0.2.5", "2001:db8::5")
+
+
+@pytest.mark.parametrize(
+    ("sources", "remedy"),
+    [
+        (("192.0.2.5", "192.0.2.6"), "further transport"),
+        (("2001:db8::5", "2001:db8::6"), "further transport"),
+        (("0.0.0.0",), "leave it out"),
+        (("::",), "leave it out"),
+        (("eth0",), "such as 192.0.2.5"),
+        (("192.0.2.0/24",), "such as 192.0.2.5"),
+        (("224.0.0.1",), "plain IPv4 or IPv6 address"),
+        (("::ffff:192.0.2.5",), "plain IPv4 or IPv6 address"),
+        (("fe80::1%eth0",), "plain IPv4 or IPv6 address"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_refused_with_its_remedy(sources: tuple[str, ...], remedy: str) -> None:
+    with pytest.raises(ConfigError, match=remedy) as info:
+        SmtpSettings(source_addresses=sources)
+    assert info.value.key == "source_addresses"
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"smarthost": "unix:/run/lmtp", "source_addresses": ("192.0.2.5",)}, "source_addresses"),
+        ({"smarthost": "[2001:db8::1]", "source_addresses": ("192.0.2.5",)}, "source_addresses"),
+        ({"smarthost": "192.0.2.1", "source_addresses": ("2001:db8::5",)}, "source_addresses"),
+        ({"smarthost": "unix:/run/lmtp", "tls": "verified"}, "tls"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], key: str) -> None:
+    with pytest.raises(ConfigError) as info:
+        SmtpSettings(**settings)  # type: ignore[arg-type]
+    assert info.value.key == key
+
+
+def test_a_smarthost_by_name_may_have_any_source() -> None:
+    assert SmtpSettings(smarthost="mail.example.com", source_addresses=("2001:db8::5",)).source_addresses
