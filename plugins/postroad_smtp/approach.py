@@ -23,9 +23,7 @@ __all__ = ["MAX_SESSIONS", "Approach", "Ways"]
 MAX_SESSIONS = 2
 _MAX_ADDRESSES = 5
 _PER_HOST = 3  # so that five addresses lead to two hosts where there are two
-_MAX_HOSTS = (
-    10  # whose addresses are looked up: a stranger's MX records must not keep an attempt asking the DNS for an hour
-)
+_MAX_HOSTS = 10  # that are looked up: no stranger's MX records keep an attempt asking the DNS for an hour
 
 
 class Ways(NamedTuple):

@@ -49,9 +49,7 @@ class Endpoints:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._steps = (
-            itertools.count()
-        )  # orders what time cannot: much happens in one instant, under a test's clock all of it
+        self._steps = itertools.count()  # orders what time cannot: under a test's clock much happens in one instant
         self._failing: dict[Endpoint, _Failing] = {}
         self._slow_until: dict[Endpoint, float] = {}
         self._standing: dict[Endpoint, int] = {}  # connections that are ready for mail or at work

@@ -24,9 +24,7 @@ from .trouble import Kind, Trouble
 
 __all__ = ["Exchangers", "Route"]
 
-_LATE_SECONDS = (
-    1.0  # how long IPv6 addresses are waited for once there are others: some servers never answer for AAAA (RFC 4074)
-)
+_LATE_SECONDS = 1.0  # for IPv6 addresses, once there are others: some servers never answer for AAAA (RFC 4074)
 
 
 class Route(NamedTuple):

@@ -104,10 +104,8 @@ class Site:
     def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
         """The session ends without a connection; what becomes of its request."""
         self._sessions.discard(session)
-        others = len(
-            self._sessions
-        )  # those that are still opening, too: if none of them gets through, the last one fails all
-        if trouble.kind is Kind.ABORTED:
+        others = len(self._sessions)  # opening ones too: if none of them gets through, the last one fails all
+        if trouble.kind is Kind.ABORTED or self._is_closing:
             self.put_back(handover)
         elif others and not handover.was_returned:
             handover.was_returned = True

@@ -79,9 +79,7 @@ class _Race:
                         break
                 while not self._is_decided and len(self._failures) < len(self._addresses):
                     await self._wait_for_news()
-                await (
-                    trio.lowlevel.checkpoint()
-                )  # whoever is due in the same instant gets there, whatever the order of tasks
+                await trio.lowlevel.checkpoint()  # so that all get there who are due in this instant, in any order
                 nursery.cancel_scope.cancel()
             if self._fault is not None:
                 raise self._fault

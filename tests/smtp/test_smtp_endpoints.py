@@ -282,6 +282,27 @@ async def test_when_all_servers_rest_the_first_ones_trouble_is_told_at_once(auto
         assert Counter(site.dialled) == {"8.8.8.1": 2, "8.8.8.2": 2}
 
 
+async def test_a_server_that_was_tried_is_told_rather_than_one_that_rests(autojump_clock: MockClock) -> None:
+    async with _site({"8.8.8.1": _refuse}, messages_per_session=1) as (site, _):
+        for _ in range(2):
+            assert (await site.send()).disposition is ACCEPTED
+        site.answers["8.8.8.2"] = _hang
+        verdict = await site.send()
+        assert (verdict.remote, verdict.reply) == (
+            "mx2.example.org [8.8.8.2]:25",
+            "cannot connect: no answer within 30 seconds",
+        )
+
+
+async def test_what_stood_and_ended_is_left_alone_like_any_other(autojump_clock: MockClock) -> None:
+    async with _site({}, smarthost=SMARTHOST, messages_per_session=1) as (site, _):
+        assert (await site.send()).disposition is ACCEPTED
+        site.answers[SMARTHOST] = _refuse
+        for _ in range(5):
+            await site.send()
+        assert len(site.dialled) == 1 + 2
+
+
 @pytest.mark.parametrize(
     "reaction",
     ["421 4.3.2 Busy", "450 4.7.0 Later", "554 5.7.1 No", Cut(), Silence()],

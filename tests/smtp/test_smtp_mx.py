@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import trio
-from smtp_wide import Wide, open_wide
+from smtp_wide import Names, Wide, open_wide
 from trio.testing import MockClock
 
 from postroad.testing.dns_peer import Lie, Told
 from postroad.verdict import Disposition, Scope, Verdict
-from postroad_smtp.mx import Route
+from postroad_smtp.lookup import Found
+from postroad_smtp.mx import Exchangers, Route
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
 HOSTS: dict[str, Any] = {
@@ -286,6 +287,22 @@ async def test_a_look_up_that_nobody_waits_for_does_not_hold_the_transport_open(
         with trio.move_on_after(0.5):
             await wide.send("silent.example")
     assert trio.current_time() < 2
+
+
+class SlowNames(Names):
+    """Each look-up takes a second."""
+
+    async def look_up(self, name: str, kind: str) -> Found:
+        await trio.sleep(1)
+        return await super().look_up(name, kind)
+
+
+async def test_both_families_are_looked_up_at_once(autojump_clock: MockClock) -> None:
+    zone = {("mx.example.org", "AAAA"): ["2001:db8::1"], ("mx.example.org", "A"): ["192.0.2.1", "192.0.2.2"]}
+    async with trio.open_nursery() as nursery:
+        exchangers = Exchangers(nursery, SlowNames(zone), port=25, own_name="client.example")
+        assert list(await exchangers.addresses("mx.example.org")) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
+        assert trio.current_time() == 1.0
 
 
 def test_hosts_are_tried_by_preference() -> None:

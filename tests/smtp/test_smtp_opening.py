@@ -58,6 +58,15 @@ async def test_a_host_that_listens_to_both_gets_its_mail_by_ipv6() -> None:
         assert verdict.remote.startswith("mx.example.org [::1]:")
 
 
+async def test_a_smarthost_may_have_our_own_name() -> None:
+    """Such as the machine's own mail server, which the configuration names."""
+    peer = SmtpPeer(Behaviour({"EHLO": "250 host.example.com"}))
+    async with peer.listening() as (host, port):
+        table = {"smarthost": f"{host}:{port}", "helo": "host.example.com"}
+        async with smtp_transport(table) as transport:
+            assert (await transport.deliver(make_request()))[0].disposition is ACCEPTED
+
+
 async def test_a_smarthost_by_name_is_reached_by_the_family_that_works() -> None:
     peer = SmtpPeer()
     async with peer.listening() as (_, port), smtp_transport({"smarthost": f"localhost:{port}"}) as transport:
@@ -150,6 +159,15 @@ async def test_no_more_than_five_addresses_are_tried_and_three_of_one_host(autoj
         assert (verdict.disposition, verdict.status, verdict.scope) == (DEFERRED, "4.4.1", Scope.SITE)
         assert verdict.remote == "mx1.example.org [8.8.1.0]:25"
         assert [address for address, _ in plan.dialled] == ["8.8.1.0", "8.8.1.1", "8.8.1.2", "8.8.2.0", "8.8.2.1"]
+
+
+async def test_no_more_than_two_servers_are_spoken_to(autojump_clock: MockClock) -> None:
+    hosts = {f"mx{number}.example.org": [f"8.8.8.{number}"] for number in range(1, 4)}
+    plan = Plan(dict(hosts), {address: 0.0 for (address,) in hosts.values()})
+    async with plan.running(SmtpPeer(Behaviour({"CONNECT": "421 4.3.2 Busy"}))) as transport:
+        verdict = await _send(transport)
+        assert (verdict.reply, verdict.remote) == ("421 4.3.2 Busy", "mx1.example.org [8.8.8.1]:25")
+        assert [address for address, _ in plan.dialled] == ["8.8.8.1", "8.8.8.2"]
 
 
 async def test_each_address_has_its_own_time(autojump_clock: MockClock) -> None:

@@ -139,7 +139,7 @@ async def test_a_mistake_of_dial_is_raised_as_it_is(addresses: list[str], autoju
         await race(dial, addresses)
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.1, 0.3, 0.6, 0.8])
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.3, 0.6, 0.75, 0.8])
 async def test_who_is_cancelled_leaves_nothing_open(moment: float, autojump_clock: MockClock) -> None:
     net = Net({V6: 0.8, V4: 0.5, NEXT_V6: 100})
     with trio.move_on_after(moment) as scope:
@@ -147,6 +147,22 @@ async def test_who_is_cancelled_leaves_nothing_open(moment: float, autojump_cloc
         await trio.sleep_forever()
     assert scope.cancelled_caught
     assert [line.address for line in net.lines if line.is_open] == ([V4] if moment == 0.8 else [])
+
+
+async def test_a_connection_made_in_the_moment_of_cancelling_is_closed(autojump_clock: MockClock) -> None:
+    net = Net({V6: 100, V4: 0.5})
+    scope = trio.CancelScope()
+
+    async def dial(address: str) -> trio.abc.Stream:
+        stream = await net.dial(address)
+        scope.cancel()
+        return stream
+
+    with scope:
+        await race(dial, [V6, V4])
+    assert scope.cancelled_caught
+    assert len(net.lines) == 1
+    assert net.open == []
 
 
 @contextmanager
