@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import trio
 
+from .domains import literal_address
 from .mx import Route
 from .places import Place
 from .race import in_turns
@@ -33,6 +34,8 @@ class SystemNames:
         """The host's addresses, the families in turns, beginning with the one the system prefers; a path is its own address."""
         if host.startswith("/"):
             return (host,)
+        if (literal := literal_address(host)) is not None:
+            return (literal,)
         with trio.move_on_after(self._seconds):
             try:
                 found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
