@@ -92,7 +92,7 @@ class Endpoints:
 
     def closed(self, endpoint: Endpoint) -> None:
         """A connection that was `opened` has ended."""
-        left = self._standing.pop(endpoint) - 1
+        left = self._standing.pop(endpoint, 1) - 1
         if left:
             self._standing[endpoint] = left
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import trio
 
+from postroad.log import printable
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Verdict
 
@@ -98,7 +99,7 @@ class SmtpTransport:
         try:
             route = self._route or await self._find_route(request.domain)
         except Trouble as trouble:
-            return self._same(request, of_trouble(trouble, Remote(site=request.domain or "")))
+            return self._same(request, of_trouble(trouble, Remote(site=printable(request.domain or "", 255))))
         try:
             payload = await _payload(request)
         except emit.Unsafe as error:

@@ -116,7 +116,9 @@ async def test_mail_for_a_domain_is(domain: str, expected: str, autojump_clock: 
         verdict = await wide.send(domain)
         assert fate(verdict) == expected, verdict
         assert verdict.reply.isprintable()
+        assert verdict.site.isprintable()
         assert len(verdict.reply) < 700
+        assert len(verdict.site) < 300
         assert len(wide.dns.asked) <= 25
         if expected == "accepted":
             assert "[127.0.0.1]:" in verdict.remote
