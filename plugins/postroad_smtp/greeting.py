@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .endpoints import Endpoint
 from .handshake import Handshake, Ready, Say
+from .known import Flaw
 from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
 from .reply import Reply, ReplyError
@@ -52,12 +53,16 @@ class Greeter:
             if step.limit.scope.cancelled_caught:
                 raise step.silence()
         except ReplyError as error:
-            raise self._about(connection, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from error
+            raise self._about(connection, step, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from error
         except Trouble as trouble:
-            raise self._about(connection, trouble) from trouble.__cause__
+            raise self._about(connection, step, trouble) from trouble.__cause__
 
-    def _about(self, connection: Connection, trouble: Trouble) -> Trouble:
+    def _about(self, connection: Connection, step: _Step, trouble: Trouble) -> Trouble:
         trouble.remote, trouble.tls = connection.remote.host, connection.remote.tls
+        if trouble.kind is Kind.TLS_FAILED:
+            trouble.flaw = Flaw.TLS
+        elif step.awaited is Awaited.EHLO and trouble.kind is Kind.LOST:
+            trouble.flaw = Flaw.EHLO  # some hang up at a word that they do not know
         return trouble
 
 
@@ -71,6 +76,13 @@ class _Step:
         self._tls = tls
         self._connection = connection
         self._protocol: Protocol[None] = Protocol()
+        self._said: Awaited | None = None
+        self._is_secure = False
+
+    @property
+    def awaited(self) -> Awaited | None:
+        """What is unanswered; EHLO counts only before TLS, where it may be a word that the server does not know."""
+        return None if self._is_secure else self._said
 
     async def run(self) -> None:
         handshake, remote = self._connection.handshake, self._connection.remote
@@ -99,6 +111,7 @@ class _Step:
     async def _say(self, deed: Say) -> Answer[None]:
         if self._protocol.has_more:
             raise _out_of_turn()
+        self._said = deed.awaited
         self._protocol.expect(deed.awaited, None)
         self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
         await self._connection.wire.send(deed.line)
@@ -122,6 +135,7 @@ class _Step:
         self._begin(_TLS, self._settings.tls_seconds)
         secured = await self._tls.secure(wire.stream, self._connection.host)
         wire.secured(secured)
+        self._is_secure = True
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()
 

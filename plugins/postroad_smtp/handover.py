@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from postroad.transport import DeliveryRequest
-from postroad.verdict import Verdict
+from postroad.verdict import Disposition, Verdict
 
 from .mx import Route
 
@@ -19,46 +19,76 @@ __all__ = ["Handover"]
 
 
 class Handover:
-    """payload: the content as it goes on the wire with the final dot, or None where it is streamed.
+    """payload: the content as it goes on the wire with the final dot, or None where it is streamed.  plain: the same content
+    undotted, where a chunk may want it.
 
     session: who has it now; set by the session, None in the queue.  was_returned: it lost a connection through no fault of
     its own once, and gets a new connection, but not a third chance.  is_withdrawn: nobody waits for it any more.
+    excess: recipients, by index, that a transaction had no room for.
     """
 
     __slots__ = (
+        "_verdicts",
         "_waiter",
         "error",
+        "excess",
         "is_settled",
         "is_withdrawn",
         "payload",
+        "plain",
         "request",
         "route",
         "session",
-        "verdicts",
         "was_returned",
     )
 
-    def __init__(self, request: DeliveryRequest, route: Route, payload: bytes | None) -> None:
+    def __init__(
+        self, request: DeliveryRequest, route: Route, payload: bytes | None, plain: bytes | None = None
+    ) -> None:
         self.request = request
         self.route = route
         self.payload = payload
+        self.plain = plain
         self.session: Session | None = None
         self.is_settled = False
         self._waiter: trio.lowlevel.Task | None = None  # `deliver`, while it waits
-        self.verdicts: Sequence[Verdict] = ()
+        self._verdicts: list[Verdict | None] = [None] * len(request.recipients)
         self.error: Exception | None = None
         self.was_returned = False
         self.is_withdrawn = False
+        self.excess: set[int] = set()
 
-    def settle(self, verdicts: Sequence[Verdict]) -> None:
-        """One verdict per recipient, in order."""
-        assert len(verdicts) == len(self.request.recipients)
-        self.verdicts = verdicts
-        self._wake()
+    # --- Verdicts, one for each recipient ---
 
-    def settle_all(self, verdict: Verdict) -> None:
-        """The same verdict for every recipient."""
-        self.settle((verdict,) * len(self.request.recipients))
+    def open(self) -> Sequence[int]:
+        """The recipients without a verdict, by index."""
+        return [index for index, verdict in enumerate(self._verdicts) if verdict is None]
+
+    def is_judged(self, index: int) -> bool:
+        return self._verdicts[index] is not None
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether a recipient was accepted already, so that the verdicts must not be thrown away."""
+        return any(verdict is not None and verdict.disposition is Disposition.ACCEPTED for verdict in self._verdicts)
+
+    def judge(self, index: int, verdict: Verdict) -> None:
+        self._verdicts[index] = verdict
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """In the recipients' order; all there once it is settled."""
+        return [verdict for verdict in self._verdicts if verdict is not None]
+
+    def settle_if_judged(self) -> None:
+        """Wake `deliver` if every recipient has its verdict."""
+        if not self.is_settled and None not in self._verdicts:
+            self._wake()
+
+    def settle_rest(self, verdict: Verdict) -> None:
+        """The verdict for every recipient that has none yet."""
+        self._verdicts = [verdict if one is None else one for one in self._verdicts]
+        self.settle_if_judged()
 
     def fail(self, error: Exception) -> None:
         """Our own trouble, such as content that cannot be read: `deliver` raises it."""

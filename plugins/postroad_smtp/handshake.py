@@ -48,13 +48,15 @@ class Terms:
     level: Level
     login: Login | None = None
     login_without_tls: bool = False
+    is_lmtp: bool = False
 
 
 class Handshake:
     """One connection's beginning.  features: what the server offers now.  Every method may raise Trouble."""
 
-    def __init__(self, terms: Terms, *, avoid_tls: bool = False) -> None:
+    def __init__(self, terms: Terms, *, avoid_tls: bool = False, avoid_ehlo: bool = False) -> None:
         self._terms = terms
+        self._avoid_ehlo = avoid_ehlo
         self._avoid_tls = avoid_tls
         self._is_secure = False
         self._mechanism: sasl.Mechanism | None = None
@@ -67,11 +69,11 @@ class Handshake:
             raise trouble_of(Kind.CLOSING, awaited, reply)
         match step:
             case Step.SAY_EHLO:
-                return Say(Awaited.EHLO, emit.ehlo(self._terms.helo))
+                return self._hello()
             case Step.SAY_HELO:
                 return Say(Awaited.HELO, emit.helo(self._terms.helo))
             case Step.GREETED:
-                self.features = read_features(reply) if awaited is Awaited.EHLO else NOTHING
+                self.features = NOTHING if awaited is Awaited.HELO else read_features(reply)
                 return self._greeted()
             case Step.SECURE:
                 return Secure()
@@ -92,6 +94,13 @@ class Handshake:
         """TLS stands: begin anew."""
         self._is_secure = True
         self.features = NOTHING
+        return self._hello()
+
+    def _hello(self) -> Deed:
+        if self._terms.is_lmtp:
+            return Say(Awaited.LHLO, emit.lhlo(self._terms.helo))
+        if self._avoid_ehlo and not self._is_secure:
+            return Say(Awaited.HELO, emit.helo(self._terms.helo))
         return Say(Awaited.EHLO, emit.ehlo(self._terms.helo))
 
     def _greeted(self) -> Deed:

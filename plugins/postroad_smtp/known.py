@@ -17,6 +17,8 @@ class Flaw(enum.Enum):
 
     TLS = "its TLS fails"
     PIPELINING = "it takes pipelined commands for an error"
+    CHUNKING = "it takes BDAT for an error"
+    EHLO = "it hangs up at EHLO"
 
 
 class KnownHosts:
@@ -30,6 +32,10 @@ class KnownHosts:
         while len(self._until) >= _MOST:
             del self._until[next(iter(self._until))]
         self._until[host, flaw] = trio.current_time() + _SECONDS
+
+    def forget(self, host: str, flaw: Flaw) -> None:
+        """It was something else."""
+        self._until.pop((host, flaw), None)
 
     def has(self, host: str, flaw: Flaw) -> bool:
         return bool(self._until) and trio.current_time() < self._until.get((host, flaw), 0.0)

@@ -145,7 +145,7 @@ class Opener:
         self._endpoints.failed((address, approach.route.port), trouble, begun)
 
     async def _get_ready(self, landed: _Landed, approach: Approach) -> Connection | None:
-        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435)."""
+        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435), or EHLO is hung up on."""
         for _ in range(MAX_SESSIONS):
             try:
                 return await self._greet(landed, approach)
@@ -155,6 +155,7 @@ class Opener:
                 approach.looped(landed.host, trouble)
                 return None
             if approach.sessions >= MAX_SESSIONS or not self._may_fall_back(trouble, landed.host):
+                self._known.forget(landed.host, Flaw.EHLO)  # with HELO it fares no better
                 self._failed(landed.address, trouble, landed.begun, approach)
                 if trouble.kind is Kind.NO_LOGIN:
                     raise trouble
@@ -167,17 +168,21 @@ class Opener:
         return None
 
     def _may_fall_back(self, trouble: Trouble, host: str) -> bool:
-        if trouble.kind is not Kind.TLS_FAILED or self._tls.level is not Level.OPPORTUNISTIC:
+        if trouble.flaw is None or self._known.has(host, trouble.flaw):
             return False
-        self._known.note(host, Flaw.TLS)
-        _log.warning("tls_given_up", host=host, reason=trouble.said)
+        if self._tls.level not in (Level.NONE, Level.OPPORTUNISTIC) or self._terms.login is not None:
+            return False  # what is asked of this connection is only to be had by EHLO, and with TLS
+        self._known.note(host, trouble.flaw)
+        _log.warning("host_is_flawed", host=host, flaw=trouble.flaw.value, reason=trouble.said)
         return True
 
     async def _greet(self, landed: _Landed, approach: Approach) -> Connection:
         approach.sessions += 1
         host, address, route = landed.host, landed.address, approach.route
         remote = Remote(site=route.site, host=_name(host, address, route.port))
-        handshake = Handshake(self._terms, avoid_tls=self._known.has(host, Flaw.TLS))
+        handshake = Handshake(
+            self._terms, avoid_tls=self._known.has(host, Flaw.TLS), avoid_ehlo=self._known.has(host, Flaw.EHLO)
+        )
         connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port))
         try:
             await self._greeter.greet(connection)

@@ -76,11 +76,15 @@ class Site:
         self._resting.append(session)
         self._dispatch()
 
+    def retire(self, session: Session) -> None:
+        """The session takes no more work; it counts until it has left."""
+        if session in self._resting:
+            self._resting.remove(session)
+
     def leave(self, session: Session) -> None:
         """Forget a session; another one is started where requests wait.  Calling it twice does no harm."""
         self._sessions.discard(session)
-        if session in self._resting:
-            self._resting.remove(session)
+        self.retire(session)
         self._dispatch()
 
     def tidy(self) -> None:
@@ -144,7 +148,7 @@ class Site:
 
     def _settle(self, handover: Handover, trouble: Trouble) -> None:
         if not handover.is_settled:
-            handover.settle_all(of_trouble(trouble, Remote(site=self.name)))
+            handover.settle_rest(of_trouble(trouble, Remote(site=self.name)))
 
     def _postpone(self, handover: Handover) -> None:
         self._settle(handover, Trouble(Kind.ABORTED, "the transport is closing", "4.3.2", scope=Scope.LOCAL))

@@ -29,8 +29,12 @@ class Pool(Protocol):
         """The session has nothing to do."""
         ...
 
+    def retire(self, session: Session) -> None:
+        """The session ends: it gets no more work, and counts until it has left."""
+        ...
+
     def leave(self, session: Session) -> None:
-        """The session ends: it is no longer counted, and gets no more work."""
+        """The connection is closed: another one may take its place."""
         ...
 
     def tidy(self) -> None:

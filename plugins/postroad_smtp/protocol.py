@@ -20,7 +20,11 @@ Owner = TypeVar("Owner")
 
 
 class Awaited(enum.IntEnum):
-    """What the next reply will be an answer to."""
+    """What the next reply will be an answer to.
+
+    DOT: the end of the content, be it a final dot or the last BDAT.  DOT_RCPT: the same for one recipient (LMTP).  BDAT: a chunk
+    that is not the last.
+    """
 
     GREETING = 0
     EHLO = 1
@@ -33,6 +37,9 @@ class Awaited(enum.IntEnum):
     DOT = 8
     RSET = 9
     QUIT = 10
+    BDAT = 11
+    DOT_RCPT = 12
+    LHLO = 13
 
 
 class Step(enum.Enum):
@@ -47,7 +54,7 @@ class Step(enum.Enum):
     LOGGED_IN = "logged in: the first envelope"
     NO_LOGIN = "hold the transport: nothing bounces for a password"
     LEAVE = "this host is of no use now: the next one"
-    GO_ON = "go on with the envelope"
+    GO_ON = "go on with the envelope or the content"
     SEND = "send the content, or a lone dot where no recipient was accepted"
     DELIVERED = "accepted: the peer has the responsibility"
     DEFER = "defer whom it concerns"
@@ -60,12 +67,15 @@ TABLE: Mapping[Awaited, Mapping[int, Step]] = {
     Awaited.GREETING: {2: Step.SAY_EHLO, 4: Step.LEAVE, 5: Step.LEAVE},
     Awaited.EHLO: {2: Step.GREETED, 4: Step.LEAVE, 5: Step.SAY_HELO},
     Awaited.HELO: {2: Step.GREETED, 4: Step.LEAVE, 5: Step.LEAVE},
+    Awaited.LHLO: {2: Step.GREETED, 4: Step.LEAVE, 5: Step.LEAVE},
     Awaited.STARTTLS: {2: Step.SECURE, 4: Step.STAY_PLAIN, 5: Step.STAY_PLAIN},
     Awaited.AUTH: {2: Step.LOGGED_IN, 3: Step.ANSWER, 4: Step.NO_LOGIN, 5: Step.NO_LOGIN},
     Awaited.MAIL: {2: Step.GO_ON, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.RCPT: {2: Step.GO_ON, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.DATA: {3: Step.SEND, 4: Step.DEFER, 5: Step.REFUSE},
+    Awaited.BDAT: {2: Step.GO_ON, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.DOT: {2: Step.DELIVERED, 4: Step.DEFER, 5: Step.REFUSE},
+    Awaited.DOT_RCPT: {2: Step.DELIVERED, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.RSET: {2: Step.GO_ON},
     Awaited.QUIT: {2: Step.GONE, 3: Step.GONE, 4: Step.GONE, 5: Step.GONE},
 }

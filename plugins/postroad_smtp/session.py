@@ -7,6 +7,8 @@ that the time between a final dot and its reply is never cut short by accident. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from postroad.log import get_logger
@@ -14,10 +16,10 @@ from postroad.transport import DeliveryRequest
 from postroad.verdict import Scope
 
 from . import emit, verdicts
-from .features import NOTHING, Features
 from .greeting import Connection
 from .handover import Handover
-from .known import Flaw, KnownHosts
+from .known import KnownHosts
+from .manner import PLAIN, choose_manner
 from .opening import Opener
 from .ports import Pool
 from .protocol import Answer, Awaited
@@ -52,12 +54,12 @@ class Session:
         self._carried = 0
         self._connection: Connection | None = None
         self._wire: Wire
-        self._features: Features = NOTHING
+        self._manner = PLAIN
         self._remote = Remote(site=first.route.site)
         self._current: Transaction | None = None
         self._follower: Transaction | None = None
+        self._mails = 0  # MAIL commands so far (RFC 9422 section 4.1: failed ones count)
         self._needs_reset = False
-        self._is_pipelining = False
         self._bell: trio.Event | None = None  # set while resting
         self._assigned: Handover | None = None
         self._stopped: Trouble | None = None  # why it is to end, once somebody said so
@@ -127,21 +129,16 @@ class Session:
         self._connection = connection = await self._opener.open(self._first.route)
         self._wire, self._remote = connection.wire, connection.remote
         self._talk.begin(self._wire)
-        self._features = connection.handshake.features
-        self._is_pipelining = self._may_pipeline(connection.host)
+        self._manner = choose_manner(connection.handshake.features, self._settings, self._known, connection.host)
         handover: Handover | None = self._first
         while handover is not None:
             await self._carry(handover)
             self._current = None
             handover = None if self._stopped else await self._next()
 
-    def _may_pipeline(self, host: str) -> bool:
-        if self._settings.pipelining == "off" or not self._features.pipelining:
-            return False
-        return self._settings.pipelining == "on" or not self._known.has(host, Flaw.PIPELINING)
-
     def _is_worn(self) -> bool:
-        if self._carried >= self._settings.messages_per_session:
+        mail_max = self._manner.features.mail_max
+        if self._carried >= self._settings.messages_per_session or (mail_max is not None and self._mails >= mail_max):
             return True
         return trio.current_time() - self._born > self._settings.session_seconds
 
@@ -160,32 +157,50 @@ class Session:
         handover, self._assigned = self._assigned, None
         if handover is None or not self._wire.has_news():
             return handover
-        self._pool.leave(self)  # the server closed, or said that it will
+        self._pool.retire(self)  # the server closed, or said that it will
         self._pool.put_back(handover)
         return None
 
     # --- One message after the other ---
 
     async def _carry(self, handover: Handover) -> None:
-        """A request, and those whose envelopes follow it."""
-        self._current = transaction = self._begin(handover)
-        if transaction.is_judged:
-            transaction.settle()
-            return
-        if self._talk.protocol.has_more:
-            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
-        await self._say_envelope(transaction)
-        following: Transaction | None = transaction
+        """A request, what of it goes in further transactions, and those whose envelopes follow it."""
+        following: Transaction | None = self._begin(handover)
         while following is not None:
             self._current, self._follower = following, None
-            following = await self._hand_over(following)
+            if not following.is_follower and not following.is_judged:
+                if self._talk.protocol.has_more:
+                    raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
+                await self._say_envelope(following)
+            following = await self._hand_over(following) or self._rest_of(following)
 
-    def _begin(self, handover: Handover, *, is_follower: bool = False) -> Transaction:
+    def _begin(
+        self, handover: Handover, recipients: Sequence[int] | None = None, *, is_follower: bool = False
+    ) -> Transaction:
         handover.session = self
         self._carried += 1
-        return Transaction(
-            handover, self._features, self._remote, pipelined=self._is_pipelining, is_follower=is_follower
+        transaction = Transaction(
+            handover,
+            self._manner,
+            self._remote,
+            is_follower=is_follower,
+            needs_reset=self._needs_reset,
+            recipients=recipients,
         )
+        if transaction.has_lines:
+            self._needs_reset = False
+        return transaction
+
+    def _rest_of(self, transaction: Transaction) -> Transaction | None:
+        """A further transaction for the recipients that this one had no room for."""
+        handover = transaction.handover
+        if handover.is_settled or self._stopped is not None:
+            return None
+        rest = transaction.rest()
+        if rest and self._is_worn():
+            self._pool.put_back(handover)
+            return None
+        return self._begin(handover, rest) if rest else None
 
     async def _say_envelope(self, transaction: Transaction) -> None:
         while group := self._expect_group(transaction):
@@ -194,87 +209,95 @@ class Session:
 
     def _expect_group(self, transaction: Transaction) -> bytes:
         """The next lines of an envelope as bytes, their replies now expected; empty when it is said."""
-        lines = transaction.next_lines()
-        if not lines:
-            return b""
         expect = self._talk.protocol.expect
         parts: list[bytes] = []
-        if self._needs_reset:
-            parts.append(emit.rset())
-            expect(Awaited.RSET, transaction)
-            self._needs_reset = False
-        for awaited, line in lines:
+        for awaited, line in transaction.next_lines():
             expect(awaited, transaction)
             parts.append(line)
+            self._mails += awaited is Awaited.MAIL
         return b"".join(parts)
 
     async def _hand_over(self, transaction: Transaction) -> Transaction | None:
-        """Content and dot for an envelope that is answered; returns the follower, its envelope answered too."""
+        """Content and its end for an envelope that is answered; returns the follower, its envelope answered too."""
         if self._stopped is not None:
             raise self._stopped  # a 354 may be waiting: closing is the only way out that sends nothing
         if not transaction.may_send:
-            self._needs_reset = True
+            self._needs_reset = self._needs_reset or transaction.answers > 0
             transaction.settle()
             return None
-        if transaction.is_judged:  # nobody was accepted, and the server waits for content nevertheless
+        if transaction.is_judged:
             await self._send_lone_dot(transaction)
             return None
         if transaction.is_follower and not self._pool.has_waiting:
             await trio.lowlevel.checkpoint()  # whoever got the answer before this one may have another: it can go along
-        follower = self._follower = self._take_follower()
-        self._talk.protocol.expect(Awaited.DOT, transaction)
-        if self._talk.protocol.has_more:
-            raise _impatient()
+        end = await self._send_content(transaction)
+        if end is None:
+            self._needs_reset = True
+            transaction.settle()
+            return None
+        self._needs_reset = transaction.is_chunked  # a BDAT that fails must be followed by RSET (RFC 3030 section 2)
+        follower = self._follower = self._take_follower(transaction)
         group = self._expect_group(follower) if follower is not None else b""
-        payload = transaction.handover.payload
-        if payload is None:
-            await self._stream(transaction, group)
-        else:
-            self._commit(transaction)
-            await self._talk.send(payload + group if group else payload)
+        transaction.is_committed = True
+        transaction.handover.request.committing()
+        await self._talk.send(end + group if group else end)
         await self._listen()
         return follower
 
-    def _take_follower(self) -> Transaction | None:
-        """The next request that waits, if its envelope may go out with this content."""
-        while self._is_pipelining and self._stopped is None and not self._is_worn():
-            handover = self._pool.take_nowait()
+    def _take_follower(self, transaction: Transaction) -> Transaction | None:
+        """The next transaction, if its envelope may go out with this content: the message's rest, or the next that waits."""
+        while self._manner.pipelining and self._stopped is None and not self._is_worn():
+            rest = transaction.rest()
+            handover = transaction.handover if rest else self._pool.take_nowait()
             if handover is None:
                 return None
-            transaction = self._begin(handover, is_follower=True)
-            if not transaction.is_judged:
-                return transaction
-            transaction.settle()
+            follower = self._begin(handover, rest or None, is_follower=True)
+            if not follower.is_judged:
+                return follower
+            follower.settle()
         return None
 
     async def _send_lone_dot(self, transaction: Transaction) -> None:
+        """Nobody was accepted, and the server waits for content nevertheless."""
+        if self._manner.is_lmtp:
+            raise _out_of_step()  # there would be no reply: one comes for each accepted recipient
         self._talk.protocol.expect(Awaited.DOT, transaction)
         await self._talk.send(emit.lone_dot())
         await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
 
-    def _commit(self, transaction: Transaction) -> None:
-        transaction.is_committed = True
-        transaction.handover.request.committing()
+    # --- Content ---
 
-    # --- Content in pieces ---
-
-    async def _stream(self, transaction: Transaction, group: bytes) -> None:
+    async def _send_content(self, transaction: Transaction) -> bytes | None:
+        """All of the content but its last octets, which are returned; None where the server refused it between two chunks."""
+        handover = transaction.handover
+        if not transaction.is_chunked or handover.plain is not None:
+            self._expect_end(transaction)
+        if self._talk.protocol.has_more:
+            raise _impatient()
+        if transaction.is_chunked and handover.plain is not None:
+            return emit.bdat(len(handover.plain), is_last=True) + handover.plain
+        if not transaction.is_chunked and handover.payload is not None:
+            return handover.payload
+        send = self._send_chunks if transaction.is_chunked else self._send_pieces
         try:
-            end = await self._send_pieces(transaction.handover.request)
+            return await send(transaction)
         except Trouble:
             raise
         except emit.Unsafe as error:
-            transaction.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
+            handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
             raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
         except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
-            transaction.handover.fail(error)
+            handover.fail(error)
             raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
-        self._commit(transaction)
-        await self._talk.send(end + group)
 
-    async def _send_pieces(self, request: DeliveryRequest) -> bytes:
-        """Everything but the end, which is returned."""
-        encoder = emit.ContentEncoder(eight_bit=request.message.eight_bit or request.message.smtputf8)
+    def _expect_end(self, transaction: Transaction) -> None:
+        for awaited in transaction.expect_end():
+            self._talk.protocol.expect(awaited, transaction)
+
+    async def _send_pieces(self, transaction: Transaction) -> bytes:
+        """Behind a 354, dots doubled."""
+        request = transaction.handover.request
+        encoder = emit.ContentEncoder(eight_bit=_is_eight_bit(request))
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 if self._stopped is not None:
@@ -283,6 +306,38 @@ class Session:
                 if self._wire.has_news():
                     raise _impatient()
         return encoder.finish()
+
+    async def _send_chunks(self, transaction: Transaction) -> bytes | None:
+        """By BDAT, as it is."""
+        request, end = transaction.handover.request, b""
+        encoder = emit.ChunkEncoder(request.content.size, eight_bit=_is_eight_bit(request))
+        async with request.content.chunks() as pieces:
+            async for piece in pieces:
+                for part in encoder.feed(piece):
+                    if self._stopped is not None:
+                        raise self._stopped
+                    if part.begins and not await self._begin_chunk(transaction, part):
+                        return None
+                    if part.ends:
+                        end = part.data
+                    else:
+                        await self._talk.send(part.data)
+        encoder.finish()
+        return end
+
+    async def _begin_chunk(self, transaction: Transaction, part: emit.Part) -> bool:
+        """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
+        protocol = self._talk.protocol
+        while protocol.awaited is not None and (not self._manner.pipelining or self._wire.has_news()):
+            self._take(await self._talk.hear())
+        if transaction.is_judged:
+            await self._listen()
+            return False
+        if part.is_last:
+            self._expect_end(transaction)
+        else:
+            protocol.expect(Awaited.BDAT, transaction)
+        return True
 
     # --- Answers ---
 
@@ -293,29 +348,23 @@ class Session:
             self._take(await self._talk.hear())
 
     def _take(self, answer: Answer[Transaction]) -> None:
-        transaction = answer.owner
-        if answer.awaited is Awaited.DOT:
+        if answer.awaited in (Awaited.DOT, Awaited.DOT_RCPT):
             self._take_end(answer)
         elif answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
-        elif answer.awaited is Awaited.RSET:
-            self._take_reset(answer)
         else:
-            transaction.take(answer)
+            answer.owner.take(answer)
 
     def _take_end(self, answer: Answer[Transaction]) -> None:
         transaction = answer.owner
         transaction.take(answer)
-        transaction.settle()
-        self._current = None
+        if transaction.ends <= 0:
+            transaction.settle()
+            self._current = None
         if answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
         if self._stopped is not None and self._follower is not None:
             raise self._stopped
-
-    def _take_reset(self, answer: Answer[Transaction]) -> None:
-        if answer.reply.kind != 2:
-            raise verdicts.broken(answer.awaited, answer.reply)
 
     # --- The end ---
 
@@ -325,15 +374,16 @@ class Session:
             self._pool.could_not_open(self, self._first, trouble)
             self._pool.tidy()
             return
-        self._pool.leave(self)
+        self._pool.retire(self)
         if trouble is not None and trouble.kind in (Kind.LOST, Kind.SILENT) and self._stopped is None:
             await self._hear_last_words()
-        self._give_up(trouble)
-        self._pool.tidy()
         if trouble is None:
             await self._quit()
         await self._wire.close_forcefully()
         self._opener.closed(self._connection)
+        self._pool.leave(self)  # only now: a server that counts connections must not see one more
+        self._give_up(trouble)
+        self._pool.tidy()
 
     async def _hear_last_words(self) -> None:
         """What the server said before it stopped listening: a refusal in mid-content is a refusal, not a lost connection."""
@@ -348,22 +398,23 @@ class Session:
         """Settle or put back what the connection leaves behind."""
         for transaction in (self._current, self._follower):
             if transaction is not None and not transaction.handover.is_settled:
-                self._abandon(transaction, trouble or _out_of_turn())
+                self._abandon(transaction, trouble or _over())
         if self._assigned is not None:
             self._pool.put_back(self._assigned)
 
     def _abandon(self, transaction: Transaction, trouble: Trouble) -> None:
-        if trouble.kind is Kind.CONFUSED and self._connection is not None:
-            self._known.note(self._connection.host, Flaw.PIPELINING)
-        if transaction.is_judged:
-            transaction.settle()
-        elif transaction.is_committed:
-            transaction.settle_rest(verdicts.in_doubt(trouble, self._remote))
-        elif self._may_return(transaction, trouble):
-            transaction.handover.was_returned = True
-            self._pool.put_back(transaction.handover)
-        else:
-            transaction.settle_rest(verdicts.of_trouble(trouble, self._remote))
+        handover = transaction.handover
+        if trouble.flaw is not None and self._connection is not None:
+            self._known.note(self._connection.host, trouble.flaw)
+        if transaction.is_committed:
+            transaction.judge(verdicts.in_doubt(trouble, self._remote))
+            if self._follower is not None and self._follower.handover is handover:
+                return  # the message's rest is looked at next
+        elif not transaction.is_judged and self._may_return(transaction, trouble):
+            handover.was_returned = True
+            self._pool.put_back(handover)
+            return
+        handover.settle_rest(verdicts.of_trouble(trouble, self._remote))
 
     def _may_return(self, transaction: Transaction, trouble: Trouble) -> bool:
         """Whether the trouble was the connection's alone, so that another one may do better at once; only once each."""
@@ -387,5 +438,13 @@ def _impatient() -> Trouble:
     return Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
 
 
-def _out_of_turn() -> Trouble:
+def _over() -> Trouble:
     return Trouble(Kind.ABORTED, "the transport ended the session", "4.3.2", scope=Scope.LOCAL)
+
+
+def _out_of_step() -> Trouble:
+    return Trouble(Kind.GARBAGE, "the server waits for content although it accepted nobody", "4.5.0")
+
+
+def _is_eight_bit(request: DeliveryRequest) -> bool:
+    return request.message.eight_bit or request.message.smtputf8

@@ -83,11 +83,25 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         float,
         _seconds("How long a connection is kept without work. Servers wait for at least 300 (RFC 5321 4.5.3.2.7)."),
     ] = 15.0
+    protocol: Annotated[
+        Literal["smtp", "lmtp"],
+        Meta(
+            description="lmtp: for a mail store such as Dovecot, which answers for each recipient after the content "
+            "(RFC 2033). Only to a smarthost, and never on port 25."
+        ),
+    ] = "smtp"
     pipelining: Annotated[
         Literal["auto", "on", "off"],
         Meta(
             description="auto: where offered, until a server shows that it is confused by it. on: where "
             "offered, always. off: never."
+        ),
+    ] = "auto"
+    chunking: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Content by BDAT (RFC 3030) where CHUNKING is offered. auto: over 256 KiB, until a server shows "
+            "that it is confused by it. on: every content. off: never."
         ),
     ] = "auto"
     connect_seconds: Annotated[float, _seconds("For a TCP connection to one address. As Postfix.")] = 30.0
@@ -123,6 +137,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Refuse what no single setting shows."""
         if self.smarthost:
             self._check_smarthost()
+        elif self.protocol == "lmtp":
+            raise ConfigError("protocol", "lmtp is spoken to a smarthost only; name the mail store in smarthost")
         if self.helo and not _is_fit(self.helo):
             raise ConfigError("helo", f"{self.helo!r} is no host name and no address literal such as [192.0.2.1]")
         read_networks(self.allow_networks)
@@ -138,6 +154,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def _check_smarthost(self) -> None:
         place = read_place("smarthost", self.smarthost, self.port)
+        if self.protocol == "lmtp" and not place.is_unix and place.port == 25:
+            raise ConfigError("smarthost", "lmtp is never spoken on port 25 (RFC 2033 section 5); 24 is usual")
         if place.is_unix and self.tls == "verified":
             raise ConfigError(
                 "tls", "a unix socket has no name for a certificate to show; write required, or leave tls out"

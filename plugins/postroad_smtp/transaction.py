@@ -1,135 +1,108 @@
 """One mail transaction: what to say for a request, and what the answers mean for its recipients.  No I/O.
 
 The envelope goes in one group where the server pipelines (RFC 2920), else line by line; every reply is read even after a refusal.
-The content goes when at least one recipient is accepted.  The caller matches replies and writes; this class never does.
+The content goes when at least one recipient is accepted.  Recipients for whom one transaction has no room are left open, for a
+further one.  The caller matches replies and writes; this class never does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from postroad.verdict import Scope, Verdict
+from postroad.verdict import Verdict
 
 from . import emit
-from .features import Features
+from .envelope import Line, write_envelope
 from .handover import Handover
+from .known import Flaw
+from .manner import Manner
 from .protocol import Answer, Awaited, Step
+from .reply import Reply
 from .trouble import Kind, Trouble
-from .verdicts import Remote, broken, of_reply, of_trouble, own_refusal
+from .verdicts import Remote, broken, is_too_many, of_reply, of_trouble
 
-__all__ = ["Line", "Transaction"]
+__all__ = ["Transaction"]
 
-Line = tuple[Awaited, bytes]
-
-_CONFUSED = frozenset({500, 502, 503})  # OpenSMTPD says 500 to pipelined commands, others 503
+_CONFUSED = frozenset(
+    {500, 502, 503}
+)  # OpenSMTPD says 500 to pipelined commands, others 503; some to BDAT, which they offered
 
 
 class Transaction:
-    """A request on a connection.
+    """A request, or the `recipients` that are left of it, on a connection.
 
-    verdicts: one per recipient, None while open.  accepted: indexes of recipients that the server took.
-    may_send: the server waits for content.  is_committed: bytes that may complete the hand-over were written, or are about to be.
-    is_follower: its envelope went out behind another message's content.  answers: replies so far.
+    accepted: indexes of recipients that the server took.  may_send: the server waits for content.  is_chunked: it goes by BDAT.
+    is_committed: bytes that may complete the hand-over were written, or are about to be.  ends: how many replies to the end of
+    the content are still to come.  is_follower: its envelope went out behind another message's content.  answers: replies so far.
     """
 
     __slots__ = (
-        "_features",
         "_group",
+        "_heard",
         "_lines",
         "_mail_refused",
-        "_pending",
-        "_pipelined",
+        "_manner",
+        "_named",
         "_remote",
+        "_unheard",
         "accepted",
         "answers",
+        "ends",
         "handover",
+        "is_chunked",
         "is_committed",
         "is_follower",
         "may_send",
-        "verdicts",
     )
 
     def __init__(
-        self, handover: Handover, features: Features, remote: Remote, *, pipelined: bool, is_follower: bool = False
+        self,
+        handover: Handover,
+        manner: Manner,
+        remote: Remote,
+        *,
+        is_follower: bool = False,
+        needs_reset: bool = False,
+        recipients: Sequence[int] | None = None,
     ) -> None:
         self.handover = handover
-        self.verdicts: list[Verdict | None] = [None] * len(handover.request.recipients)
         self.accepted: list[int] = []
-        self.answers = 0
+        self.answers = self.ends = 0
         self.may_send = self.is_committed = False
         self.is_follower = is_follower
-        self._features = features
+        self.is_chunked = manner.uses_chunks(handover)
+        self._manner = manner
         self._remote = remote
-        self._pipelined = pipelined
         self._mail_refused = False
-        self._pending: list[int] = []  # recipients whose RCPT is, or will be, said; the oldest first
-        self._lines = self._write()
+        self._heard = 0  # recipients whose RCPT is answered
+        self._unheard = 0  # of the accepted, those without a reply to the content (LMTP)
         self._group: Iterator[Line] | None = None
+        envelope = write_envelope(
+            handover.request,
+            handover.open() if recipients is None else recipients,
+            manner.features,
+            remote,
+            with_data=not self.is_chunked,
+        )
+        for index, refusal in envelope.refused.items():
+            handover.judge(index, refusal)
+        self._named = envelope.named
+        self._lines = envelope.lines
+        if needs_reset and envelope.lines:
+            self._lines.insert(0, (Awaited.RSET, emit.rset()))
 
     # --- What to say ---
 
-    def _write(self) -> list[Line]:
-        """The envelope's lines, as far as this server can take the message."""
-        message = self.handover.request.message
-        refusal = self._refusal()
-        if refusal is not None:
-            self._judge_open(refusal)
-            return []
-        recipients = self._write_recipients()
-        if not recipients:
-            return []
-        utf8 = message.smtputf8 or not message.sender.isascii() or self._names_utf8()
-        try:
-            first = emit.mail(
-                message.sender,
-                size=message.size if self._features.has_size else None,
-                eight_bit=(message.eight_bit or message.smtputf8) and self._features.eight_bit,
-                smtputf8=utf8,
-            )
-        except emit.Unsafe as error:
-            self._judge_open(own_refusal(str(error), "5.1.7", self._remote))
-            return []
-        return [(Awaited.MAIL, first), *recipients, (Awaited.DATA, emit.data())]
-
-    def _refusal(self) -> Verdict | None:
-        """Why this server can never take this message, if so."""
-        message, features = self.handover.request.message, self._features
-        if features.size is not None and message.size > features.size:
-            said = f"the message has {message.size} octets, the server takes {features.size}"
-            return own_refusal(said, "5.3.4", self._remote)
-        if message.smtputf8 and not features.smtputf8:
-            return own_refusal("a header needs SMTPUTF8, which the server does not offer", "5.6.9", self._remote)
-        if not (message.sender.isascii() or features.smtputf8):
-            return own_refusal("the sender needs SMTPUTF8, which the server does not offer", "5.6.7", self._remote)
-        if message.eight_bit and not features.eight_bit:
-            said = "the message is signed 8-bit content, and the server does not offer 8BITMIME"
-            return own_refusal(said, "5.6.3", self._remote)
-        return None
-
-    def _write_recipients(self) -> list[Line]:
-        lines: list[Line] = []
-        for index, recipient in enumerate(self.handover.request.recipients):
-            try:
-                line = emit.rcpt(recipient.address)
-            except emit.Unsafe as error:
-                self.verdicts[index] = own_refusal(str(error), "5.1.3", self._remote, scope=Scope.RECIPIENT)
-                continue
-            if not (recipient.address.isascii() or self._features.smtputf8):
-                said = "the address needs SMTPUTF8, which the server does not offer"
-                self.verdicts[index] = own_refusal(said, "5.6.7", self._remote, scope=Scope.RECIPIENT)
-                continue
-            lines.append((Awaited.RCPT, line))
-            self._pending.append(index)
-        return lines
-
-    def _names_utf8(self) -> bool:
-        return any(not self.handover.request.recipients[index].address.isascii() for index in self._pending)
+    @property
+    def has_lines(self) -> bool:
+        """Whether there is anything to say: nothing where no recipient can go there."""
+        return bool(self._named)
 
     def next_lines(self) -> Sequence[Line]:
         """What to say next; nothing when the envelope is said, or when there is no point in going on."""
-        if self._pipelined or self._group is None:
+        if self._manner.pipelining or self._group is None:
             lines, self._lines = self._lines, []
-            if self._pipelined or not lines:
+            if self._manner.pipelining or not lines:
                 return lines
             self._group = iter(lines)
         line = next(self._group, None)
@@ -137,76 +110,113 @@ class Transaction:
             return ()
         return (line,)
 
+    def expect_end(self) -> Sequence[Awaited]:
+        """What will answer the end of the content: one reply, or one for each accepted recipient (RFC 2033 section 4.2)."""
+        self.ends = len(self.accepted) if self._manner.is_lmtp else 1
+        return (Awaited.DOT_RCPT if self._manner.is_lmtp else Awaited.DOT,) * self.ends
+
     # --- What the answers mean ---
 
     def take(self, answer: Answer[Transaction]) -> None:
         """Take one reply of this transaction.  Raises Trouble where it breaks the connection."""
         awaited, step, reply, _ = answer
-        self.answers += 1
         if step is Step.BREAK or (step is Step.DELIVERED and self.accepted and not self.is_committed):
             raise broken(awaited, reply)  # the latter: accepted before the end was sent
-        if self._pipelined and reply.code in _CONFUSED and self._is_first_failure(awaited):
-            raise Trouble(Kind.CONFUSED, reply.said, reply.enhanced.replace("5", "4", 1) or "4.5.1")
+        if awaited is Awaited.RSET:
+            return
+        self.answers += 1
+        if reply.code in _CONFUSED:
+            self._look_for_confusion(awaited, reply)
         match awaited:
             case Awaited.MAIL:
                 self._take_mail(answer)
             case Awaited.RCPT:
                 self._take_rcpt(answer)
-            case Awaited.DATA:
-                self._take_data(answer)
+            case Awaited.DATA | Awaited.BDAT:
+                self._take_content(answer)
             case Awaited.DOT:
-                self._judge_open(of_reply(awaited, reply, self._remote))
+                self.ends -= 1
+                self.judge(of_reply(awaited, reply, self._remote))
+            case Awaited.DOT_RCPT:
+                self._take_end_of_one(answer)
             case _:
-                pass  # RSET
+                raise broken(awaited, reply)
 
-    def _is_first_failure(self, awaited: Awaited) -> bool:
-        """Whether nothing that came before explains a complaint about the order of commands."""
-        if (
-            self.handover.was_returned
-            or self._mail_refused
-            or awaited not in (Awaited.MAIL, Awaited.RCPT, Awaited.DATA)
-        ):
-            return False
-        return awaited is not Awaited.DATA or bool(self.accepted)
+    def _look_for_confusion(self, awaited: Awaited, reply: Reply) -> None:
+        """Whether the server complains of what it offered itself, and nothing that came before explains the complaint."""
+        if self.handover.was_returned or self._mail_refused:
+            return
+        flaw: Flaw | None = None
+        if awaited in (Awaited.BDAT, Awaited.DOT) and self.is_chunked:
+            flaw = Flaw.CHUNKING
+            self.is_committed = False  # it was told that nothing was taken
+        elif self._manner.pipelining and awaited in (Awaited.MAIL, Awaited.RCPT, Awaited.DATA):
+            flaw = None if awaited is Awaited.DATA and not self.accepted else Flaw.PIPELINING
+        if flaw is not None:
+            status = reply.enhanced.replace("5", "4", 1) or "4.5.1"
+            raise Trouble(Kind.CONFUSED, reply.said, status, flaw=flaw)
 
     def _take_mail(self, answer: Answer[Transaction]) -> None:
         if answer.step is not Step.GO_ON:
             self._mail_refused = True
-            self._judge_open(of_reply(Awaited.MAIL, answer.reply, self._remote))
+            self.judge(of_reply(Awaited.MAIL, answer.reply, self._remote))
 
     def _take_rcpt(self, answer: Answer[Transaction]) -> None:
-        index = self._pending[self.answers - 2]  # the first answer was MAIL's
+        index = self._named[self._heard]
+        self._heard += 1
         if self._mail_refused:
             return
         if answer.step is Step.GO_ON:
             self.accepted.append(index)
+            self.may_send = self.may_send or self.is_chunked  # nobody asks before BDAT
+        elif is_too_many(answer.reply) and (self.accepted or index in self.handover.excess):
+            self._find_no_room(index, answer.reply)
         else:
-            self.verdicts[index] = of_reply(
-                Awaited.RCPT, answer.reply, self._remote, after_accepted=bool(self.accepted)
-            )
+            self.handover.judge(index, of_reply(Awaited.RCPT, answer.reply, self._remote))
 
-    def _take_data(self, answer: Answer[Transaction]) -> None:
+    def _find_no_room(self, index: int, reply: Reply) -> None:
+        """It goes in a further transaction (RFC 5321 section 4.5.3.1.10), unless that is what this was."""
+        if not self.accepted:
+            self.handover.judge(index, of_reply(Awaited.RCPT, reply, self._remote, too_many=True))
+            return
+        self.handover.excess.add(index)
+        self._heard -= 1
+        self._named.remove(index)
+
+    def _take_content(self, answer: Answer[Transaction]) -> None:
+        """DATA, or a chunk that is not the last."""
         if answer.step is Step.SEND:
             self.may_send = True
-        else:
-            self._judge_open(of_reply(Awaited.DATA, answer.reply, self._remote))
+        elif answer.step is not Step.GO_ON:
+            self.judge(of_reply(answer.awaited, answer.reply, self._remote))
 
-    def _judge_open(self, verdict: Verdict) -> None:
-        self.verdicts = [verdict if one is None else one for one in self.verdicts]
+    def _take_end_of_one(self, answer: Answer[Transaction]) -> None:
+        self.ends -= 1
+        index = self.accepted[self._unheard]
+        self._unheard += 1
+        self.handover.judge(index, of_reply(Awaited.DOT_RCPT, answer.reply, self._remote))
 
     # --- The end ---
 
     @property
     def is_judged(self) -> bool:
-        """Whether every recipient has its verdict."""
-        return None not in self.verdicts
+        """Whether every recipient of this transaction has its verdict."""
+        return all(self.handover.is_judged(index) for index in self._named)
+
+    def rest(self) -> Sequence[int]:
+        """The message's recipients that are left for a further transaction, by index."""
+        return [index for index in self.handover.open() if index not in self._named]
+
+    def judge(self, verdict: Verdict) -> None:
+        """The verdict of those who have none yet."""
+        for index in self._named:
+            if not self.handover.is_judged(index):
+                self.handover.judge(index, verdict)
 
     def settle(self) -> None:
-        """Hand the verdicts over.  Recipients without a reply, which only a server that miscounts leaves, are deferred."""
-        lost = of_trouble(Trouble(Kind.GARBAGE, "the server gave no answer for this recipient", "4.5.0"), self._remote)
-        self.handover.settle([lost if verdict is None else verdict for verdict in self.verdicts])
-
-    def settle_rest(self, verdict: Verdict) -> None:
-        """The same where the connection ended first: open recipients get this verdict."""
-        self._judge_open(verdict)
-        self.settle()
+        """Over.  Recipients without a reply, which only a server that miscounts leaves, are deferred."""
+        if not self.is_judged:
+            self.judge(
+                of_trouble(Trouble(Kind.GARBAGE, "the server gave no answer for this recipient", "4.5.0"), self._remote)
+            )
+        self.handover.settle_if_judged()

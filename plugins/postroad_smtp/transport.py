@@ -72,7 +72,13 @@ class SmtpTransport:
 
     def _make_opener(self, dial: Dial | None, rng: random.Random) -> Opener:
         settings = self._settings
-        terms = Terms(settings.helo_name, self._level(), read_login(settings), settings.login_without_tls)
+        terms = Terms(
+            settings.helo_name,
+            self._level(),
+            read_login(settings),
+            settings.login_without_tls,
+            is_lmtp=settings.protocol == "lmtp",
+        )
         names: Addresses = self._exchangers or SystemNames(settings.dns_seconds)
         sources = read_sources(settings.source_addresses)
         ways = Ways(Guard(read_networks(settings.allow_networks)), sources, Endpoints(rng))
@@ -101,15 +107,25 @@ class SmtpTransport:
         except Trouble as trouble:
             return self._same(request, of_trouble(trouble, Remote(site=printable(request.domain or "", 255))))
         try:
-            payload = await _payload(request)
+            handover = await self._prepare(request, route)
         except emit.Unsafe as error:
             return self._same(request, own_refusal(str(error), "5.6.0", Remote(site=route.site)))
-        handover = Handover(request, route, payload)
         self._sites.submit(handover)
         await handover.wait_settled(lambda: self._sites.withdraw(handover))
         if handover.error is not None:
             raise handover.error
         return handover.verdicts
+
+    async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
+        """The request with its content as it goes on the wire, unless that is to be streamed.  Raises emit.Unsafe."""
+        content = request.content
+        if content.size > STREAM_FROM:
+            return Handover(request, route, None)
+        data = content.read_nowait()
+        if data is None:
+            data = await content.read()
+        payload = emit.encode_content(data, eight_bit=request.message.eight_bit or request.message.smtputf8)
+        return Handover(request, route, payload, data if self._settings.chunking == "on" else None)
 
     async def _find_route(self, domain: str | None) -> Route:
         if domain is None or self._exchangers is None:
@@ -134,14 +150,3 @@ def _exchangers(settings: SmtpSettings, nursery: trio.Nursery, resolver: Resolve
         servers = [read_server("dns_servers", server, 53) for server in settings.dns_servers]
         resolver = Dns(servers, settings.dns_seconds)
     return Exchangers(nursery, resolver, port=settings.port, own_name=settings.helo_name)
-
-
-async def _payload(request: DeliveryRequest) -> bytes | None:
-    """The content as it goes on the wire, or None where it is to be streamed.  Raises emit.Unsafe."""
-    content = request.content
-    if content.size > STREAM_FROM:
-        return None
-    data = content.read_nowait()
-    if data is None:
-        data = await content.read()
-    return emit.encode_content(data, eight_bit=request.message.eight_bit or request.message.smtputf8)

@@ -7,6 +7,8 @@ import errno
 
 from postroad.verdict import Scope
 
+from .known import Flaw
+
 __all__ = ["Kind", "Trouble", "is_local"]
 
 
@@ -19,7 +21,7 @@ class Kind(enum.Enum):
     GARBAGE = "garbage"  # no SMTP, or a reply of a class that makes no sense
     CLOSING = "closing"  # 421
     LEFT = "left"  # refused to serve us: greeting, HELO
-    CONFUSED = "confused"  # took pipelined commands for an error
+    CONFUSED = "confused"  # took what it offered itself for an error
     NO_TLS = "no TLS"  # required, and not to be had
     TLS_FAILED = "TLS failed"  # the handshake, or the certificate
     NO_LOGIN = "no login"
@@ -35,12 +37,15 @@ class Kind(enum.Enum):
 class Trouble(Exception):
     """Ends a connection, or an attempt to open one."""
 
-    def __init__(self, kind: Kind, said: str, status: str, *, scope: Scope = Scope.SITE) -> None:
+    def __init__(
+        self, kind: Kind, said: str, status: str, *, scope: Scope = Scope.SITE, flaw: Flaw | None = None
+    ) -> None:
         super().__init__(said)
         self.kind = kind
         self.said = said
         self.status = status
         self.scope = scope
+        self.flaw = flaw  # what the host is to be remembered for
         self.remote = ""
         self.tls = ""
         self.retry_after_seconds: float | None = None

@@ -14,22 +14,36 @@ from .protocol import Awaited
 from .reply import Reply
 from .trouble import Kind, Trouble
 
-__all__ = ["Remote", "broken", "in_doubt", "of_reply", "of_trouble", "own_refusal", "retry_hint", "trouble_of"]
+__all__ = [
+    "Remote",
+    "broken",
+    "in_doubt",
+    "is_too_many",
+    "of_reply",
+    "of_trouble",
+    "own_refusal",
+    "retry_hint",
+    "trouble_of",
+]
 
 _SCOPES = {
     Awaited.GREETING: Scope.SITE,
     Awaited.EHLO: Scope.SITE,
     Awaited.HELO: Scope.SITE,
+    Awaited.LHLO: Scope.SITE,
     Awaited.STARTTLS: Scope.SITE,
     Awaited.AUTH: Scope.TRANSPORT,
     Awaited.MAIL: Scope.MESSAGE,
     Awaited.RCPT: Scope.RECIPIENT,
     Awaited.DATA: Scope.MESSAGE,
+    Awaited.BDAT: Scope.MESSAGE,
     Awaited.DOT: Scope.MESSAGE,
+    Awaited.DOT_RCPT: Scope.RECIPIENT,
     Awaited.RSET: Scope.SITE,
     Awaited.QUIT: Scope.SITE,
 }
 _CLOSING = 421  # RFC 5321 section 3.8: may answer anything, and always means the server
+_BEFORE_MAIL = frozenset({Awaited.GREETING, Awaited.EHLO, Awaited.HELO, Awaited.LHLO, Awaited.STARTTLS, Awaited.AUTH})
 _TOO_MANY = 552  # RFC 5321 section 4.5.3.1.10
 _OURS = frozenset({530, 534, 535, 538})  # RFC 4954, RFC 3207: our login or our TLS, not this message
 
@@ -45,17 +59,14 @@ class Remote:
         self.tls = tls
 
 
-def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, after_accepted: bool = False) -> Verdict:
-    """The verdict of a 2yz, 4yz or 5yz reply.
-
-    after_accepted: a recipient of the same message was accepted before: 552 is then "too many recipients".
-    """
+def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, too_many: bool = False) -> Verdict:
+    """The verdict of a 2yz, 4yz or 5yz reply.  too_many: it refuses a recipient for want of room, whatever its class."""
     kind = reply.code // 100
     if kind == 2:
         return Verdict.accepted(
             reply.said, status=reply.enhanced or "2.0.0", remote=remote.host, site=remote.site, tls=remote.tls
         )
-    if kind == 5 and not _is_temporary_after_all(awaited, reply, after_accepted=after_accepted):
+    if kind == 5 and not (too_many or reply.code in _OURS or awaited in _BEFORE_MAIL):
         return Verdict.refused(
             reply.said,
             status=reply.enhanced or "5.0.0",
@@ -66,7 +77,7 @@ def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, after_accepted: 
         )
     return Verdict.deferred(
         reply.said,
-        status=_temporary_status(reply),
+        status="4.5.3" if too_many else _temporary_status(reply),
         scope=_deferral_scope(awaited, reply),
         remote=remote.host,
         site=remote.site,
@@ -75,18 +86,18 @@ def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, after_accepted: 
     )
 
 
-def _is_temporary_after_all(awaited: Awaited, reply: Reply, *, after_accepted: bool) -> bool:
-    if reply.code in _OURS or awaited < Awaited.MAIL:
-        return True
-    if awaited is Awaited.RCPT and reply.code == _TOO_MANY and after_accepted:
-        # RFC 1870 section 6.4: with a code for the mailbox or its size it is final for this recipient.
-        return not (reply.enhanced == "5.3.4" or reply.enhanced.startswith("5.2."))
-    return False
+def is_too_many(reply: Reply) -> bool:
+    """Whether a refusal of RCPT, after an accepted one, means only that a transaction takes no more recipients.
+
+    452, and 552 from older servers (RFC 5321 section 4.5.3.1.10); but with a code for the mailbox or its size it is about this
+    recipient (RFC 1870 section 6.4), and 4.3.1 is a full disk.
+    """
+    if reply.code not in (452, _TOO_MANY):
+        return False
+    return not (reply.enhanced in ("4.3.1", "5.3.4") or reply.enhanced[1:].startswith(".2."))
 
 
 def _temporary_status(reply: Reply) -> str:
-    if reply.code == _TOO_MANY:
-        return "4.5.3"
     enhanced = reply.enhanced
     return "4" + enhanced[1:] if enhanced else "4.0.0"
 

@@ -12,7 +12,7 @@ import trio
 from smtp_road import OpenRoad
 from trio.testing import MockClock
 
-from postroad.testing.smtp_peer import ACCEPT, Cut, Drip, Raw, Reset, Silence
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Drip, Raw, Reaction, Reset, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope
 
 LOST, SILENT, CLOSING, GARBAGE = "lost", "silent", "closing", "garbage"
@@ -48,7 +48,10 @@ async def test_trouble_before_the_dot_defers_and_the_next_message_arrives(
     road: OpenRoad, phase: str, name: str, pipelining: str, autojump_clock: MockClock
 ) -> None:
     kind, reaction = _fault(phase, name)
-    async with road({phase: [reaction, ACCEPT]}, pipelining=pipelining, is_strict=False) as way:
+    replies = {phase: [reaction, ACCEPT]}
+    if phase == "EHLO":
+        replies["HELO"] = [reaction, ACCEPT]  # which is tried where the server hung up
+    async with road(replies, pipelining=pipelining, is_strict=False) as way:
         (verdict,) = await way.send()
         assert verdict.disposition is Disposition.DEFERRED
         assert verdict.scope is Scope.SITE
@@ -122,6 +125,22 @@ async def test_a_server_that_only_knows_helo_is_spoken_to_plainly(road: OpenRoad
         assert way.peer.transactions[0].mail == "MAIL FROM:<a@example.com>"
 
 
+@pytest.mark.parametrize("end", [Cut(), Reset()], ids=str)
+async def test_a_server_that_hangs_up_at_ehlo_is_greeted_with_helo_on_a_new_connection(
+    road: OpenRoad, end: object
+) -> None:
+    async with road({"EHLO": end}, messages_per_session=1) as way:
+        for _ in range(2):
+            assert (await way.send())[0].disposition is Disposition.ACCEPTED
+        assert [way.commands(number)[0] for number in range(3)] == ["EHLO", "HELO", "HELO"]  # remembered
+
+
+async def test_where_tls_is_wanted_nobody_is_greeted_with_helo(road: OpenRoad) -> None:
+    async with road({"EHLO": Cut()}, tls="required") as way:
+        assert (await way.send())[0].disposition is Disposition.DEFERRED
+        assert [each.commands for each in way.peer.connections] == [["EHLO client.example"]]
+
+
 @pytest.mark.parametrize("pipelining", ["auto", "off"])
 async def test_each_recipient_has_its_own_outcome(road: OpenRoad, pipelining: str) -> None:
     replies = {"RCPT c@example.org": "450 4.2.1 Busy", "RCPT d@example.org": "550 5.1.1 Unknown"}
@@ -133,12 +152,62 @@ async def test_each_recipient_has_its_own_outcome(road: OpenRoad, pipelining: st
         assert way.peer.transactions[0].recipients == ("b@example.org", "e@example.org")
 
 
+class _TwoAtOnce(Behaviour):
+    """Takes two recipients in a transaction."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__()
+        self._reply, self._taken = reply, 0
+
+    def react(self, verb: str, argument: str, connection: Connection) -> Reaction:
+        self._taken = self._taken + 1 if verb == "RCPT" else 0
+        return self._reply if self._taken > 2 else ACCEPT
+
+
+@pytest.mark.parametrize("pipelining", ["auto", "off"])
+@pytest.mark.parametrize("reply", ["452 4.5.3 Too many", "452 Too many", "552 5.5.3 Too many", "552 Too many"])
+async def test_recipients_too_many_for_one_transaction_go_in_further_ones(
+    road: OpenRoad, reply: str, pipelining: str
+) -> None:
+    async with road(peer=SmtpPeer(_TwoAtOnce(reply)), pipelining=pipelining) as way:
+        verdicts = await way.send(*(f"r{number}@example.org" for number in range(5)))
+        assert [verdict.disposition for verdict in verdicts] == [Disposition.ACCEPTED] * 5
+        assert [each.recipients for each in way.peer.transactions] == [
+            ("r0@example.org", "r1@example.org"),
+            ("r2@example.org", "r3@example.org"),
+            ("r4@example.org",),
+        ]
+        assert way.committed == 3
+        assert len(way.peer.connections) == 1
+
+
 @pytest.mark.parametrize("reply", ["452 4.5.3 Too many", "552 5.5.3 Too many", "552 Too many"])
-async def test_too_many_recipients_are_deferred_and_the_rest_is_sent(road: OpenRoad, reply: str) -> None:
+async def test_a_recipient_that_is_too_many_even_alone_is_deferred(road: OpenRoad, reply: str) -> None:
     async with road({"RCPT c@example.org": reply}) as way:
         first, second = await way.send("b@example.org", "c@example.org")
         assert first.disposition is Disposition.ACCEPTED
         assert (second.disposition, second.status) == (Disposition.DEFERRED, "4.5.3")
+        assert len(way.peer.transactions) == 1
+
+
+@pytest.mark.parametrize("reply", ["452 4.3.1 Disk full", "452 4.2.2 Mailbox full"])
+async def test_452_for_a_mailbox_or_a_disk_is_no_want_of_room(road: OpenRoad, reply: str) -> None:
+    async with road({"RCPT c@example.org": reply}) as way:
+        _, second = await way.send("b@example.org", "c@example.org")
+        assert (second.disposition, second.reply) == (Disposition.DEFERRED, reply)
+        assert way.commands().count("MAIL") == 1
+
+
+@pytest.mark.parametrize("end", [Cut(), "421 4.3.2 Bye", Reset()], ids=str)
+async def test_a_connection_lost_between_two_transactions_of_a_message_leaves_each_recipient_its_own_outcome(
+    road: OpenRoad, end: object
+) -> None:
+    replies = {"RCPT": [ACCEPT, "452 4.5.3 Too many", ACCEPT], ".": [end, ACCEPT]}
+    async with road(replies) as way:
+        first, second = await way.send("b@example.org", "c@example.org")
+        expected = Disposition.DEFERRED if isinstance(end, str) else Disposition.IN_DOUBT
+        assert (first.disposition, second.disposition) == (expected, Disposition.ACCEPTED)
+        assert [each.recipients for each in way.peer.transactions] == [("c@example.org",)]
 
 
 @pytest.mark.parametrize("reply", ["552 5.2.2 Mailbox full", "552 5.3.4 Too big"])

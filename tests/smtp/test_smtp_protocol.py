@@ -115,5 +115,5 @@ def test_a_deferral_never_carries_a_permanent_status() -> None:
             (451, b"5.1.1 x"),
             (530, b"5.7.0 x"),
         ]:
-            verdict = of_reply(awaited, Reply(code, (text,)), remote, after_accepted=True)
+            verdict = of_reply(awaited, Reply(code, (text,)), remote, too_many=True)
             assert verdict.status[0] == ("5" if verdict.disposition.value == "refused" else "4")

@@ -1,0 +1,127 @@
+"""The envelope of a message as lines for one server: MAIL with its parameters, RCPT for those who may go along, DATA.  No I/O.
+
+Says what this server can never take, by the extensions that it offers: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531),
+DSN (RFC 3461), LIMITS (RFC 9422).  A parameter goes only where its extension is offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from postroad.transport import DeliveryRequest, LeasedRecipient
+from postroad.verdict import Scope, Verdict
+
+from . import emit
+from .features import Features
+from .protocol import Awaited
+from .verdicts import Remote, own_refusal
+
+__all__ = ["Envelope", "Line", "write_envelope"]
+
+Line = tuple[Awaited, bytes]
+
+
+@dataclass(slots=True)
+class Envelope:
+    """lines: what to say.  named: the recipients in them, by index.  refused: those that can never go there, with the reason."""
+
+    lines: list[Line] = field(default_factory=list[Line])
+    named: list[int] = field(default_factory=list[int])
+    refused: dict[int, Verdict] = field(default_factory=dict[int, Verdict])
+
+
+def write_envelope(
+    request: DeliveryRequest, indexes: Sequence[int], features: Features, remote: Remote, *, with_data: bool
+) -> Envelope:
+    """The envelope for some of a request's recipients, as many as one transaction may have.  with_data: DATA ends it."""
+    refusal = _refusal(request, features, remote)
+    if refusal is not None:
+        return Envelope(refused=dict.fromkeys(indexes, refusal))
+    envelope = Envelope()
+    recipients = _write_recipients(request, indexes, features, remote, envelope)
+    if not recipients:
+        return envelope
+    try:
+        first = _write_mail(request, features, envelope.named)
+    except emit.Unsafe as error:
+        return Envelope(refused=dict.fromkeys(indexes, own_refusal(str(error), "5.1.7", remote)))
+    envelope.lines = [(Awaited.MAIL, first), *recipients]
+    if with_data:
+        envelope.lines.append((Awaited.DATA, emit.data()))
+    return envelope
+
+
+def _refusal(request: DeliveryRequest, features: Features, remote: Remote) -> Verdict | None:
+    """Why this server can never take this message, if so."""
+    message = request.message
+    if features.size is not None and message.size > features.size:
+        said = f"the message has {message.size} octets, the server takes {features.size}"
+        return own_refusal(said, "5.3.4", remote)
+    if message.smtputf8 and not features.smtputf8:
+        return own_refusal("a header needs SMTPUTF8, which the server does not offer", "5.6.9", remote)
+    if not (message.sender.isascii() or features.smtputf8):
+        return own_refusal("the sender needs SMTPUTF8, which the server does not offer", "5.6.7", remote)
+    if message.eight_bit and not features.eight_bit:
+        said = "the message is signed 8-bit content, and the server does not offer 8BITMIME"
+        return own_refusal(said, "5.6.3", remote)
+    return None
+
+
+def _write_recipients(
+    request: DeliveryRequest, indexes: Sequence[int], features: Features, remote: Remote, envelope: Envelope
+) -> list[Line]:
+    lines: list[Line] = []
+    domains: set[str] = set()
+    for index in indexes:
+        recipient = request.recipients[index]
+        try:
+            line = emit.rcpt(recipient.address, **_dsn_of(request, recipient, features))
+        except emit.Unsafe as error:
+            envelope.refused[index] = own_refusal(str(error), "5.1.3", remote, scope=Scope.RECIPIENT)
+            continue
+        if not (recipient.address.isascii() or features.smtputf8):
+            said = "the address needs SMTPUTF8, which the server does not offer"
+            envelope.refused[index] = own_refusal(said, "5.6.7", remote, scope=Scope.RECIPIENT)
+        elif _has_room(recipient, len(lines), domains, features):
+            lines.append((Awaited.RCPT, line))
+            envelope.named.append(index)
+    return lines
+
+
+def _has_room(recipient: LeasedRecipient, named: int, domains: set[str], features: Features) -> bool:
+    """Whether the server's limits of a transaction allow one more (RFC 9422); the others go in the next one."""
+    if features.rcpt_max is not None and named >= features.rcpt_max:
+        return False
+    if features.rcpt_domain_max is not None:
+        domain = recipient.address.rpartition("@")[2].lower()
+        if domain not in domains and len(domains) >= features.rcpt_domain_max:
+            return False
+        domains.add(domain)
+    return True
+
+
+def _dsn_of(request: DeliveryRequest, recipient: LeasedRecipient, features: Features) -> emit.RcptDsn:
+    """NOTIFY and ORCPT as they were asked for: passed on, never invented (RFC 3461 section 5.2)."""
+    dsn: emit.RcptDsn = {}
+    if not features.dsn:
+        return dsn
+    notify = recipient.notify or request.message.dsn.notify
+    if notify and (request.message.sender or notify == ("never",)):  # nobody to notify of a null sender's mail
+        dsn["notify"] = notify
+    if recipient.orcpt:
+        dsn["orcpt"] = recipient.orcpt
+    return dsn
+
+
+def _write_mail(request: DeliveryRequest, features: Features, named: Sequence[int]) -> bytes:
+    message = request.message
+    is_utf8 = message.smtputf8 or not message.sender.isascii()
+    return emit.mail(
+        message.sender,
+        size=message.size if features.has_size else None,
+        eight_bit=(message.eight_bit or message.smtputf8) and features.eight_bit,
+        smtputf8=is_utf8 or any(not request.recipients[index].address.isascii() for index in named),
+        ret=message.dsn.ret if features.dsn and message.sender else None,
+        envid=message.dsn.envid if features.dsn else None,
+    )
