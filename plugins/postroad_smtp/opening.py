@@ -145,7 +145,7 @@ class Opener:
         self._endpoints.failed((address, approach.route.port), trouble, begun)
 
     async def _get_ready(self, landed: _Landed, approach: Approach) -> Connection | None:
-        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435)."""
+        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435), or chokes on resuming."""
         for _ in range(MAX_SESSIONS):
             try:
                 return await self._greet(landed, approach)
@@ -154,7 +154,7 @@ class Opener:
             if trouble.kind is Kind.LOOP:
                 approach.looped(landed.host, trouble)
                 return None
-            if approach.sessions >= MAX_SESSIONS or not self._may_fall_back(trouble, landed.host):
+            if approach.sessions >= MAX_SESSIONS or not self._may_try_again(trouble, landed.host):
                 self._failed(landed.address, trouble, landed.begun, approach)
                 if trouble.kind is Kind.NO_LOGIN:
                     raise trouble
@@ -166,9 +166,13 @@ class Opener:
             landed = again
         return None
 
-    def _may_fall_back(self, trouble: Trouble, host: str) -> bool:
+    def _may_try_again(self, trouble: Trouble, host: str) -> bool:
+        if trouble.may_be_ticket:
+            return True  # once more with a handshake from the beginning, which proves more about its TLS
         if trouble.kind is not Kind.TLS_FAILED or self._tls.level is not Level.OPPORTUNISTIC:
             return False
+        if self._terms.implicit_tls:
+            return False  # nobody speaks plain text at that port
         self._known.note(host, Flaw.TLS)
         _log.warning("tls_given_up", host=host, reason=trouble.said)
         return True
