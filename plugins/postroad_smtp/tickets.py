@@ -1,4 +1,4 @@
-"""TLS sessions to resume (RFC 5077, RFC 8446 section 2.2): a second connection to the same server saves most of its handshake.
+"""TLS sessions to resume (RFC 5077, RFC 8446 section 2.2): a second connection to the same server spares the certificate.
 
 In memory, bounded, and of one transport only: all of them were made on the same terms, and each is found by the name that its
 certificate was checked for.

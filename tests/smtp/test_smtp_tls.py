@@ -283,6 +283,14 @@ async def test_a_server_that_leaves_without_a_word_after_seeing_our_certificate_
         assert (await way.send())[0].status == "4.4.2", "without one it is just a lost connection"
 
 
+async def test_once_something_was_heard_over_tls_a_lost_connection_is_just_that(
+    road: OpenRoad, server_context: MakeContext, ours: dict[str, str]
+) -> None:
+    peer = SmtpPeer(Behaviour({"EHLO": Cut()}), tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls="required", implicit_tls="on", **ours) as way:
+        assert (await way.send())[0].status == "4.4.2"
+
+
 @pytest.mark.parametrize("fault", ["no file", "another key", "no PEM", "encrypted"])
 async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
     ours: dict[str, str], tmp_path: Path, fault: str
