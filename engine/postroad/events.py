@@ -43,6 +43,8 @@ class MessageAccepted(_Event, frozen=True, kw_only=True):
 
 
 class _OfRecipient(_Event, frozen=True, kw_only=True):
+    """tls: the level of TLS that the attempt reached, as in `Verdict` ("" where it does not apply)."""
+
     id: str
     recipient: str
     lane: str = ""
@@ -50,12 +52,11 @@ class _OfRecipient(_Event, frozen=True, kw_only=True):
     reply: str = ""
     remote: str = ""
     attempts: int = 0
+    tls: str = ""
 
 
 class RecipientDelivered(_OfRecipient, frozen=True, kw_only=True):
-    """The next hop took responsibility.  tls: the level reached ("" where it does not apply)."""
-
-    tls: str = ""
+    """The next hop took responsibility."""
 
 
 class RecipientDeferred(_OfRecipient, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ __all__ = [
     "Unsafe",
     "auth",
     "auth_answer",
+    "auth_fits",
     "bdat",
     "check_content",
     "data",
@@ -102,12 +103,19 @@ def starttls() -> bytes:
 
 def auth(mechanism: str, initial: bytes | None) -> bytes:
     """AUTH with or without an initial response (RFC 4954 section 4; an empty one is written `=`)."""
+    return _line(_auth(mechanism, initial))
+
+
+def auth_fits(mechanism: str, initial: bytes) -> bool:
+    """Whether the response may stand in the command; if not, it answers an empty challenge (RFC 4954 section 4)."""
+    return len(_auth(mechanism, initial)) + 2 <= _COMMAND
+
+
+def _auth(mechanism: str, initial: bytes | None) -> bytes:
     if not _KEYWORD.fullmatch(mechanism):
         raise Unsafe("a SASL mechanism's name is letters, digits and hyphens")
     line = b"AUTH " + mechanism.encode("ascii")
-    if initial is not None:
-        line += b" " + (base64.b64encode(initial) or b"=")
-    return _line(line, _AUTH)
+    return line if initial is None else line + b" " + (base64.b64encode(initial) or b"=")
 
 
 def auth_answer(answer: bytes | None) -> bytes:

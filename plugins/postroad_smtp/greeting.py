@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .endpoints import Endpoint
-from .handshake import Handshake, Ready, Say
+from .handshake import Derive, Handshake, Ready, Say
 from .known import Flaw
 from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
 from .reply import Reply, ReplyError
+from .salting import Salting
 from .settings import SmtpSettings
-from .tls import Tls
+from .tls import Secured, Tls, alert_of, failed
 from .trouble import Kind, Trouble
 from .verdicts import Remote
 from .wire import Wire
@@ -43,17 +44,18 @@ class Greeter:
     def __init__(self, settings: SmtpSettings, tls: Tls) -> None:
         self._settings = settings
         self._tls = tls
+        self._salting = Salting()
 
     async def greet(self, connection: Connection) -> None:
         """Everything up to the first envelope.  Raises Trouble, with who said it and the level of TLS."""
-        step = _Step(self._settings, self._tls, connection)
+        step = _Step(self._settings, self._tls, self._salting, connection)
         try:
             with step.limit.scope:
                 await step.run()
             if step.limit.scope.cancelled_caught:
                 raise step.silence()
         except ReplyError as error:
-            raise self._about(connection, step, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from error
+            raise self._about(connection, step, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from None
         except Trouble as trouble:
             raise self._about(connection, step, trouble) from trouble.__cause__
 
@@ -63,36 +65,44 @@ class Greeter:
             trouble.flaw = Flaw.TLS
         elif step.awaited is Awaited.EHLO and trouble.kind is Kind.LOST:
             trouble.flaw = Flaw.EHLO  # some hang up at a word that they do not know
+        trouble.said = connection.handshake.hide(trouble.said)  # a server may repeat what it was sent
+        trouble.args = (trouble.said,)
         return trouble
 
 
 class _Step:
     """The conversation of one connection."""
 
-    def __init__(self, settings: SmtpSettings, tls: Tls, connection: Connection) -> None:
+    def __init__(self, settings: SmtpSettings, tls: Tls, salting: Salting, connection: Connection) -> None:
         self.limit = Limit()
         self._what, self._seconds = "", 0.0  # the phase under way, and its time in all
         self._settings = settings
         self._tls = tls
+        self._salting = salting
         self._connection = connection
         self._protocol: Protocol[None] = Protocol()
         self._said: Awaited | None = None
         self._is_secure = False
+        self._fresh: Secured | None = None  # TLS stands, and nothing was heard over it yet
 
     @property
     def awaited(self) -> Awaited | None:
-        """What is unanswered; EHLO counts only before TLS, where it may be a word that the server does not know."""
+        """What was said last; EHLO counts only before TLS, where it may be a word that the server does not know."""
         return None if self._is_secure else self._said
 
     async def run(self) -> None:
         handshake, remote = self._connection.handshake, self._connection.remote
         remote.tls = "none"
+        if handshake.begins_with_tls:
+            await self._secure()
         self._protocol.expect(Awaited.GREETING, None)
         self._begin("the greeting", self._settings.greeting_seconds)
         deed = handshake.take(await self._answer())
         while not isinstance(deed, Ready):
             if isinstance(deed, Say):
                 deed = handshake.take(await self._say(deed))
+            elif isinstance(deed, Derive):
+                deed = handshake.derived(await self._salting.key(deed.wanted))
             else:
                 await self._secure()
                 deed = handshake.secured()
@@ -114,7 +124,10 @@ class _Step:
         self._said = deed.awaited
         self._protocol.expect(deed.awaited, None)
         self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
-        await self._connection.wire.send(deed.line)
+        try:
+            await self._connection.wire.send(deed.line)
+        except Trouble as trouble:
+            raise self._told_apart(trouble) from trouble.__cause__
         answer = await self._answer()
         if deed.awaited in (Awaited.EHLO, Awaited.HELO):
             self._connection.name = _own_name(answer.reply)
@@ -122,8 +135,26 @@ class _Step:
 
     async def _answer(self) -> Answer[None]:
         while (answer := self._protocol.next_answer()) is None:
-            self._protocol.receive(await self._connection.wire.receive())
+            try:
+                self._protocol.receive(await self._connection.wire.receive())
+            except Trouble as trouble:
+                raise self._told_apart(trouble) from trouble.__cause__
+        if self._fresh is not None:
+            self._tls.keep(self._fresh)
+            self._fresh = None
         return answer
+
+    def _told_apart(self, trouble: Trouble) -> Trouble:
+        """With TLS 1.3 a server that refuses our certificate says so after the handshake (RFC 8446 section 4.4.2.4)."""
+        if self._fresh is None:
+            return trouble
+        if alert := alert_of(trouble):
+            return failed(alert)
+        if self._tls.shows_certificate:
+            return failed(
+                "the server left right after the handshake; perhaps it does not take the client's certificate"
+            )
+        return trouble
 
     async def _secure(self) -> None:
         """Negotiate TLS, and forget all that was said before it."""
@@ -133,8 +164,8 @@ class _Step:
             raise Trouble(Kind.GARBAGE, "the server spoke behind its answer to STARTTLS", "4.7.0")
         wire = self._connection.wire
         self._begin(_TLS, self._settings.tls_seconds)
-        secured = await self._tls.secure(wire.stream, self._connection.host)
-        wire.secured(secured)
+        self._fresh = secured = await self._tls.secure(wire.stream, self._connection.host, self._connection.remote.host)
+        wire.secured(secured.stream)
         self._is_secure = True
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()

@@ -6,48 +6,38 @@ Trouble of this phase says nothing about any message: it is the host's, or the l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
 
-from postroad.verdict import Scope
+from postroad.errors import ConfigError
+from postroad.log import printable
 
 from . import emit, sasl
+from .authentication import Authentication, no_login
+from .deeds import Deed, Derive, Ready, Say, Secure
 from .features import NOTHING, Features, read_features
+from .login import Login, Source
 from .protocol import Answer, Awaited, Step
-from .settings import Login
 from .tls import Level
 from .trouble import Kind, Trouble
 from .verdicts import broken, trouble_of
 
-__all__ = ["Handshake", "Ready", "Say", "Secure", "Terms"]
-
-
-class Say(NamedTuple):
-    """Write the line and wait for the answer."""
-
-    awaited: Awaited
-    line: bytes
-
-
-class Secure(NamedTuple):
-    """Negotiate TLS now, then call `secured`."""
-
-
-class Ready(NamedTuple):
-    """The first envelope may go."""
-
-
-Deed: TypeAlias = Say | Secure | Ready
+__all__ = ["Derive", "Handshake", "Ready", "Say", "Secure", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the configuration asks of a connection."""
+    """What the configuration asks of a connection.
+
+    mechanisms: those that a login may use; none: all.  implicit_tls: TLS from the first byte on (RFC 8314), not by STARTTLS.
+    """
 
     helo: str
     level: Level
-    login: Login | None = None
+    login: Source | None = None
     login_without_tls: bool = False
+    mechanisms: Sequence[str] = ()
+    implicit_tls: bool = False
     is_lmtp: bool = False
 
 
@@ -58,9 +48,14 @@ class Handshake:
         self._terms = terms
         self._avoid_ehlo = avoid_ehlo
         self._avoid_tls = avoid_tls
-        self._is_secure = False
-        self._mechanism: sasl.Mechanism | None = None
+        self._is_secure = terms.implicit_tls
+        self._authentication: Authentication | None = None
         self.features: Features = NOTHING
+
+    @property
+    def begins_with_tls(self) -> bool:
+        """Whether TLS comes before the greeting."""
+        return self._terms.implicit_tls
 
     def take(self, answer: Answer[None]) -> Deed:
         """What to do after this answer."""
@@ -79,14 +74,10 @@ class Handshake:
                 return Secure()
             case Step.STAY_PLAIN:
                 return self._refused_tls(answer)
-            case Step.ANSWER:
-                return self._answer(reply.lines[0])
-            case Step.LOGGED_IN:
-                return Ready()
+            case Step.ANSWER | Step.LOGGED_IN | Step.NO_LOGIN if self._authentication is not None:
+                return self._authentication.take(answer)
             case Step.LEAVE:
                 raise trouble_of(Kind.LEFT, awaited, reply)
-            case Step.NO_LOGIN:
-                raise trouble_of(Kind.NO_LOGIN, awaited, reply)
             case _:
                 raise broken(awaited, reply)
 
@@ -118,21 +109,34 @@ class Handshake:
         return self._log_in()
 
     def _log_in(self) -> Deed:
-        login = self._terms.login
-        if login is None:
+        source = self._terms.login
+        if source is None:
             return Ready()
         if not (self._is_secure or self._terms.login_without_tls):
-            raise _no_login("the login needs TLS, and there is none")
-        mechanism = self._mechanism = sasl.choose(self.features.mechanisms, login)
-        if mechanism is None:
-            offered = " ".join(sorted(self.features.mechanisms)) or "none"
-            raise _no_login(f"the server offers no login that is known here (it offers: {offered[:100]})")
-        return Say(Awaited.AUTH, emit.auth(mechanism.name, mechanism.initial))
+            raise no_login("the login needs TLS, and there is none")
+        login = _read(source)
+        names = sasl.choose(self.features.mechanisms, login, self._terms.mechanisms, is_secure=self._is_secure)
+        if not names:
+            raise no_login(self._no_mechanism())
+        self._authentication = Authentication(login, names)
+        return self._authentication.begin()
 
-    def _answer(self, challenge: bytes) -> Deed:
-        assert self._mechanism is not None  # AUTH was said
-        return Say(Awaited.AUTH, emit.auth_answer(self._mechanism.answer(sasl.read_challenge(challenge))))
+    def _no_mechanism(self) -> str:
+        offered = " ".join(sorted(self.features.mechanisms)) or "none"
+        return printable(f"the server offers no login that is known and allowed here; it offers: {offered}", 200)
+
+    def derived(self, key: bytes) -> Deed:
+        """The key that `Derive` asked for."""
+        assert self._authentication is not None
+        return self._authentication.derived(key)
+
+    def hide(self, said: str) -> str:
+        """A server's words without the secrets of the login."""
+        return said if self._authentication is None else self._authentication.hide(said)
 
 
-def _no_login(said: str) -> Trouble:
-    return Trouble(Kind.NO_LOGIN, said, "4.7.0", scope=Scope.TRANSPORT)
+def _read(source: Source) -> Login:
+    try:
+        return source.read()
+    except ConfigError as error:
+        raise no_login(f"the login cannot be read: {error}") from None

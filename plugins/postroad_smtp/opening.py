@@ -145,7 +145,7 @@ class Opener:
         self._endpoints.failed((address, approach.route.port), trouble, begun)
 
     async def _get_ready(self, landed: _Landed, approach: Approach) -> Connection | None:
-        """Greet; once more, on a new connection, if TLS fails and may be done without (RFC 7435), or EHLO is hung up on."""
+        """Greet; once more, on a new connection, where `_may_try_again` sees a way."""
         for _ in range(MAX_SESSIONS):
             try:
                 return await self._greet(landed, approach)
@@ -154,7 +154,7 @@ class Opener:
             if trouble.kind is Kind.LOOP:
                 approach.looped(landed.host, trouble)
                 return None
-            if approach.sessions >= MAX_SESSIONS or not self._may_fall_back(trouble, landed.host):
+            if approach.sessions >= MAX_SESSIONS or not self._may_try_again(trouble, landed.host):
                 self._known.forget(landed.host, Flaw.EHLO)  # with HELO it fares no better
                 self._failed(landed.address, trouble, landed.begun, approach)
                 if trouble.kind is Kind.NO_LOGIN:
@@ -167,14 +167,21 @@ class Opener:
             landed = again
         return None
 
-    def _may_fall_back(self, trouble: Trouble, host: str) -> bool:
-        if trouble.flaw is None or self._known.has(host, trouble.flaw):
+    def _may_try_again(self, trouble: Trouble, host: str) -> bool:
+        """Without TLS where it fails and may be done without (RFC 7435), with HELO where EHLO is hung up on, with a whole
+        handshake where resuming may have been the trouble."""
+        if trouble.may_be_ticket:
+            return True
+        if trouble.flaw is None or self._known.has(host, trouble.flaw) or not self._may_do_without(trouble.flaw):
             return False
-        if self._tls.level not in (Level.NONE, Level.OPPORTUNISTIC) or self._terms.login is not None:
-            return False  # what is asked of this connection is only to be had by EHLO, and with TLS
         self._known.note(host, trouble.flaw)
         _log.warning("host_is_flawed", host=host, flaw=trouble.flaw.value, reason=trouble.said)
         return True
+
+    def _may_do_without(self, flaw: Flaw) -> bool:
+        if self._terms.implicit_tls or self._tls.level not in (Level.NONE, Level.OPPORTUNISTIC):
+            return False  # nobody speaks plain text at that port, or nobody should
+        return flaw is Flaw.TLS or self._terms.login is None  # a login is only to be had by EHLO
 
     async def _greet(self, landed: _Landed, approach: Approach) -> Connection:
         approach.sessions += 1

@@ -1,68 +1,48 @@
-"""SASL mechanisms of a client (RFC 4954): each an object that answers challenges.  No I/O, nothing logged."""
+"""SASL mechanisms of a client: which there are, and which one to take.  No I/O, nothing logged.
+
+The mechanisms themselves stand in `passwords.py` (PLAIN, LOGIN, CRAM-MD5, XOAUTH2) and `scram.py`; RFC 4422, RFC 4954.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from .settings import Login
+from .login import Login
+from .mechanism import Mechanism
+from .passwords import CramMd5, LoginMechanism, Plain, XOAuth2
+from .scram import ScramSha256, is_fit
 
-__all__ = ["Mechanism", "choose", "read_challenge"]
+__all__ = ["KNOWN", "choose", "make", "usable"]
 
+_MAKERS: Mapping[str, Callable[[Login], Mechanism]] = {
+    mechanism.name: mechanism for mechanism in (ScramSha256, Plain, LoginMechanism, CramMd5, XOAuth2)
+}
+KNOWN = tuple(_MAKERS)
 
-class Mechanism(Protocol):
-    """One exchange.  `initial` goes with AUTH itself; None where the server speaks first."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def initial(self) -> bytes | None: ...
-
-    def answer(self, challenge: bytes) -> bytes | None:
-        """The response to a challenge, or None to give up."""
-        ...
-
-
-class Plain:
-    """PLAIN (RFC 4616)."""
-
-    name = "PLAIN"
-
-    def __init__(self, login: Login) -> None:
-        self.initial: bytes | None = f"\0{login.username}\0{login.password}".encode()
-
-    def answer(self, challenge: bytes) -> bytes | None:
-        """All was said; a server that wants more speaks something else."""
-        return None
+# SCRAM first: the server never sees the password and proves that it knows it; below `verified`, where somebody else may be at the
+# other end of TLS, he has only a hash to guess from.  CRAM-MD5 last under TLS: nobody listens whom it could protect against, and
+# servers that offer it must keep passwords readable, or offer what they cannot check.
+_UNDER_TLS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
+# Somebody may listen: the password itself goes only where the server leaves no choice.
+_IN_THE_OPEN = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+# A token is good for whoever has it, so it never goes without TLS (RFC 6750 section 5.3).
+_TOKEN_UNDER_TLS = ("XOAUTH2",)
 
 
-class LoginMechanism:
-    """LOGIN: no RFC; user name and password, each asked for.  What the challenges say is not looked at."""
-
-    name = "LOGIN"
-    initial: bytes | None = None
-
-    def __init__(self, login: Login) -> None:
-        self._answers: Iterator[bytes] = iter((login.username.encode(), login.password.encode()))
-
-    def answer(self, challenge: bytes) -> bytes | None:
-        return next(self._answers, None)
+def usable(login: Login, allowed: Collection[str]) -> Sequence[str]:
+    """The mechanisms that this login could use; allowed: names, none of them for all."""
+    names = _TOKEN_UNDER_TLS if login.is_token else _UNDER_TLS
+    return [name for name in names if (not allowed or name in allowed) and (name != ScramSha256.name or is_fit(login))]
 
 
-_BY_PREFERENCE: tuple[tuple[str, Callable[[Login], Mechanism]], ...] = (("PLAIN", Plain), ("LOGIN", LoginMechanism))
+def choose(offered: Collection[str], login: Login, allowed: Collection[str], *, is_secure: bool) -> Sequence[str]:
+    """The mechanisms to try with this server, the best first."""
+    fit = usable(login, allowed)
+    if not is_secure:
+        fit = [name for name in _IN_THE_OPEN if name in fit]
+    return [name for name in fit if name in offered]
 
 
-def choose(offered: frozenset[str], login: Login) -> Mechanism | None:
-    """The best mechanism that the server offers, or None."""
-    return next((make(login) for name, make in _BY_PREFERENCE if name in offered), None)
-
-
-def read_challenge(line: bytes) -> bytes:
-    """A 334's text; what is not base64 counts as empty, because nothing sent here depends on it."""
-    try:
-        return base64.b64decode(line.strip())
-    except (binascii.Error, ValueError):
-        return b""
+def make(name: str, login: Login) -> Mechanism:
+    """A new exchange by the mechanism of this name."""
+    return _MAKERS[name](login)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from postroad.errors import ConfigError
 
-from . import emit
+from . import emit, sasl
+from .contradictions import SECRETS, check_login, check_tls
+from .login import Source
 from .places import read_networks, read_place, read_server, read_sources
 
-__all__ = ["Login", "SmtpSettings", "read_login"]
+__all__ = ["SmtpSettings", "read_login"]
 
-_SECRET_BYTES = 4096
+_SMTPS = 465  # RFC 8314 section 3.3
 
 
 def _seconds(text: str) -> Meta:
@@ -49,20 +49,61 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(
             description="none: never TLS. opportunistic: where offered, any certificate, falling back to plain "
             "text once and remembering it. required: no mail without TLS, any certificate. verified: TLS with a "
-            "certificate for the server's name."
+            "certificate for the server's name. Always TLS 1.2 or newer."
         ),
     ] = "opportunistic"
+    implicit_tls: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="TLS from the first byte on instead of by STARTTLS (RFC 8314). auto: at port 465, unless `tls` is none. "
+            "There is no falling back to plain text then, at no level."
+        ),
+    ] = "auto"
     ca_file: Annotated[
         str,
         Meta(description="PEM file with the authorities to trust for `verified`, instead of the system's."),
     ] = ""
-    username: Annotated[str, Meta(description="Login (AUTH PLAIN or LOGIN). Empty: none.")] = ""
+    client_cert_file: Annotated[
+        str,
+        Meta(description="PEM file with our own certificate, and the chain behind it, for servers that ask for one."),
+    ] = ""
+    client_key_file: Annotated[
+        str,
+        Meta(description="PEM file with its key, not encrypted. Empty: the key is in `client_cert_file` too."),
+    ] = ""
+    username: Annotated[
+        str, Meta(description="Login name, with one of the four settings that follow. Empty: no login.")
+    ] = ""
     password_env: Annotated[str, Meta(description="Name of the environment variable that holds the password.")] = ""
     password_file: Annotated[
-        str, Meta(description="File whose first line is the password; relative to the working directory.")
+        str,
+        Meta(
+            description="File whose first line is the password; relative to the working directory. Read anew for each login."
+        ),
     ] = ""
+    token_env: Annotated[
+        str, Meta(description="Name of the environment variable that holds a bearer token (XOAUTH2).")
+    ] = ""
+    token_file: Annotated[
+        str,
+        Meta(
+            description="File whose first line is a bearer token (XOAUTH2). Read anew for each login, because tokens live "
+            "for an hour; it must be there at the start."
+        ),
+    ] = ""
+    mechanisms: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Login mechanisms that may be used: SCRAM-SHA-256, PLAIN, LOGIN, CRAM-MD5, XOAUTH2. Empty: any. Of "
+            "those that the server offers the best is taken, whatever the order here."
+        ),
+    ] = ()
     login_without_tls: Annotated[
-        bool, Meta(description="Allow the login without TLS. Whoever listens on the way then has the password.")
+        bool,
+        Meta(
+            description="Allow the login without TLS. Whoever listens on the way then has the password, unless the server "
+            "offers SCRAM-SHA-256 or CRAM-MD5, which are preferred there. A token never goes without TLS."
+        ),
     ] = False
     sessions: Annotated[
         int,
@@ -145,12 +186,20 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for server in self.dns_servers:
             read_server("dns_servers", server, 53)
         read_sources(self.source_addresses)
-        if bool(self.password_env) + bool(self.password_file) != bool(self.username):
-            raise ConfigError("username", "a login needs username and one of password_env and password_file")
-        if self.username and not self.smarthost:
-            raise ConfigError("username", "a login is for a smarthost; a password must not go to strangers' servers")
-        if self.username and self.tls == "none" and not self.login_without_tls:
-            raise ConfigError("tls", "a login needs TLS, or login_without_tls = true")
+        check_tls(self)
+        check_login(self)
+
+    @property
+    def login_source(self) -> Source | None:
+        """Where the login's secret is, or None without a login."""
+        key = next((key for key in SECRETS if getattr(self, key)), "")
+        return Source(self.username, key, getattr(self, key)) if key else None
+
+    def is_tls_implicit(self, port: int) -> bool:
+        """Whether TLS comes before the greeting at this port."""
+        if self.tls == "none" or self.implicit_tls == "off":
+            return False
+        return self.implicit_tls == "on" or port == _SMTPS
 
     def _check_smarthost(self) -> None:
         place = read_place("smarthost", self.smarthost, self.port)
@@ -190,37 +239,14 @@ def _is_numeric(host: str) -> bool:
     return True
 
 
-class Login(NamedTuple):
-    """Credentials.  Never logged: the password is not part of the text."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.username!r})"
-
-
-def read_login(settings: SmtpSettings) -> Login | None:
-    """The configured credentials, or None.  Raises ConfigError where the password is not to be had."""
-    if not settings.username:
+def read_login(settings: SmtpSettings) -> Source | None:
+    """Where the configured login comes from, or None.  Raises ConfigError where it cannot be read, or used by any mechanism."""
+    source = settings.login_source
+    if source is None:
         return None
-    password = _from_env(settings.password_env) if settings.password_env else _from_file(settings.password_file)
-    return Login(settings.username, password)
-
-
-def _from_env(name: str) -> str:
-    password = os.environ.get(name, "")
-    if not password:
-        raise ConfigError("password_env", f"the environment has no {name}")
-    return password
-
-
-def _from_file(name: str) -> str:
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            password = file.readline(_SECRET_BYTES).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("password_file", f"cannot be read: {error}") from None
-    if not password:
-        raise ConfigError("password_file", "its first line is empty")
-    return password
+    if not sasl.usable(source.read(), settings.mechanisms):
+        problem = (
+            "none of them is for this login (XOAUTH2 is for tokens, and only that; SCRAM is for what RFC 4013 allows)"
+        )
+        raise ConfigError("mechanisms", problem)
+    return source

@@ -32,7 +32,7 @@ from .pool import Site, Sites
 from .session import Session
 from .settings import SmtpSettings, read_login
 from .smarthost import SystemNames, smarthost_route
-from .tls import Level, Tls
+from .tls import Certificates, Level, Tls
 from .trouble import Kind, Trouble
 from .verdicts import Remote, of_trouble, own_refusal
 
@@ -72,17 +72,21 @@ class SmtpTransport:
 
     def _make_opener(self, dial: Dial | None, rng: random.Random) -> Opener:
         settings = self._settings
+        level = self._level()
+        port = self._route.port if self._route else settings.port
         terms = Terms(
             settings.helo_name,
-            self._level(),
+            level,
             read_login(settings),
             settings.login_without_tls,
+            settings.mechanisms,
+            implicit_tls=level is not Level.NONE and settings.is_tls_implicit(port),
             is_lmtp=settings.protocol == "lmtp",
         )
         names: Addresses = self._exchangers or SystemNames(settings.dns_seconds)
         sources = read_sources(settings.source_addresses)
         ways = Ways(Guard(read_networks(settings.allow_networks)), sources, Endpoints(rng))
-        tls = Tls(terms.level, settings.ca_file)
+        tls = Tls(level, Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file))
         return Opener(settings, terms, tls, dial or functools.partial(_dial, sources), ways, names, self._known, rng)
 
     def _level(self) -> Level:

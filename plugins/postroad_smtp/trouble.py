@@ -50,6 +50,7 @@ class Trouble(Exception):
         self.tls = ""
         self.retry_after_seconds: float | None = None
         self.is_remembered = False  # of an earlier attempt: nobody was spoken to this time
+        self.may_be_ticket = False  # a TLS session was offered for resuming: without it, it may go better
 
 
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})

@@ -54,12 +54,13 @@ async def test_each_step_is_one_line_one_event_and_at_an_end_a_poke(parts, ports
     )
     assert line.get("due_in") == (60 if state in (State.WAITING, State.IN_DOUBT) else None)
     assert type(told) is event
-    assert (told.id, told.recipient, told.status, told.reply, told.remote) == (
+    assert (told.id, told.recipient, told.status, told.reply, told.remote, told.tls) == (
         "m1",
         "c@example.org",
         "4.3.0",
         "said",
         "mx",
+        "verified TLSv1.3",
     )
     assert getattr(told, "due", parts.START + 60) == parts.START + 60
 

@@ -1,49 +1,44 @@
-"""Levels of TLS against faults of TLS, logins, and what is forgotten after STARTTLS."""
+"""TLS: what every level does with good TLS, what is forgotten, implicit TLS, our own certificate, names.  See the matrix too."""
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trustme
 from smtp_road import OpenRoad
-from trio.testing import MockClock
+from structlog.testing import capture_logs
+from trio.testing import MockClock, memory_stream_pair
 
 from postroad.errors import ConfigError
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Raw, Reaction, Reset, Silence, SmtpPeer
+from postroad.events import MessageAccepted, RecipientDeferred, RecipientDelivered, RecipientFailed
+from postroad.testing import make_request
+from postroad.testing.dns_peer import DnsPeer
+from postroad.testing.engine import open_test_engine
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Raw, Reaction, Reset, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope
 from postroad_smtp import smtp_transport
+from postroad_smtp.settings import SmtpSettings
+from postroad_smtp.tls import Certificates, Level, Tls
+from postroad_smtp.trouble import Kind, Trouble
 
 ACCEPTED, DEFERRED = Disposition.ACCEPTED, Disposition.DEFERRED
 LEVELS = ["none", "opportunistic", "required", "verified"]
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def _context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
+MakeContext = Callable[..., ssl.SSLContext]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_good_tls_is_used_at_every_level_that_wants_it(
-    road: OpenRoad, authority: trustme.CA, ca_file: str, level: str
+    road: OpenRoad, server_context: MakeContext, ca_file: str, level: str
 ) -> None:
     more = {"ca_file": ca_file} if level == "verified" else {}
-    async with road(peer=SmtpPeer(tls=_context(authority)), tls=level, **more) as way:
+    async with road(peer=SmtpPeer(tls=server_context()), tls=level, **more) as way:
         for _ in range(2):
             (verdict,) = await way.send()
             assert verdict.disposition is ACCEPTED
@@ -53,61 +48,9 @@ async def test_good_tls_is_used_at_every_level_that_wants_it(
         assert way.commands()[: len(expected) + 1] == [*expected, "MAIL"]
 
 
-FAULTS = [
-    "not offered",
-    "refused",
-    "handshake broken",
-    "connection reset",
-    "stranger's",
-    "wrong name",
-]
-FINE = {
-    "none": set(FAULTS),
-    "opportunistic": set(FAULTS),
-    "required": {"stranger's", "wrong name"},
-    "verified": set[str](),
-}
-
-
-def _faulty(fault: str, authority: trustme.CA) -> SmtpPeer:
-    replies: dict[str, Reaction] = {
-        "refused": "454 4.7.0 Not now",
-        "handshake broken": Raw(b"220 go\r\n", then_cut=True),
-        "connection reset": Reset(),
-    }
-    tls = {
-        "not offered": None,
-        "stranger's": _context(trustme.CA()),
-        "wrong name": _context(authority, "other.example"),
-    }
-    behaviour = Behaviour({"STARTTLS": replies[fault]} if fault in replies else None)
-    return SmtpPeer(behaviour, tls=tls.get(fault, _context(authority)))
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("level", LEVELS)
-async def test_levels_against_faults(
-    road: OpenRoad, authority: trustme.CA, ca_file: str, level: str, fault: str
-) -> None:
-    more = {"ca_file": ca_file} if level == "verified" else {}
-    async with road(peer=_faulty(fault, authority), tls=level, is_strict=False, **more) as way:
-        (verdict,) = await way.send()
-        if fault == "connection reset" and level == "opportunistic":
-            assert verdict.disposition is DEFERRED  # a lost connection is no failed handshake
-        elif fault in FINE[level]:
-            assert verdict.disposition is ACCEPTED
-            assert verdict.tls.startswith(
-                "none" if level == "none" or fault not in ("stranger's", "wrong name") else level
-            )
-        else:
-            assert verdict.disposition is DEFERRED
-            assert verdict.scope is Scope.SITE
-            assert verdict.status.startswith("4.")
-            assert way.peer.transactions == []
-
-
-async def test_broken_tls_is_given_up_once_and_remembered(road: OpenRoad, authority: trustme.CA) -> None:
-    async with road(peer=_faulty("handshake broken", authority), messages_per_session=1, is_strict=False) as way:
+async def test_broken_tls_is_given_up_once_and_remembered(road: OpenRoad, server_context: MakeContext) -> None:
+    peer = SmtpPeer(Behaviour({"STARTTLS": Raw(b"220 go\r\n", then_cut=True)}), tls=server_context())
+    async with road(peer=peer, messages_per_session=1, is_strict=False) as way:
         for _ in range(3):
             (verdict,) = await way.send()
             assert (verdict.disposition, verdict.tls) == (ACCEPTED, "none")
@@ -123,7 +66,7 @@ async def test_a_silent_handshake_ends_after_its_time(road: OpenRoad, autojump_c
         assert 59 < trio.current_time() < 62
 
 
-async def test_words_behind_the_220_end_the_connection(road: OpenRoad, authority: trustme.CA) -> None:
+async def test_words_behind_the_220_end_the_connection(road: OpenRoad, server_context: MakeContext) -> None:
     dialogue = r"""
         S: 220 hi
         C: EHLO *
@@ -133,13 +76,13 @@ async def test_words_behind_the_220_end_the_connection(road: OpenRoad, authority
         !raw 220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n
         !close
     """
-    async with road(peer=SmtpPeer(dialogue=dialogue, tls=_context(authority))) as way:
+    async with road(peer=SmtpPeer(dialogue=dialogue, tls=server_context())) as way:
         (verdict,) = await way.send()
         assert (verdict.disposition, verdict.status) == (DEFERRED, "4.7.0")
         assert len(way.peer.connections) == 1
 
 
-async def test_what_was_offered_before_tls_is_forgotten(road: OpenRoad, authority: trustme.CA) -> None:
+async def test_what_was_offered_before_tls_is_forgotten(road: OpenRoad, server_context: MakeContext) -> None:
     dialogue = """
         S: 220 hi
         C: EHLO *
@@ -163,16 +106,16 @@ async def test_what_was_offered_before_tls_is_forgotten(road: OpenRoad, authorit
         C: QUIT
         S: 221 Bye
     """
-    async with road(peer=SmtpPeer(dialogue=dialogue, tls=_context(authority))) as way:
+    async with road(peer=SmtpPeer(dialogue=dialogue, tls=server_context())) as way:
         assert (await way.send())[0].disposition is ACCEPTED
 
 
 @pytest.mark.parametrize("fault", [Cut(), Reset(), "421 4.3.2 Bye", "451 4.3.0 Later", "550 5.7.1 No"], ids=str)
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "."])
 async def test_faults_inside_tls_are_as_outside(
-    road: OpenRoad, authority: trustme.CA, phase: str, fault: Reaction, autojump_clock: MockClock
+    road: OpenRoad, server_context: MakeContext, phase: str, fault: Reaction, autojump_clock: MockClock
 ) -> None:
-    peer = SmtpPeer(Behaviour({phase: [fault, ACCEPT]}), tls=_context(authority))
+    peer = SmtpPeer(Behaviour({phase: [fault, ACCEPT]}), tls=server_context())
     async with road(peer=peer, tls="required") as way:
         (verdict,) = await way.send()
         if isinstance(fault, str):
@@ -182,67 +125,289 @@ async def test_faults_inside_tls_are_as_outside(
         assert (await way.send())[0].disposition is ACCEPTED
 
 
-async def test_silence_inside_tls_ends_too(road: OpenRoad, authority: trustme.CA, autojump_clock: MockClock) -> None:
-    peer = SmtpPeer(Behaviour({".": Silence()}), tls=_context(authority))
+async def test_silence_inside_tls_ends_too(
+    road: OpenRoad, server_context: MakeContext, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(Behaviour({".": Silence()}), tls=server_context())
     async with road(peer=peer, tls="required") as way:
         assert (await way.send())[0].disposition is Disposition.IN_DOUBT
 
 
-# --- Login ---
+async def test_an_alert_in_mid_session_is_a_lost_connection(road: OpenRoad, server_context: MakeContext) -> None:
+    peer = TamperingPeer(tls=server_context())
+    async with road(peer=peer, tls="required") as way:
+        assert (await way.send())[0].disposition is ACCEPTED
+        peer.tamper = True
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.status, verdict.scope) == (DEFERRED, "4.4.2", Scope.SITE)
+        peer.tamper = False
+        assert (await way.send())[0].disposition is ACCEPTED
+
+
+class TamperingPeer(SmtpPeer):
+    """Answers MAIL with an alert of its TLS, as after a record that fails its check, while `tamper` is set."""
+
+    tamper = False
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        outer = self
+
+        class Tampering(Behaviour):
+            def react(self, verb: str, argument: str, connection: Connection) -> Reaction:
+                if verb == "MAIL" and outer.tamper:
+                    stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+                    os.write(stream.socket.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))  # type: ignore[attr-defined]
+                    return Cut()
+                return ACCEPT
+
+        self.behaviour = Tampering()
+        await super().serve(stream)
+
+
+# --- Implicit TLS ---
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+async def test_implicit_tls_comes_before_the_greeting(
+    road: OpenRoad, server_context: MakeContext, ca_file: str, level: str
+) -> None:
+    more = {"ca_file": ca_file} if level == "verified" else {}
+    peer = SmtpPeer(tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls=level, implicit_tls="on", **more) as way:
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.tls) == (ACCEPTED, f"{level} TLSv1.3")
+        assert way.commands()[:2] == ["EHLO", "MAIL"]
+
+
+@pytest.mark.parametrize("fault", [Reset(), Raw(b"220 hi\r\n"), Cut()], ids=str)
+async def test_implicit_tls_never_falls_back_to_plain_text(
+    road: OpenRoad, server_context: MakeContext, fault: Reaction
+) -> None:
+    peer = SmtpPeer(Behaviour({"TLS": [fault, ACCEPT]}), tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls="opportunistic", implicit_tls="on") as way:
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.status) == (DEFERRED, "4.7.5")
+        assert len(way.peer.connections) == 1
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.tls) == (ACCEPTED, "opportunistic TLSv1.3")
+
+
+@pytest.mark.parametrize(
+    ("tls", "implicit_tls", "port", "expected"),
+    [
+        ("verified", "auto", 465, True),
+        ("opportunistic", "auto", 465, True),
+        ("none", "auto", 465, False),
+        ("verified", "auto", 587, False),
+        ("verified", "off", 465, False),
+        ("required", "on", 2465, True),
+    ],
+)
+def test_tls_is_implicit_at_port_465(tls: Any, implicit_tls: Any, port: int, expected: bool) -> None:
+    settings = SmtpSettings(smarthost=f"host:{port}", tls=tls, implicit_tls=implicit_tls)
+    assert settings.is_tls_implicit(port) is expected
+
+
+# --- A certificate of our own ---
 
 
 @pytest.fixture
-def password(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("POSTROAD_TEST_PASSWORD", "s3cret w\u00f6rd")
-    return "s3cret w\u00f6rd"
+def ours(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    certificate = authority.issue_cert("client.example")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    return {"client_cert_file": str(cert), "client_key_file": str(key)}
 
 
-LOGIN = {"username": "user", "password_env": "POSTROAD_TEST_PASSWORD"}
+def _asking(context: ssl.SSLContext, ca_file: str) -> ssl.SSLContext:
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca_file)
+    return context
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-async def test_logs_in_under_tls(road: OpenRoad, authority: trustme.CA, password: str, mechanism: str) -> None:
-    behaviour = Behaviour(logins={"user": password}, mechanisms=("X-UNKNOWN", mechanism))
-    async with road(peer=SmtpPeer(behaviour, tls=_context(authority)), tls="required", **LOGIN) as way:
-        (verdict,) = await way.send()
-        assert verdict.disposition is ACCEPTED
-        assert way.peer.connections[0].login == ("user", password)
-
-
-async def test_a_refused_login_holds_the_transport_and_bounces_nothing(
-    road: OpenRoad, authority: trustme.CA, password: str
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_our_certificate_is_shown_where_it_is_asked_for(
+    road: OpenRoad,
+    server_context: MakeContext,
+    ca_file: str,
+    ours: dict[str, str],
+    version: ssl.TLSVersion,
+    *,
+    implicit: bool,
 ) -> None:
-    peer = SmtpPeer(Behaviour(logins={"user": "another"}), tls=_context(authority))
-    async with road(peer=peer, tls="required", **LOGIN) as way:
-        (verdict,) = await way.send()
-        assert (verdict.disposition, verdict.scope, verdict.status) == (DEFERRED, Scope.TRANSPORT, "4.7.8")
-        assert password not in repr(verdict)
-
-
-@pytest.mark.parametrize("login_without_tls", [False, True])
-async def test_no_login_without_tls_unless_allowed(road: OpenRoad, password: str, *, login_without_tls: bool) -> None:
-    peer = SmtpPeer(Behaviour(logins={"user": password}))
-    async with road(peer=peer, login_without_tls=login_without_tls, **LOGIN) as way:
-        (verdict,) = await way.send()
-        assert verdict.disposition is (ACCEPTED if login_without_tls else DEFERRED)
-        assert verdict.scope is (Scope.RECIPIENT if login_without_tls else Scope.TRANSPORT)
-        assert ("AUTH" in way.commands()) is login_without_tls
-
-
-async def test_a_server_without_a_known_login_holds_the_transport(
-    road: OpenRoad, authority: trustme.CA, password: str
-) -> None:
-    async with road(peer=SmtpPeer(tls=_context(authority)), tls="required", **LOGIN) as way:
-        (verdict,) = await way.send()
-        assert (verdict.disposition, verdict.scope) == (DEFERRED, Scope.TRANSPORT)
-
-
-async def test_the_password_may_be_in_a_file(road: OpenRoad, authority: trustme.CA, tmp_path: Path) -> None:
-    path = tmp_path / "password"
-    path.write_text("from a file\nsecond line\n")
-    peer = SmtpPeer(Behaviour(logins={"user": "from a file"}), tls=_context(authority))
-    async with road(peer=peer, tls="required", username="user", password_file=str(path)) as way:
+    context = _asking(server_context(), ca_file)
+    context.maximum_version = version
+    peer = SmtpPeer(tls=context, tls_at_once=implicit)
+    async with road(peer=peer, tls="required", implicit_tls="on" if implicit else "off", **ours) as way:
         assert (await way.send())[0].disposition is ACCEPTED
+
+
+@pytest.mark.parametrize("shows", [False, True])
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_refusal_of_our_certificate_is_trouble_of_tls(
+    road: OpenRoad,
+    server_context: MakeContext,
+    tmp_path: Path,
+    ours: dict[str, str],
+    version: ssl.TLSVersion,
+    *,
+    implicit: bool,
+    shows: bool,
+) -> None:
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+    context = _asking(server_context(), str(stranger))
+    context.maximum_version = version
+    peer = SmtpPeer(tls=context, tls_at_once=implicit)
+    more = ours if shows else {}
+    async with road(peer=peer, tls="required", implicit_tls="on" if implicit else "off", **more) as way:
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.status, verdict.scope) == (DEFERRED, "4.7.5", Scope.SITE)
+        assert verdict.reply.startswith("TLS failed: ")
+        assert "alert" in verdict.reply
+
+
+@pytest.mark.parametrize("goodbye", [Cut(), Reset()], ids=str)
+async def test_a_server_that_leaves_without_a_word_after_seeing_our_certificate_may_not_like_it(
+    road: OpenRoad, server_context: MakeContext, ours: dict[str, str], goodbye: Reaction
+) -> None:
+    peer = SmtpPeer(Behaviour({"CONNECT": goodbye}), tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls="required", implicit_tls="on", **ours) as way:
+        (verdict,) = await way.send()
+        assert verdict.status == "4.7.5"
+        assert "client's certificate" in verdict.reply
+    async with road(peer=peer, tls="required", implicit_tls="on") as way:
+        assert (await way.send())[0].status == "4.4.2", "without one it is just a lost connection"
+
+
+async def test_once_something_was_heard_over_tls_a_lost_connection_is_just_that(
+    road: OpenRoad, server_context: MakeContext, ours: dict[str, str]
+) -> None:
+    peer = SmtpPeer(Behaviour({"EHLO": Cut()}), tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls="required", implicit_tls="on", **ours) as way:
+        assert (await way.send())[0].status == "4.4.2"
+
+
+@pytest.mark.parametrize("fault", ["no file", "another key", "no PEM", "encrypted"])
+async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
+    ours: dict[str, str], tmp_path: Path, fault: str
+) -> None:
+    key = "client_cert_file"
+    path = tmp_path / "other.pem"
+    match fault:
+        case "no file":
+            key, path = "client_key_file", tmp_path / "nowhere"
+        case "another key":
+            trustme.CA().issue_cert("client.example").private_key_pem.write_to_path(path)
+        case "no PEM":
+            path.write_text("nothing")
+        case _:
+            path.write_text(ENCRYPTED)
+    with pytest.raises(ConfigError) as caught:
+        async with smtp_transport({"smarthost": "host", **ours, "client_key_file": str(path)}):
+            pytest.fail("opened")
+    assert caught.value.key == key
+
+
+ENCRYPTED = """-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF
+
+AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+-----END EC PRIVATE KEY-----
+"""
+
+
+# --- Names ---
+
+
+@pytest.mark.parametrize(
+    ("host", "sni"),
+    [
+        ("mx.example.org", "mx.example.org"),
+        ("mx.example.org.", "mx.example.org"),
+        ("127.0.0.1", None),
+        ("[127.0.0.1]", None),
+        ("[IPv6:::1]", None),
+    ],
+)
+async def test_the_name_is_sent_and_checked_and_an_address_is_checked_but_not_sent(
+    authority: trustme.CA, ca_file: str, host: str, sni: str | None
+) -> None:
+    seen: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.example.org", "127.0.0.1", "::1").configure_cert(context)
+    context.sni_callback = lambda _, name, __: seen.append(name)
+    client, server = memory_stream_pair()
+    tls = Tls(Level.VERIFIED, Certificates(ca_file))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.SSLStream(server, context, server_side=True).do_handshake)
+        secured = await tls.secure(client, host, "server")
+    assert seen == [sni]
+    assert tls.reached(secured) == "verified TLSv1.3"
+
+
+@pytest.mark.parametrize("host", [".example.org", "unix:/run/x\0"])
+async def test_a_name_that_no_certificate_can_have_fails_only_where_it_is_checked(
+    server_context: MakeContext, ca_file: str, host: str
+) -> None:
+    with pytest.raises(Trouble) as caught:
+        await Tls(Level.VERIFIED, Certificates(ca_file)).secure(memory_stream_pair()[0], host, "server")
+    assert caught.value.kind is Kind.TLS_FAILED
+    client, server = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.SSLStream(server, server_context(), server_side=True).do_handshake)
+        await Tls(Level.REQUIRED).secure(client, host, "server")
+
+
+def test_nothing_older_than_tls_1_2(ca_file: str) -> None:
+    for level in (Level.OPPORTUNISTIC, Level.REQUIRED, Level.VERIFIED):
+        context = Tls(level, Certificates(ca_file))._context
+        assert context is not None
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize(("name", "is_good"), [("mx.example.org", True), ("example.org", False)])
+async def test_an_mx_host_is_checked_by_its_own_name(
+    server_context: MakeContext, ca_file: str, name: str, *, is_good: bool
+) -> None:
+    zone = {"example.org": {"MX": ["10 mx.example.org."]}, "mx.example.org": {"A": ["127.0.0.1"]}}
+    peer, dns = SmtpPeer(tls=server_context(name)), DnsPeer(zone)
+    async with dns.listening() as server, peer.listening() as (_, port):
+        settings = {"port": port, "dns_servers": [server], "allow_networks": ["127.0.0.0/8"], "helo": "client.example"}
+        async with smtp_transport({**settings, "tls": "verified", "ca_file": ca_file}) as transport:
+            (verdict,) = await transport.deliver(make_request(["b@example.org"], domain="example.org"))
+    assert verdict.disposition is (ACCEPTED if is_good else DEFERRED)
+    assert is_good or "another name than mx.example.org" in verdict.reply
+
+
+# --- What is told ---
+
+
+@pytest.mark.parametrize("reply", [ACCEPT, "451 4.3.0 Later", "550 5.1.1 No"], ids=str)
+async def test_the_level_reached_stands_in_the_log_and_in_the_event(
+    server_context: MakeContext, ca_file: str, reply: Reaction
+) -> None:
+    peer = SmtpPeer(Behaviour({"RCPT": reply}), tls=server_context())
+    async with peer.listening() as (host, port):
+        out = {"plugin": "smtp", "smarthost": f"{host}:{port}", "tls": "verified", "ca_file": ca_file}
+        with capture_logs() as logs:
+            opened = open_test_engine(transports={"out": out}, routes=[{"transport": "out"}])
+            async with opened as engine, engine.events() as events:
+                await engine.send_mail(sender="a@example.com", to="b@example.org", subject="Hello", body="Hello")
+                async for event in events:
+                    if not isinstance(event, MessageAccepted):
+                        break
+    assert isinstance(event, (RecipientDelivered, RecipientDeferred, RecipientFailed))
+    assert event.tls == "verified TLSv1.3"
+    (line,) = [line for line in logs if line["event"] in ("delivered", "deferred", "failed")]
+    assert line["tls"] == "verified TLSv1.3"
+
+
+# --- Settings ---
 
 
 @pytest.mark.parametrize(
@@ -256,6 +421,25 @@ async def test_the_password_may_be_in_a_file(road: OpenRoad, authority: trustme.
         ({"username": "u", "password_env": "HOME"}, "username"),
         ({"smarthost": "host", "username": "u", "password_env": "POSTROAD_UNSET"}, "password_env"),
         ({"smarthost": "host", "username": "u", "password_file": "/nowhere"}, "password_file"),
+        ({"smarthost": "host", "username": "u", "token_file": "/nowhere"}, "token_file"),
+        ({"smarthost": "host", "username": "u", "token_env": "POSTROAD_UNSET"}, "token_env"),
+        ({"smarthost": "host", "username": "u", "password_env": "HOME", "token_env": "HOME"}, "username"),
+        ({"smarthost": "host", "token_env": "HOME"}, "username"),
+        (
+            {"smarthost": "host", "username": "u", "token_env": "HOME", "tls": "none", "login_without_tls": True},
+            "tls",
+        ),
+        ({"smarthost": "host", "username": "u", "password_env": "HOME", "mechanisms": ["MAGIC"]}, "mechanisms"),
+        ({"smarthost": "host", "username": "u", "password_env": "HOME", "mechanisms": ["XOAUTH2"]}, "mechanisms"),
+        ({"smarthost": "host", "username": "u", "token_env": "HOME", "mechanisms": ["PLAIN"]}, "mechanisms"),
+        ({"smarthost": "host", "mechanisms": ["PLAIN"]}, "mechanisms"),
+        ({"smarthost": "host", "tls": "none", "implicit_tls": "on"}, "implicit_tls"),
+        ({"smarthost": "unix:/run/x", "implicit_tls": "on"}, "implicit_tls"),
+        ({"smarthost": "unix:/run/x", "username": "u", "password_env": "HOME"}, "tls"),
+        ({"smarthost": "host", "tls": "required", "ca_file": "/nowhere"}, "ca_file"),
+        ({"smarthost": "host", "client_cert_file": "/nowhere"}, "client_cert_file"),
+        ({"smarthost": "host", "client_key_file": "/nowhere"}, "client_key_file"),
+        ({"smarthost": "host", "tls": "none", "client_cert_file": "/nowhere"}, "client_cert_file"),
         ({"smarthost": "host", "username": "u", "password_env": "HOME", "tls": "none"}, "tls"),
         ({"allow_networks": ["10.0.0.1/8"]}, "allow_networks"),
         ({"dns_servers": ["::1::"]}, "dns_servers"),

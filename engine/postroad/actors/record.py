@@ -66,21 +66,21 @@ class Recorder:
             "reply": outcome.reply,
             "remote": outcome.remote,
             "attempts": attempts,
+            "tls": _tls_of(lease, recipient),
         }
-        tls = _tls_of(lease, recipient)
         if due is None:
-            _log.info(name, tls=tls, **about)
+            _log.info(name, **about)
         else:
-            _log.info(name, tls=tls, due_in=round(due - now, 3), **about)
+            _log.info(name, due_in=round(due - now, 3), **about)
         if state in (State.ACCEPTED, State.FAILED, State.CANCELLED):
             self._waiters.poke(lease.message.id)
         if self._observers.is_active:
-            self._publish(state, about, due, tls, now)
+            self._publish(state, about, due, now)
 
-    def _publish(self, state: State, about: dict[str, Any], due: float | None, tls: str, now: float) -> None:
+    def _publish(self, state: State, about: dict[str, Any], due: float | None, now: float) -> None:
         match state:
             case State.ACCEPTED:
-                self._observers.publish(RecipientDelivered(at=now, tls=tls, **about))
+                self._observers.publish(RecipientDelivered(at=now, **about))
             case State.WAITING:
                 self._observers.publish(RecipientDeferred(at=now, due=due or now, **about))
             case State.IN_DOUBT:

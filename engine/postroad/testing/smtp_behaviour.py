@@ -113,8 +113,10 @@ class Received:
 
 @dataclass(slots=True)
 class Connection:
-    """One connection.  commands: as they came, `.` for an end of content.  reads: what each read brought.
+    """One connection.
 
+    commands: as they came, `.` for an end of content.  reads: what each read brought.  is_resumed: whether its TLS was resumed.
+    login: user name and secret of the last login, whatever came of it; None where it was broken off.
     steps, contents: of a dialogue: how many steps were played, and the contents or chunks that came, dots undone.
     """
 
@@ -122,6 +124,7 @@ class Connection:
     commands: list[str] = field(default_factory=list[str])
     reads: list[bytes] = field(default_factory=list[bytes])
     is_tls: bool = False
+    is_resumed: bool = False
     login: tuple[str, str] | None = None
     steps: int = 0
     contents: list[bytes] = field(default_factory=list[bytes])
@@ -135,7 +138,10 @@ class Behaviour:
 
     replies: by command ("CONNECT", "EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "." for the end of content,
         "RSET", "QUIT", or "RCPT b@example.org" for one recipient): a Reaction, or several, one for each time; the last one stays.
+        "TLS" is the client's first message of a TLS handshake: instead of answering it, cut, be silent, or send raw bytes.
     extensions: what EHLO offers; STARTTLS is added where the peer has a TLS context, AUTH where it has logins.
+    logins: passwords, or tokens for XOAUTH2, by user name.  mechanisms: of PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-256 and XOAUTH2.
+    iterations: what SCRAM-SHA-256 asks for.
     Override `react` for anything else.
     """
 
@@ -146,10 +152,12 @@ class Behaviour:
         extensions: Sequence[str] = EXTENSIONS,
         logins: Mapping[str, str] | None = None,
         mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
+        iterations: int = 4096,
     ) -> None:
         self.extensions = tuple(extensions)
         self.logins = dict(logins or {})
         self.mechanisms = tuple(mechanisms)
+        self.iterations = iterations
         self._replies = {key.upper(): _as_list(value) for key, value in (replies or {}).items()}
 
     def react(self, verb: str, argument: str, connection: Connection) -> Reaction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import ssl
 import struct
@@ -49,10 +48,28 @@ class Line:
         """Send a reply; newlines separate its lines."""
         await self.send(reply.replace("\n", "\r\n").encode() + b"\r\n")
 
-    async def secure(self, context: ssl.SSLContext) -> None:
+    async def secure(self, context: ssl.SSLContext) -> bool:
+        """Negotiate TLS; whether the client resumed an earlier session."""
         stream = trio.SSLStream(self.stream, context, server_side=True, https_compatible=True)
-        await stream.do_handshake()
+        failure: Exception | None = None
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            failure = error
+        if failure is not None:
+            await self._send_alert(stream)
+            raise failure
         self.stream = stream
+        return bool(stream.session_reused)
+
+    async def _send_alert(self, stream: trio.SSLStream[trio.abc.Stream]) -> None:
+        """Say what was wrong with the client's handshake, as every server does; trio keeps it to itself."""
+        await self.send(stream._outgoing.read())  # pyright: ignore[reportPrivateUsage]  # trio has no other way to it
+
+    async def await_hello(self) -> None:
+        """Wait for the client's first bytes of TLS, and drop them."""
+        if not await self.stream.receive_some(65_536):
+            raise Gone
 
     def reset(self) -> None:
         """Make the end of the connection an RST."""
@@ -100,21 +117,6 @@ class Line:
             if line.startswith(b".") and not line.startswith(b".."):
                 self._faults.append(f"content with a dot that is not doubled: {line[:60]!r}")
         return b"\r\n".join(line.removeprefix(b".") for line in lines)
-
-    async def read_login(self, command: str) -> tuple[str, str]:
-        """Finish AUTH PLAIN or LOGIN; gives user name and password."""
-        _, mechanism, *initial = command.split(" ")
-        if mechanism.upper() == "PLAIN":
-            text = initial[0] if initial else await self._ask("")
-            _, user, password = base64.b64decode(text).decode().split("\0")
-            return user, password
-        user = await self._ask("Username:")
-        password = await self._ask("Password:")
-        return base64.b64decode(user).decode(), base64.b64decode(password).decode()
-
-    async def _ask(self, challenge: str) -> str:
-        await self.say(f"334 {base64.b64encode(challenge.encode()).decode()}")
-        return await self.read_command()
 
     async def _more(self) -> None:
         data = bytes(await self.stream.receive_some(65_536))

@@ -32,6 +32,7 @@ from .smtp_behaviour import (
 )
 from .smtp_dialogue import Dialogue, follow
 from .smtp_line import Gone, Line
+from .smtp_login import read_login
 from .smtp_rules import Offers, command_faults, content_faults, is_early, read_offers, said
 
 __all__ = [
@@ -55,7 +56,8 @@ class SmtpPeer:
 
     dialogue: a text for every connection, or several: one for each, the last one stays.
     transactions: what it accepted, in order.  connections: every one so far.  faults: what clients did wrong, in words.
-    tls: a server's context: STARTTLS is offered, or with `tls_at_once` spoken from the first byte (port 465).
+    tls: a server's context: STARTTLS is offered, or with `tls_at_once` spoken from the first byte (port 465).  Like `behaviour`
+        it may be changed, for the connections that follow.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class SmtpPeer:
         self.faults: list[str] = []
         texts = [dialogue] if isinstance(dialogue, str) else dialogue or ()
         self._dialogues = [Dialogue(text) for text in texts]
-        self._tls_at_once = tls_at_once
+        self.tls_at_once = tls_at_once
         self._arrived = trio.Condition()
 
     @asynccontextmanager
@@ -112,24 +114,20 @@ class SmtpPeer:
         self.connections.append(connection)
         line = Line(stream, connection.reads, self.faults)
         try:
-            if self._tls_at_once:
-                await self._secure(line, connection)
+            server = _Server(self, line, connection)
+            if self.tls_at_once:
+                await server.secure()
             if self._dialogues:
                 await follow(
                     self._dialogues[min(connection.number, len(self._dialogues) - 1)], line, self.tls, connection
                 )
             else:
-                await _Server(self, line, connection).run()
+                await server.run()
         except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             with trio.move_on_after(1, shield=True):
                 await trio.aclose_forcefully(line.stream)
-
-    async def _secure(self, line: Line, connection: Connection) -> None:
-        assert self.tls is not None, "the peer needs a TLS context"
-        await line.secure(self.tls)
-        connection.is_tls = True
 
     async def note(self) -> None:
         async with self._arrived:
@@ -251,19 +249,31 @@ class _Server:
         self._sender, self._mail, self._recipients = None, "", []
 
     async def _start_tls(self) -> None:
-        assert self._peer.tls is not None, "the peer needs a TLS context"
         if self._line.has_more:
             self._peer.faults.append("commands behind STARTTLS")
-        await self._line.secure(self._peer.tls)
-        self._connection.is_tls = True
+        await self.secure()
         self._greeted, self._offers = False, {}
         self._forget()
 
+    async def secure(self) -> None:
+        """Negotiate TLS, or do what the behaviour says in its place."""
+        reaction = self._peer.behaviour.react("TLS", "", self._connection)
+        if not isinstance(reaction, Accept):
+            await self._line.await_hello()
+            await self._do(reaction, "")
+            raise Gone
+        assert self._peer.tls is not None, "the peer needs a TLS context"
+        self._connection.is_resumed = await self._line.secure(self._peer.tls)
+        self._connection.is_tls = True
+
     async def _log_in(self, command: str) -> None:
-        login = await self._line.read_login(command)
-        self._connection.login = login
-        good = self._peer.behaviour.logins.get(login[0]) == login[1]
-        await self._line.say("235 2.7.0 Welcome" if good else "535 5.7.8 Wrong credentials")
+        behaviour = self._peer.behaviour
+        mechanism = command.partition(" ")[2].partition(" ")[0]
+        if mechanism.upper() not in behaviour.mechanisms:
+            self._peer.faults.append(f"a login that is not offered: {mechanism!r}")
+        attempt = await read_login(self._line, command, behaviour.logins, iterations=behaviour.iterations)
+        self._connection.login = (attempt.username, attempt.secret) if attempt.username else None
+        await self._line.say(attempt.reply)
 
     async def _receive(self) -> None:
         raw, content = await self._line.read_content()
