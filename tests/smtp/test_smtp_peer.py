@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from postroad.testing.dns_peer import DnsPeer, Lie
 from postroad.testing.smtp_dialogue import Dialogue
-from postroad.testing.smtp_peer import Behaviour, Cut, Delay, Drip, Raw, Reset, SmtpPeer
+from postroad.testing.smtp_peer import Behaviour, Cut, Delay, Drip, Raw, Reset, Silence, SmtpPeer
+from postroad.testing.smtp_rules import read_offers, said
+
+_ENDS_A_GROUP = re.compile(rb"(?m)(?<=^DATA\r\n)|(?<=^EHLO c\r\n)")
 
 
-async def _talk(peer: SmtpPeer, said: bytes) -> bytes:
-    """Say everything at once, then listen to the end."""
+async def _talk(peer: SmtpPeer, said: bytes, *, at_once: bool = False) -> bytes:
+    """Say something, in groups as RFC 2920 wants them or `at_once`, then listen to the end."""
     async with trio.open_nursery() as nursery:
         stream = peer.connect(nursery)
-        await stream.send_all(said)
+        for group in [said] if at_once else _ENDS_A_GROUP.split(said):
+            await stream.send_all(group)
+            await trio.testing.wait_all_tasks_blocked()
         heard = b""
         with trio.move_on_after(30):
             while piece := bytes(await stream.receive_some()):
@@ -61,6 +69,122 @@ async def test_notes_what_a_client_does_wrong(said: bytes, fault: str, autojump_
     peer = SmtpPeer()
     await _talk(peer, said)
     assert any(fault in noted for noted in peer.faults), peer.faults
+
+
+OFFERED = {
+    "nothing": (),
+    "pipelining": ("PIPELINING",),
+    "small": ("PIPELINING", "SIZE 20"),
+    "all": ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "BINARYMIME"),
+}
+HELLO = b"EHLO c\r\n"
+TO = b"RCPT TO:<d@e.f>\r\n"
+
+
+def _mail(parameters: str = "") -> bytes:
+    return f"MAIL FROM:<a@b.c>{parameters}\r\n".encode()
+
+
+def _message(parameters: str, content: bytes) -> bytes:
+    return HELLO + _mail(parameters) + TO + b"DATA\r\n" + content + b".\r\nQUIT\r\n"
+
+
+BREACHES = [
+    # what was offered, what the client says, what is noted
+    ("nothing", HELLO + b"MAIL FROM:<\xc3\xa4@b.c>\r\n", "octets over 127 without SMTPUTF8"),
+    ("all", HELLO + b"MAIL FROM:<\xe4@b.c>\r\n", "no UTF-8"),
+    ("all", HELLO + b"MAIL FROM:<a@b\x1b.c>\r\n", "control character"),
+    ("all", "EHLO c\u00e4\r\n".encode(), "octets over 127"),
+    ("all", b"EHLO c d\r\n", "no host name"),
+    ("all", b"EHLO <c>\r\n", "no host name"),
+    ("all", b"EHLO\r\n", "no host name"),
+    ("all", HELLO + b"RSET now\r\n", "an argument where none belongs"),
+    ("all", HELLO + b"MAIL FROM:a@b.c\r\n", "no path"),
+    ("all", HELLO + b"MAIL FROM: <a@b.c>\r\n", "no path"),
+    ("all", HELLO + b"MAIL FROM:<a@b.c>SIZE=3\r\n", "no path"),
+    ("all", HELLO + b"MAIL FROM:<a@b.c>  SIZE=3\r\n", "no path"),
+    ("all", HELLO + b"MAIL FROM:<a@b.c> RCPT TO:<x@y>\r\n", "no parameter"),
+    ("all", HELLO + _mail(" SIZE=-1"), "no parameter"),
+    ("all", HELLO + _mail(" SIZE=1 SIZE=2"), "a parameter twice"),
+    ("all", HELLO + _mail(" BODY=9BIT"), "no parameter"),
+    ("all", HELLO + _mail(" ENVID=a=b"), "no parameter"),
+    ("all", HELLO + _mail() + b"RCPT TO:<d@e.f> NOTIFY=NEVER,SUCCESS\r\n", "no parameter"),
+    ("all", HELLO + _mail() + b"RCPT TO:<d@e.f> SIZE=3\r\n", "no parameter"),
+    ("pipelining", HELLO + _mail(" SIZE=3"), "not offered"),
+    ("pipelining", HELLO + _mail(" BODY=8BITMIME"), "not offered"),
+    ("pipelining", HELLO + _mail(" SMTPUTF8"), "not offered"),
+    ("pipelining", HELLO + _mail(" RET=HDRS"), "not offered"),
+    ("pipelining", HELLO + _mail() + b"RCPT TO:<d@e.f> ORCPT=rfc822;d@e.f\r\n", "not offered"),
+    ("small", HELLO + _mail(" SIZE=21"), "over the limit"),
+    ("small", _message(" SIZE=4", b"a:\r\n"), ""),
+    ("small", _message(" SIZE=3", b"a:\r\n"), "SIZE=3 for a content of 4"),
+    ("small", _message(" SIZE=5", b"a:\r\n"), "SIZE=5 for a content of 4"),
+    ("all", _message(" BODY=7BIT", b"a:\r\n\r\n\xe4\r\n"), "a body with octets over 127"),
+    ("all", _message(" BODY=8BITMIME", b"a: \xc3\xa4\r\n\r\n\xe4\r\n"), "a header with octets over 127"),
+    ("all", _message(" SMTPUTF8", b"a: \xc3\xa4\r\n\r\n\xe4\r\n"), "a body with octets over 127"),
+    ("all", _message(" SMTPUTF8 BODY=8BITMIME", b"a: \xc3\xa4\r\n\r\n\xe4\r\n"), ""),
+    ("nothing", HELLO + b"MAIL FROM:<" + b"a" * 497 + b"@b>\r\n", "a command of 513 octets"),
+    ("all", HELLO + b"MAIL FROM:<" + b"a" * 253 + b"@b>\r\n", "a path of 257 octets"),
+    ("all", HELLO + b"MAIL FROM:<" + b"a" * 252 + b"@b>\r\n", ""),
+    ("all", b"EHLO " + b"a" * 506 + b"\r\n", "a command of 513 octets"),
+    ("all", HELLO + b'MAIL FROM:<"a> \\" b"@c> SIZE=3\r\n', ""),
+    ("nothing", HELLO + _mail() + TO, "behind MAIL before its reply"),
+    ("pipelining", HELLO + _mail() + TO, ""),
+    ("nothing", HELLO + b"RCPT TO:<d@e.f>\r\n", "out of order"),
+    ("nothing", HELLO + b"DATA\r\n", "out of order"),
+]
+
+
+@pytest.mark.parametrize(("offered", "line", "fault"), BREACHES)
+async def test_notes_what_was_not_offered_or_is_out_of_form(
+    offered: str, line: bytes, fault: str, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(Behaviour(extensions=OFFERED[offered]))
+    await _talk(peer, line)
+    assert any(fault in noted for noted in peer.faults) if fault else peer.faults == [], peer.faults
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        (HELLO + _mail(), "EHLO"),
+        (ENVELOPE + b"x\r\n", "DATA"),
+        (HELLO + b"NOOP\r\nNOOP\r\n", "NOOP"),
+    ],
+)
+async def test_what_must_end_a_group_ends_it_even_where_pipelining_is_offered(
+    line: bytes, verb: str, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer()
+    await _talk(peer, line, at_once=True)
+    assert f"something behind {verb} before its reply" in peer.faults
+
+
+async def test_an_envelope_behind_a_content_needs_pipelining(autojump_clock: MockClock) -> None:
+    for extensions, faults in [(("PIPELINING",), []), ((), ["something behind . before its reply"])]:
+        peer = SmtpPeer(Behaviour(extensions=extensions))
+        async with trio.open_nursery() as nursery:
+            stream = peer.connect(nursery)
+            for group in (HELLO, _mail(), TO, b"DATA\r\n", b"x\r\n.\r\n" + _mail()):
+                await stream.send_all(group)
+                await trio.testing.wait_all_tasks_blocked()
+            await stream.aclose()
+        assert peer.faults == faults
+
+
+async def test_what_was_offered_is_what_was_really_said(autojump_clock: MockClock) -> None:
+    peer = SmtpPeer(Behaviour({"EHLO": "250-peer\n250 SIZE 20"}))
+    await _talk(peer, HELLO + _mail(" SIZE=3 BODY=8BITMIME"))
+    assert peer.faults == ["a parameter of an extension that was not offered: 'BODY=8BITMIME'"]
+
+
+@pytest.mark.parametrize(
+    "reaction",
+    ["250-x\n250 size 20", Drip("250-x\n250 size 20", 1), Delay(1, "250-x\n250 size 20"), Raw(b"250-x\r\n250 size 20")],
+)
+def test_offers_are_read_from_whatever_says_them(reaction: object) -> None:
+    assert read_offers(said(reaction, "")) == {"SIZE": "20"}  # type: ignore[arg-type]
+    assert said(Silence(), "usual") == ""
 
 
 async def test_says_what_the_script_says_once_each_and_then_the_last(autojump_clock: MockClock) -> None:

@@ -2,8 +2,8 @@
 
 `SmtpPeer(Behaviour(...))` is a server that accepts everything but what the behaviour says; `SmtpPeer(dialogue="...")` follows a
 text line by line (`smtp_dialogue.py`).  It keeps every transaction byte for byte and notes each breach of the rules in
-`faults`: bare CR or LF, NUL, lines over 998 octets, commands out of order, anything behind QUIT.  Delays are trio's, so that
-a test clock jumps over them.
+`faults`: bare CR or LF, NUL, lines over 998 octets, commands out of order or before their time, whatever was not offered
+(`smtp_rules.py`).  Delays are trio's, so that a test clock jumps over them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .smtp_behaviour import (
 )
 from .smtp_dialogue import Dialogue, follow
 from .smtp_line import Gone, Line
+from .smtp_rules import Offers, command_faults, content_faults, is_early, read_offers, said
 
 __all__ = [
     "ACCEPT",
@@ -139,6 +140,7 @@ class _Server:
         self._line = line
         self._connection = connection
         self._greeted = False
+        self._offers: Offers = {}
         self._sender: str | None = None
         self._mail = ""
         self._recipients: list[str] = []
@@ -149,6 +151,7 @@ class _Server:
             command = await self._line.read_command()
             await self._note(command)
             verb, argument = _split(command)
+            self._check(verb, command)
             await self._take(verb, argument, command)
             if verb == "QUIT":
                 break
@@ -159,6 +162,14 @@ class _Server:
         self._connection.commands.append(command)
         await self._peer.note()
 
+    def _check(self, verb: str, command: str) -> None:
+        self._peer.faults.extend(command_faults(command, self._offers))
+        self._check_early(verb)
+
+    def _check_early(self, verb: str) -> None:
+        if self._line.has_more and is_early(verb, self._offers):
+            self._peer.faults.append(f"something behind {verb} before its reply")
+
     async def _take(self, verb: str, argument: str, command: str) -> None:
         reaction = self._peer.behaviour.react(verb, argument, self._connection)
         usual = self._usual(verb, command)
@@ -168,6 +179,7 @@ class _Server:
         match verb:
             case "EHLO" | "HELO":
                 self._greeted = True
+                self._offers = read_offers(said(reaction, usual)) if verb == "EHLO" else {}
             case "MAIL":
                 self._sender, self._mail, self._recipients = argument, command, []
             case "RCPT":
@@ -187,7 +199,7 @@ class _Server:
         """What a willing server says, and whether the command was in order."""
         match verb:
             case "EHLO":
-                return self._offers()
+                return self._offer()
             case "HELO":
                 return f"250 {self._peer.name}"
             case "STARTTLS":
@@ -197,9 +209,11 @@ class _Server:
             case "MAIL":
                 return "250 2.1.0 Ok" if self._greeted and self._sender is None else self._out_of_order(command)
             case "RCPT":
-                return "250 2.1.5 Ok" if self._sender is not None else "503 5.5.1 Need MAIL first"
+                return "250 2.1.5 Ok" if self._sender is not None else self._needless(command, "503 5.5.1 MAIL first")
             case "DATA":
-                return "354 End data with <CR><LF>.<CR><LF>" if self._recipients else "554 5.5.1 No valid recipients"
+                if self._recipients:
+                    return "354 End data with <CR><LF>.<CR><LF>"
+                return self._needless(command, "554 5.5.1 No valid recipients")
             case "RSET" | "NOOP":
                 return "250 2.0.0 Ok"
             case "QUIT":
@@ -212,7 +226,13 @@ class _Server:
         self._peer.faults.append(f"out of order: {command!r}")
         return "503 5.5.1 Bad sequence of commands"
 
-    def _offers(self) -> str:
+    def _needless(self, command: str, reply: str) -> str:
+        """A command that only a client that pipelines may say, because it did not know better yet."""
+        if "PIPELINING" not in self._offers:
+            self._peer.faults.append(f"out of order: {command!r}")
+        return reply
+
+    def _offer(self) -> str:
         offers = [self._peer.name, *self._peer.behaviour.extensions]
         if self._may_secure():
             offers.append("STARTTLS")
@@ -232,7 +252,7 @@ class _Server:
             self._peer.faults.append("commands behind STARTTLS")
         await self._line.secure(self._peer.tls)
         self._connection.is_tls = True
-        self._greeted = False
+        self._greeted, self._offers = False, {}
         self._forget()
 
     async def _log_in(self, command: str) -> None:
@@ -244,6 +264,8 @@ class _Server:
     async def _receive(self) -> None:
         raw, content = await self._line.read_content()
         await self._note(".")
+        self._peer.faults.extend(content_faults(content, self._mail))
+        self._check_early(".")
         received = Received(
             sender=self._sender or "",
             recipients=tuple(self._recipients),
