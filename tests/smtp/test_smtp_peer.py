@@ -214,10 +214,56 @@ async def test_misbehaves_as_told(reaction: object, heard: bytes, seconds: float
 async def test_a_dialogue_holds_the_client_to_its_text(autojump_clock: MockClock) -> None:
     text = "# greeting\nS: 220 hi\nC: EHLO *\nS: 250-hi\nS: 250 SIZE 5\n!delay 3\nC: QUIT\nS: 221 bye\n!close"
     good, bad = SmtpPeer(dialogue=text), SmtpPeer(dialogue=text)
-    assert await _talk(good, b"EHLO me\r\nQUIT\r\n") == b"220 hi\r\n250-hi\r\n250 SIZE 5\r\n221 bye\r\n"
-    assert await _talk(bad, b"EHLO me\r\nNOOP\r\n") == b"220 hi\r\n250-hi\r\n250 SIZE 5\r\n"
+    assert await _talk(good, b"EHLO c\r\nQUIT\r\n") == b"220 hi\r\n250-hi\r\n250 SIZE 5\r\n221 bye\r\n"
+    assert await _talk(bad, b"EHLO c\r\nNOOP\r\n") == b"220 hi\r\n250-hi\r\n250 SIZE 5\r\n"
     assert good.faults == []
     assert bad.faults == ["expected 'QUIT', got 'NOOP'"]
+
+
+async def test_a_dialogue_keeps_what_it_heard_and_how_far_it_came(autojump_clock: MockClock) -> None:
+    text = (
+        "S: 220 hi\nC: EHLO c\nS: 250-hi\nS: 250 CHUNKING\nC: BDAT 3\n!chunk\nS: 250 ok\nC: DATA\nS: 354 go\n!content"
+    )
+    peer = SmtpPeer(dialogue=text)
+    await _talk(peer, b"EHLO c\r\nBDAT 3\r\n\r\n.DATA\r\n..x\r\n.\r\n", at_once=True)
+    (connection,) = peer.connections
+    assert connection.commands == ["EHLO c", "BDAT 3", "DATA"]
+    assert connection.contents == [b"\r\n.", b".x\r\n"]
+    assert connection.steps == 10
+    assert peer.faults == [f"something behind {verb} before its reply" for verb in ("EHLO", "DATA")]
+
+
+async def test_each_connection_has_its_dialogue_and_the_last_one_stays(autojump_clock: MockClock) -> None:
+    peer = SmtpPeer(dialogue=["S: 220 one", "S: 220 two\n!close"])
+    assert [await _talk(peer, b"") for _ in range(3)] == [b"220 one\r\n", b"220 two\r\n", b"220 two\r\n"]
+
+
+async def test_lines_go_in_one_piece_as_far_as_the_client_allows(autojump_clock: MockClock) -> None:
+    text = "S: 220 hi\nC: NOOP\nS: 250 a\nC: NOOP\nS: 250-b\nS: 250 c\nC: QUIT"
+    peer = SmtpPeer(dialogue=text)
+    async with trio.open_nursery() as nursery:
+        stream = peer.connect(nursery)
+        heard = [bytes(await stream.receive_some())]
+        await stream.send_all(b"NOOP\r\nNOOP\r\n")
+        heard.append(bytes(await stream.receive_some()))
+        await stream.aclose()
+    assert heard == [b"220 hi\r\n", b"250 a\r\n250-b\r\n250 c\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("offer", "said", "fault"),
+    [
+        ("250 PIPELINING", b"MAIL FROM:<a@b> SIZE=3\r\n", "not offered"),
+        ("250 SIZE", b"MAIL FROM:<a@b> SIZE=3\r\nDATA\r\n", "behind MAIL before its reply"),
+        ("250 SIZE", b"MAIL FROM:<a@b> SIZE=3\r\n" + b"x" * 4 + b"\r\n.\r\n", "SIZE=3 for a content of 6"),
+    ],
+)
+async def test_a_dialogue_holds_the_client_to_what_it_offers(
+    offer: str, said: bytes, fault: str, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(dialogue=f"C: EHLO *\nS: 250-hi\nS: {offer}\nC: *\n!content\n!close")
+    await _talk(peer, b"EHLO c\r\n" + said)
+    assert any(fault in noted for noted in peer.faults), peer.faults
 
 
 @pytest.mark.parametrize("line", ["X: what", "!dance", "hello"])

@@ -113,13 +113,18 @@ class Received:
 
 @dataclass(slots=True)
 class Connection:
-    """One connection.  commands: as they came, `.` for an end of content.  reads: what each read brought."""
+    """One connection.  commands: as they came, `.` for an end of content.  reads: what each read brought.
+
+    steps, contents: of a dialogue: how many steps were played, and the contents or chunks that came, dots undone.
+    """
 
     number: int
     commands: list[str] = field(default_factory=list[str])
     reads: list[bytes] = field(default_factory=list[bytes])
     is_tls: bool = False
     login: tuple[str, str] | None = None
+    steps: int = 0
+    contents: list[bytes] = field(default_factory=list[bytes])
 
 
 EXTENSIONS = ("PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")

@@ -34,6 +34,11 @@ class Line:
         """Whether something was received that is not read yet."""
         return bool(self._buffer)
 
+    @property
+    def has_command(self) -> bool:
+        """Whether a whole command was received that is not read yet."""
+        return b"\n" in self._buffer
+
     def note(self, fault: str) -> None:
         self._faults.append(fault)
 
@@ -77,6 +82,13 @@ class Line:
         stop = 3 if self._buffer.startswith(b".\r\n") else self._buffer.index(end, searched) + len(end)
         raw, self._buffer = self._buffer[:stop], self._buffer[stop:]
         return raw, self._undone(raw[:-3])
+
+    async def read_octets(self, count: int) -> bytes:
+        """So many octets, whatever they are (BDAT, RFC 3030)."""
+        while len(self._buffer) < count:
+            await self._more()
+        octets, self._buffer = self._buffer[:count], self._buffer[count:]
+        return octets
 
     def _undone(self, text: bytes) -> bytes:
         lines = text.split(b"\r\n")

@@ -9,7 +9,7 @@ text line by line (`smtp_dialogue.py`).  It keeps every transaction byte for byt
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -53,6 +53,7 @@ __all__ = [
 class SmtpPeer:
     """A server for one test.
 
+    dialogue: a text for every connection, or several: one for each, the last one stays.
     transactions: what it accepted, in order.  connections: every one so far.  faults: what clients did wrong, in words.
     tls: a server's context: STARTTLS is offered, or with `tls_at_once` spoken from the first byte (port 465).
     """
@@ -61,7 +62,7 @@ class SmtpPeer:
         self,
         behaviour: Behaviour | None = None,
         *,
-        dialogue: str | None = None,
+        dialogue: str | Sequence[str] | None = None,
         tls: ssl.SSLContext | None = None,
         tls_at_once: bool = False,
         name: str = "peer.example",
@@ -72,7 +73,8 @@ class SmtpPeer:
         self.transactions: list[Received] = []
         self.connections: list[Connection] = []
         self.faults: list[str] = []
-        self._dialogue = None if dialogue is None else Dialogue(dialogue)
+        texts = [dialogue] if isinstance(dialogue, str) else dialogue or ()
+        self._dialogues = [Dialogue(text) for text in texts]
         self._tls_at_once = tls_at_once
         self._arrived = trio.Condition()
 
@@ -112,8 +114,10 @@ class SmtpPeer:
         try:
             if self._tls_at_once:
                 await self._secure(line, connection)
-            if self._dialogue is not None:
-                await follow(self._dialogue, line, self.tls)
+            if self._dialogues:
+                await follow(
+                    self._dialogues[min(connection.number, len(self._dialogues) - 1)], line, self.tls, connection
+                )
             else:
                 await _Server(self, line, connection).run()
         except (Gone, trio.BrokenResourceError, trio.ClosedResourceError):
