@@ -176,8 +176,6 @@ class Session:
         if transaction.is_judged:
             transaction.settle()
             return
-        if self._talk.protocol.has_more:
-            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
         await self._say_envelope(transaction)
         following: Transaction | None = transaction
         while following is not None:
@@ -192,9 +190,25 @@ class Session:
         )
 
     async def _say_envelope(self, transaction: Transaction) -> None:
+        if self._needs_reset and not self._is_pipelining:
+            await self._reset(transaction)
         while group := self._expect_group(transaction):
+            self._check_turn()
             await self._talk.send(group)
             await self._listen()
+
+    async def _reset(self, transaction: Transaction) -> None:
+        """RSET by itself: without PIPELINING nothing may follow it before its reply."""
+        self._check_turn()
+        self._needs_reset = False
+        self._talk.protocol.expect(Awaited.RSET, transaction)
+        await self._talk.send(emit.rset())
+        await self._listen()
+
+    def _check_turn(self) -> None:
+        """What came before anything was said must not be taken for the answer."""
+        if self._talk.protocol.has_more:
+            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
 
     def _expect_group(self, transaction: Transaction) -> bytes:
         """The next lines of an envelope as bytes, their replies now expected; empty when it is said."""
@@ -252,6 +266,7 @@ class Session:
         return None
 
     async def _send_lone_dot(self, transaction: Transaction) -> None:
+        self._check_turn()
         self._talk.protocol.expect(Awaited.DOT, transaction)
         await self._talk.send(emit.lone_dot())
         await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
