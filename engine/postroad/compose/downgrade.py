@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from ..encoded import decode_text, write_parameter
+from ..encoded import UNSAFE_TEXT, decode_text, write_parameter
 from ..errors import SubmissionError
 from .fields import (
     ADDRESS_FIELDS,
@@ -208,6 +208,11 @@ class Downgrade:
         except SubmissionError as error:
             if lines.isascii():
                 raise SubmissionError("content", error.problem) from None
+            unsafe = None if is_inner else UNSAFE_TEXT.search(lines.decode("utf-8").replace("\r\n", ""))
+            if unsafe:  # raw UTF-8 would carry it to software that takes some of these for line ends
+                raise SubmissionError(
+                    "content", f"its {name} field holds the character U+{ord(unsafe[0]):04X}; remove it"
+                ) from None
             self.utf8 = True
             return lines
 
