@@ -126,6 +126,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             read_place("dns_servers", server, 53)
         if bool(self.password_env) + bool(self.password_file) != bool(self.username):
             raise ConfigError("username", "a login needs username and one of password_env and password_file")
+        if not self.username.isprintable():
+            raise ConfigError("username", "must be printable characters")
         if self.username and not self.smarthost:
             raise ConfigError("username", "a login is for a smarthost; a password must not go to strangers' servers")
         if self.username and self.tls == "none" and not self.login_without_tls:
@@ -191,6 +193,8 @@ def read_login(settings: SmtpSettings) -> Login | None:
     if not settings.username:
         return None
     password = _from_env(settings.password_env) if settings.password_env else _from_file(settings.password_file)
+    if "\0" in password:  # it separates the parts of a PLAIN login (RFC 4616 section 2)
+        raise ConfigError("password_file", "the password holds NUL, which no login can carry")
     return Login(settings.username, password)
 
 

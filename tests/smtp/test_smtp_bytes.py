@@ -1,7 +1,7 @@
 """Nothing leaves that the message did not mean: whatever is given to the public API, seen from a strict server.
 
-Either a SubmissionError names the field, or the server, which notes every bare CR or LF, NUL, dot that is not doubled, line over 998
-octets, octet over 127 that it did not offer to take and command out of order, got one message: what the spool has.
+Either a SubmissionError names the field, or the server, which notes every bare CR or LF, NUL, dot that is not doubled, line over
+998 octets, octet over 127 that it did not offer to take and command out of order, got one message: what the spool has.
 """
 
 from __future__ import annotations
@@ -39,6 +39,14 @@ def canonical(content: bytes) -> bytes:
     return b"\r\n".join(lines) + (b"" if content.endswith(b"\n") else b"\r\n")
 
 
+def _check_field(error: SubmissionError, *fields: str) -> None:
+    assert error.field in fields
+
+
+def _check_nothing_was_said(road: EngineRoad) -> None:
+    assert road.peer.connections == []
+
+
 # --- Smuggling (the nine sequences of those who found it) ---
 
 
@@ -48,7 +56,7 @@ async def test_a_smuggling_sequence_in_bytes_is_one_message_or_none(sequence: by
     content = HEADER + b"\r\nHello" + sequence + tail
     async with open_road_of_engine() as road:
         if b"\0" in sequence:
-            with pytest.raises(SubmissionError, match="^content: .*NUL"):
+            with pytest.raises(SubmissionError, match=r"^content: .*NUL"):
                 await road.submit(content)
             assert road.peer.connections == []
             return
@@ -64,7 +72,7 @@ async def test_a_smuggling_sequence_in_a_text_is_one_message(sequence: bytes, ta
         try:
             await road.send_mail(body=text)
         except SubmissionError as error:
-            assert error.field == "body"
+            _check_field(error, "body")
             return
         road.check_one_message()
 
@@ -79,7 +87,7 @@ async def test_a_smuggling_sequence_in_a_message_object_is_one_message_or_none(s
         try:
             await road.submit(message)
         except SubmissionError as error:
-            assert error.field == "content"
+            _check_field(error, "content")
             return
         assert b"MAIL FROM:<evil@example.com>" in road.check_one_message()
 
@@ -120,7 +128,7 @@ async def test_through_the_engine_a_large_content_is_one_message_wherever_a_piec
     content = _straddling(sequence, offset)
     async with open_road_of_engine() as road:
         if b"\0" in sequence:
-            with pytest.raises(SubmissionError, match="^content: .*NUL"):
+            with pytest.raises(SubmissionError, match=r"^content: .*NUL"):
                 await road.submit(content)
             return
         await road.submit(content)
@@ -148,8 +156,8 @@ async def _accepted(road: EngineRoad, content: bytes | EmailMessage) -> Outcome 
     try:
         return await road.submit(content)
     except SubmissionError as error:
-        assert error.field == "content"
-        assert road.peer.connections == []
+        _check_field(error, "content")
+        _check_nothing_was_said(road)
         return None
 
 
@@ -196,7 +204,7 @@ async def test_any_fields_are_one_message_or_a_refusal(
                 subject=subject, body=body, html=html, headers={"X-Any": name}, attachments=[("a.bin", attachment)]
             )
         except SubmissionError as error:
-            assert error.field in ("subject", "body", "html", "headers[X-Any]")
+            _check_field(error, "subject", "body", "html", "headers[X-Any]")
             return
         assert road.check_one_message().isascii()
 
@@ -243,7 +251,7 @@ async def test_line_ends_are_made_one_kind_and_dots_arrive(body: bytes) -> None:
 
 async def test_nul_is_refused_in_text_and_arrives_in_an_attachment() -> None:
     async with open_road_of_engine(seven_bit_peer()) as road:
-        with pytest.raises(SubmissionError, match="^content: .*NUL"):
+        with pytest.raises(SubmissionError, match=r"^content: .*NUL"):
             await road.submit(HEADER + b"\r\nx\0\r\n")
         await road.send_mail(attachments=[("a.bin", b"\0\r\n.\r\n")])
         road.check_one_message()
@@ -258,7 +266,7 @@ async def test_a_line_of_2_mb_arrives_in_short_ones() -> None:
 
 async def test_a_header_token_of_3000_octets_is_encoded_or_refused() -> None:
     async with open_road_of_engine(seven_bit_peer()) as road:
-        with pytest.raises(SubmissionError, match="^content: References"):
+        with pytest.raises(SubmissionError, match=r"^content: References"):
             await road.submit(HEADER + b"References: <" + b"x" * 3000 + b"@y>\r\n\r\nx\r\n")
         await road.submit(HEADER + b"X-Token: " + b"x" * 3000 + b"\r\n\r\nx\r\n")
         assert max(map(len, road.check_one_message().split(b"\r\n"))) <= 998
@@ -304,7 +312,7 @@ async def test_what_was_signed_arrives_octet_for_octet_or_not_at_all(content: by
 )
 async def test_what_was_signed_and_cannot_be_sent_is_refused_at_the_door(bad: bytes) -> None:
     async with open_road_of_engine() as road:
-        with pytest.raises(SubmissionError, match="^content: it is signed and"):
+        with pytest.raises(SubmissionError, match=r"^content: it is signed and"):
             await road.submit(SIGNED + b"\r\n" + bad)
         assert road.peer.connections == []
 
