@@ -115,13 +115,14 @@ def challenge(data: bytes) -> None:
 
 
 def content(data: bytes) -> None:
-    """What the door takes, the wire takes; and what is canonical stays as it is."""
+    """What the door takes, the wire takes; and what is canonical and of 7 bits stays as it is."""
     try:
         canonical = canonicalise(data, message_id="id@example.com", date=0)
     except SubmissionError:
         return
     emit.encode_content(canonical.content, eight_bit=canonical.eight_bit)
-    assert canonicalise(canonical.content, message_id="other@example.com", date=1) == canonical
+    if canonical.content.isascii():
+        assert canonicalise(canonical.content, message_id="other@example.com", date=1) == canonical
 
 
 def encoder(data: bytes) -> None:
