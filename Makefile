@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: crash scale help demo test lint types check wheel bench docs format requirements clean
+.PHONY: fuzz crash scale help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -36,6 +36,9 @@ wheel: $(STAMP) ## build the wheel and try it in an empty environment
 bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
+fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TARGET=reply
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
 crash: $(STAMP) ## kill an engine at random moments, 50 times; KILLS=1000 for more
 	@POSTROAD_KILLS=$(or $(KILLS),50) $(BIN)/pytest -q tests/crash
 
@@ -54,7 +57,7 @@ requirements: $(STAMP) ## compile requirements/*.txt; UPGRADE=1 takes newer vers
 	@scripts/compile_requirements.sh
 
 clean: ## remove .venv and everything that was built
-	@rm -rf .venv build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt pyproject.toml scripts/make_venv.sh

@@ -55,7 +55,9 @@ def test_a_missing_python_is_named_in_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/make_venv.sh", "scripts/compile_requirements.sh"])
+@pytest.mark.parametrize(
+    "script", [".ci/run", "scripts/make_venv.sh", "scripts/compile_requirements.sh", "scripts/fuzz.sh"]
+)
 def test_shell_scripts_are_executable_and_well_formed(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True, timeout=60)

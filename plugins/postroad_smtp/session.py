@@ -169,8 +169,6 @@ class Session:
         while following is not None:
             self._current, self._follower = following, None
             if not following.is_follower and not following.is_judged:
-                if self._talk.protocol.has_more:
-                    raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
                 await self._say_envelope(following)
             following = await self._hand_over(following) or self._rest_of(following)
 
@@ -204,8 +202,14 @@ class Session:
 
     async def _say_envelope(self, transaction: Transaction) -> None:
         while group := self._expect_group(transaction):
+            self._check_turn()
             await self._talk.send(group)
             await self._listen()
+
+    def _check_turn(self) -> None:
+        """What came before anything was said must not be taken for the answer."""
+        if self._talk.protocol.has_more:
+            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
 
     def _expect_group(self, transaction: Transaction) -> bytes:
         """The next lines of an envelope as bytes, their replies now expected; empty when it is said."""
@@ -261,6 +265,7 @@ class Session:
         """Nobody was accepted, and the server waits for content nevertheless."""
         if self._manner.is_lmtp:
             raise _out_of_step()  # there would be no reply: one comes for each accepted recipient
+        self._check_turn()
         self._talk.protocol.expect(Awaited.DOT, transaction)
         await self._talk.send(emit.lone_dot())
         await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts

@@ -161,6 +161,11 @@ def test_other_octets_are_taken(kind: Any) -> None:
     assert canonical(kind(CLEAN)).content == CLEAN
 
 
+def test_a_from_field_of_the_old_form_is_no_line_of_an_mbox() -> None:
+    old = b"From : a@example.com\r\n" + CLEAN.partition(b"\r\n")[2]
+    assert b"From : a@example.com\r\n" in canonical(old).content
+
+
 def test_the_line_of_an_mbox_is_dropped() -> None:
     assert canonical(b"From a@example.com Tue Nov 14 22:13:20 2023\n" + CLEAN).content == CLEAN
 

@@ -267,3 +267,22 @@ def test_a_long_field_without_spaces_is_encoded_or_refused() -> None:
     assert "".join(re.findall(r"=\?utf-8\?q\?(.*?)\?=", content.decode())) == "y" * 3000
     with pytest.raises(SubmissionError, match="References has 998"):
         canonical(b"References: " + b"y" * 3000 + b"\r\n" + HEADER + b"\r\nx\r\n")
+
+
+def test_a_line_in_an_attached_message_that_is_no_field_stays_as_it_is() -> None:
+    odd = b"Subj\xff\xfect\r\n"
+    raw = mixed(part("Content-Type: message/rfc822", odd + b"Subject: x\r\n\r\nx"))
+    assert odd in canonical(raw).content
+    with pytest.raises(SubmissionError, match="a line over 998 octets"):
+        canonical(mixed(part("Content-Type: message/rfc822", b"Subj\xff" + b"y" * 999 + b"\r\n\r\nx")))
+
+
+def test_parameters_that_the_standard_library_stumbles_over_do_not_stop_the_message() -> None:
+    raw = HEADER + b"Content-Type: text/plain; charset*0*=utf-8''utf; charset*=utf-8''x\r\n\r\nH\xc3\xa4llo\r\n"
+    assert canonical(raw).content.endswith(b"\r\n\r\nH=C3=A4llo\r\n")
+
+
+@pytest.mark.parametrize("char", ["\x80", "\x85", "\u2028"])
+def test_a_character_that_some_take_for_a_line_end_is_refused_in_the_header(char: str) -> None:
+    with pytest.raises(SubmissionError, match=f"^content: its Subject field holds the character U.{ord(char):04X}"):
+        canonical(HEADER + f"Subject: ä{char}Bcc: x@y\r\n\r\nx\r\n".encode())

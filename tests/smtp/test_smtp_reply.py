@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from postroad_smtp.reply import MAX_LINE, MAX_LINES, Reply, ReplyError, ReplyParser
+from postroad_smtp.reply import MAX_LINE, MAX_LINES, MAX_REPLY, Reply, ReplyError, ReplyParser
 
 GOOD = [
     (b"250 Ok\r\n", Reply(250, (b"Ok",))),
@@ -97,6 +100,135 @@ def test_where_the_pieces_end_does_not_matter(replies: list[tuple[int, list[byte
     ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     pieces = [data[start:end] for start, end in pairwise(ends)]
     assert _parse(pieces) == [Reply(code, tuple(lines)) for code, lines in replies]
+
+
+# --- Any bytes, cut anywhere, beside a second reader that is written for clearness ---
+
+_GOOD_LINE = st.tuples(
+    st.sampled_from([b"250", b"250", b"250", b"251", b"550"]),
+    st.sampled_from([b"-", b"-", b"-", b" ", b""]),
+    st.sampled_from([b"", b"Ok", b"5.1.1 \xff\r\0", b"x" * 2001, b"x" * 4000]),
+    st.sampled_from([b"\r\n", b"\n"]),
+).map(lambda parts: b"".join(parts) if parts[1] else parts[0] + parts[3])
+_FRAGMENT = st.one_of(
+    st.sampled_from([b"250 Ok\r\n", b"250-", b"250 ", b"550", b"250", b"2", b"\r\n", b"\n", b"\r", b" ", b"-", b"\0"]),
+    st.binary(max_size=6),
+    st.sampled_from([MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2000, 2001]).map(lambda size: b"x" * size),
+    st.integers(MAX_LINES - 1, MAX_LINES + 1).map(lambda lines: b"250-x\r\n" * lines),
+    st.integers(15, 17).map(lambda lines: (b"250-" + b"x" * 4000 + b"\r\n") * lines),
+)
+
+
+def _second_opinion(data: bytes) -> tuple[list[Reply], bool]:
+    """The replies in a stream so far, and whether it is broken."""
+    replies, lines = list[Reply](), list[tuple[bytes, bytes]]()
+    *whole, rest = data.split(b"\n")
+    for line in whole:
+        match = re.fullmatch(rb"([2-5][0-9]{2})(|[ -].*)", line.removesuffix(b"\r"), re.DOTALL)
+        if len(line) > MAX_LINE or not match or (lines and lines[0][0] != match[1]):
+            return replies, True
+        lines.append((match[1], match[2][1:]))
+        if len(lines) > MAX_LINES or sum(len(text) for _, text in lines) > MAX_REPLY:
+            return replies, True
+        if match[2][:1] != b"-":
+            replies.append(Reply(int(match[1]), tuple(text for _, text in lines)))
+            lines = []
+    return replies, len(rest) > MAX_LINE
+
+
+class Stream(RuleBasedStateMachine):
+    """A parser that is fed and asked in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
+        self.parser, self.fed, self.read = ReplyParser(), b"", list[Reply]()
+        self.is_broken = self.is_empty = False
+
+    @precondition(lambda self: not self.is_broken)
+    @rule(
+        lines=st.lists(_GOOD_LINE, min_size=1, max_size=4).map(b"".join),
+        cuts=st.lists(st.integers(0, 5000), max_size=3),
+    )
+    def feed_lines(self, lines: bytes, cuts: list[int]) -> None:
+        ends = sorted({min(cut, len(lines)) for cut in cuts} | {0, len(lines)})
+        for start, end in pairwise(ends):
+            self.feed(lines[start:end])
+            self.ask()
+
+    @precondition(lambda self: not self.is_broken)
+    @rule(data=_FRAGMENT)
+    def feed(self, data: bytes) -> None:
+        self.parser.feed(data)
+        self.fed += data
+        self.is_empty = False
+
+    @precondition(lambda self: not self.is_broken)
+    @rule()
+    def ask(self) -> None:
+        if self.is_broken:
+            return
+        try:
+            reply = self.parser.next_reply()
+        except ReplyError:
+            self.is_broken = True
+            return
+        self.is_empty = reply is None
+        self.read += [] if reply is None else [reply]
+
+    @precondition(lambda self: self.is_broken)
+    @rule()
+    def connect_anew(self) -> None:
+        self.begin()
+
+    @invariant()
+    def agrees(self) -> None:
+        replies, is_broken = _second_opinion(self.fed)
+        if self.is_broken:
+            assert is_broken
+            assert self.read == replies
+        elif self.is_empty:
+            assert self.read == replies
+            assert not is_broken
+        else:
+            assert self.read == replies[: len(self.read)]
+
+
+TestStream = Stream.TestCase
+TestStream.settings = settings(max_examples=150, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.parametrize("piece", [b"x" * 65_536, b"x", b"250 " + b"x" * 100, b"\r", b"\0" * 4097])
+def test_a_line_without_end_is_cut_off_at_its_limit(piece: bytes) -> None:
+    parser, fed = ReplyParser(), 0
+    with pytest.raises(ReplyError, match="over 4096"):
+        for _ in range(2**30 // len(piece)):
+            parser.feed(piece)
+            fed += len(piece)
+            parser.next_reply()
+    assert fed <= MAX_LINE + len(piece)
+
+
+@pytest.mark.parametrize("line", [b"250-x\r\n", b"250-" + b"x" * 4000 + b"\r\n", b"250-\n"])
+def test_a_reply_without_end_is_cut_off_at_its_limit(line: bytes) -> None:
+    parser, fed = ReplyParser(), 0
+    with pytest.raises(ReplyError, match="over 128 lines or 65536 octets"):
+        for _ in range(2**30 // len(line)):
+            parser.feed(line)
+            fed += len(line)
+            parser.next_reply()
+    assert fed <= min(MAX_LINES * len(line), MAX_REPLY) + len(line) + 4 * MAX_LINES
+
+
+def test_the_time_grows_with_the_octets_and_not_faster() -> None:
+    """A hundred times what it takes; a reader that looks at everything again for each piece takes minutes."""
+    started = time.perf_counter()
+    assert len(_parse([b"250 Ok\r\n" * 100_000])) == 100_000
+    longest = (b"250-" + b"x" * 500 + b"\r\n") * 127 + b"250 x\r\n"
+    assert len(_parse([bytes([octet]) for octet in longest])) == 1
+    assert time.perf_counter() - started < 20
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,13 @@ def _serialise(message: Message) -> bytes:
     return serialise_message(message)
 
 
+_OLD_FROM = re.compile(rb"From[ \t]+:")  # RFC 5322 section 4.5
+
+
 def _without_mbox_line(octets: bytes) -> bytes:
-    """The `From ` line of an mbox file is no part of the message in it (RFC 4155)."""
-    return octets.partition(b"\n")[2] if octets.startswith(b"From ") else octets
+    """The `From ` line of an mbox file is no part of the message in it (RFC 4155); `From :` is the field, in its old form."""
+    is_line = octets.startswith(b"From ") and not _OLD_FROM.match(octets)
+    return octets.partition(b"\n")[2] if is_line else octets
 
 
 def _is_wire_form(octets: bytes) -> bool:

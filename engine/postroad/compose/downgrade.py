@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from ..encoded import decode_text, write_parameter
+from ..encoded import UNSAFE_TEXT, decode_text, write_parameter
 from ..errors import SubmissionError
 from .fields import (
     ADDRESS_FIELDS,
@@ -44,6 +44,7 @@ _MESSAGES = frozenset({"message/rfc822", "message/news"})
 _ENCODABLE_MESSAGES = ("message/global",)  # RFC 6532 section 3.7; other message types take no encoding
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _FIELD_LINES = re.compile(rb"[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
+_IS_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BINARY = re.compile(rb"content-transfer-encoding[ \t]*:\s*binary", re.IGNORECASE)
 
 
@@ -109,7 +110,10 @@ class _Kind(msgspec.Struct, frozen=True, gc=False):
 def _read_kind(header: bytes, default_type: str) -> _Kind:
     parsed = _header_parser().parsebytes(header)
     parsed.set_default_type(default_type)
-    boundary = str(parsed.get_boundary() or "").encode("utf-8", "surrogateescape")
+    try:
+        boundary = str(parsed.get_boundary() or "").encode("utf-8", "surrogateescape")
+    except Exception:  # the standard library stumbles over some parameters: TypeError for `x*0*=; x*=`
+        boundary = b""
     encoding = str(parsed.get("content-transfer-encoding", "")).strip().lower()
     return _Kind(parsed.get_content_type(), boundary, encoding, "content-type" in parsed)
 
@@ -192,7 +196,9 @@ class Downgrade:
         return b"".join([field if _is_clean(field) else self._field(field, is_inner=is_inner) for field in fields])
 
     def _field(self, lines: bytes, *, is_inner: bool) -> bytes:
-        name = lines.partition(b":")[0].decode("ascii", "replace").strip(" \t")
+        if not _IS_FIELD.match(lines):  # only in a part or an attached message; it was no field before, and stays none
+            return lines
+        name = lines.partition(b":")[0].decode("ascii").strip(" \t")
         try:
             return _rewrite(name, lines.partition(b":")[2])
         except UnicodeDecodeError:
@@ -202,6 +208,11 @@ class Downgrade:
         except SubmissionError as error:
             if lines.isascii():
                 raise SubmissionError("content", error.problem) from None
+            unsafe = None if is_inner else UNSAFE_TEXT.search(lines.decode("utf-8").replace("\r\n", ""))
+            if unsafe:  # raw UTF-8 would carry it to software that takes some of these for line ends
+                raise SubmissionError(
+                    "content", f"its {name} field holds the character U+{ord(unsafe[0]):04X}; remove it"
+                ) from None
             self.utf8 = True
             return lines
 

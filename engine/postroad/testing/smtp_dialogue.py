@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 import trio
 
@@ -129,11 +130,11 @@ class _Play:
                 await trio.sleep_forever()
             case "!reset":
                 self._line.reset()
-                raise Gone
+                self._leave()
             case "!close":
                 await self._wait_closed()
             case _:
-                raise Gone  # !cut
+                self._leave()  # !cut
 
     async def _receive(self) -> None:
         _, content = await self._line.read_content()
@@ -147,10 +148,14 @@ class _Play:
             await self._line.send(bytes([octet]))
             await trio.sleep(float(seconds))
 
+    def _leave(self) -> NoReturn:
+        """The last step."""
+        self._connection.steps += 1
+        raise Gone
+
     async def _wait_closed(self) -> None:
         try:
             command = await self._line.read_command()
         except Gone:
-            self._connection.steps += 1
-            raise
+            self._leave()
         self._line.note(f"expected the end, got {command!r}")

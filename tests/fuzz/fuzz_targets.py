@@ -1,0 +1,168 @@
+"""What is fuzzed: functions of any bytes, each with its oracle.  A target returns, or raises for a mistake that it found.
+
+The one error that a reader of a stranger's bytes may raise is caught here; whatever else comes out of it is the mistake.  Where
+bytes come in pieces, any way to cut them must come to the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+from postroad.compose import canonicalise
+from postroad.dsn import read_report
+from postroad.errors import SubmissionError
+from postroad_smtp import emit
+from postroad_smtp.features import read_features
+from postroad_smtp.handshake import Handshake, Ready, Say, Terms
+from postroad_smtp.login import Login, Source
+from postroad_smtp.mechanism import Derivation, Unfit
+from postroad_smtp.protocol import Awaited, Protocol
+from postroad_smtp.reply import MAX_LINE, MAX_LINES, MAX_REPLY, Reply, ReplyError, ReplyParser
+from postroad_smtp.sasl import KNOWN, make
+from postroad_smtp.tls import Level
+from postroad_smtp.trouble import Trouble
+
+__all__ = ["TARGETS"]
+
+
+def pieces(data: bytes) -> tuple[bytes, list[bytes]]:
+    """The first eight octets say where the rest is cut."""
+    sizes, rest = [1 + octet % 64 for octet in data[:8]] or [1], data[8:]
+    cut: list[bytes] = []
+    start = 0
+    while start < len(rest):
+        size = sizes[len(cut) % len(sizes)]
+        cut.append(rest[start : start + size])
+        start += size
+    return rest, cut
+
+
+# --- Replies ---
+
+
+def read_replies(stream: Sequence[bytes]) -> tuple[list[Reply], str]:
+    """Replies, and the error that ended them."""
+    parser, replies = ReplyParser(), list[Reply]()
+    try:
+        for piece in stream:
+            parser.feed(piece)
+            while (reply := parser.next_reply()) is not None:
+                replies.append(reply)
+    except ReplyError as error:
+        return replies, str(error)
+    return replies, ""
+
+
+def reply(data: bytes) -> None:
+    whole, cut = pieces(data)
+    got = read_replies([whole])
+    assert got == read_replies(cut)
+    for one in got[0]:
+        assert 200 <= one.code <= 599
+        assert 0 < len(one.lines) <= MAX_LINES
+        assert sum(map(len, one.lines)) <= MAX_REPLY
+        assert all(len(line) <= MAX_LINE and b"\n" not in line for line in one.lines)
+        assert one.said.isprintable()
+        assert not one.enhanced or int(one.enhanced[0]) == one.kind
+
+
+def features(data: bytes) -> None:
+    for one in read_replies([data])[0]:
+        offered = read_features(one)
+        assert offered.size is None or offered.size > 0
+        assert all(name == name.upper() and name.split() == [name] for name in offered.mechanisms)
+        assert len(offered.keywords) < MAX_LINES
+
+
+# --- The beginning of a connection ---
+
+_PASSWORD = "POSTROAD_FUZZ_PASSWORD"
+os.environ[_PASSWORD] = "secret"
+_REPEATABLE = ("PLAIN", "LOGIN", "CRAM-MD5")  # SCRAM says something else each time
+_ENOUGH = 50  # steps: a server that asks for ever is stopped by the deadline
+
+
+def _handshake(stream: Sequence[bytes]) -> Iterator[object]:
+    """What is done on these words of a server, and how it ends."""
+    login = Source("user", "password_env", _PASSWORD)
+    terms = Terms("client.example", Level.OPPORTUNISTIC, login, login_without_tls=True, mechanisms=_REPEATABLE)
+    handshake, protocol, left = Handshake(terms), Protocol[None](), list(stream)
+    protocol.expect(Awaited.GREETING, None)
+    try:
+        for _ in range(_ENOUGH):
+            while (answer := protocol.next_answer()) is None:
+                if not left:
+                    return
+                protocol.receive(left.pop(0))
+            deed = handshake.take(answer)
+            yield deed
+            if isinstance(deed, Ready):
+                return
+            said = deed if isinstance(deed, Say) else handshake.secured()
+            assert isinstance(said, Say)
+            assert said.line.endswith(b"\r\n")
+            assert said.line.count(b"\n") == said.line.count(b"\r") == 1
+            protocol.expect(said.awaited, None)
+    except (Trouble, ReplyError) as error:
+        yield str(error)
+
+
+def handshake(data: bytes) -> None:
+    whole, cut = pieces(data)
+    assert list(_handshake([whole])) == list(_handshake(cut))
+
+
+def challenge(data: bytes) -> None:
+    """Every mechanism, challenged by these lines one after the other."""
+    for name in KNOWN:
+        mechanism = make(name, Login("user", "secret", is_token=name == "XOAUTH2"))
+        with contextlib.suppress(Unfit):
+            for line in data.split(b"\n")[:4]:
+                answer = mechanism.answer(line)
+                if isinstance(answer, Derivation):
+                    answer = answer.then(bytes(32))
+                assert isinstance(answer, bytes)
+
+
+# --- Content ---
+
+
+def content(data: bytes) -> None:
+    """What the door takes, the wire takes; and what is canonical and of 7 bits stays as it is."""
+    try:
+        canonical = canonicalise(data, message_id="id@example.com", date=0)
+    except SubmissionError:
+        return
+    emit.encode_content(canonical.content, eight_bit=canonical.eight_bit)
+    if canonical.content.isascii():
+        assert canonicalise(canonical.content, message_id="other@example.com", date=1) == canonical
+
+
+def encoder(data: bytes) -> None:
+    whole, cut = pieces(data)
+    assert _encoded([whole]) == _encoded(cut)
+    wire = _encoded([whole])
+    if isinstance(wire, bytes):
+        assert wire == emit.encode_content(whole, eight_bit=True)
+        assert wire.count(b"\r\n.\r\n") + wire.startswith(b".\r\n") == 1
+        assert wire.replace(b"\r\n", b"").translate(None, b"\r\n\0") == wire.replace(b"\r\n", b"")
+
+
+def _encoded(stream: Sequence[bytes]) -> bytes | None:
+    made = emit.ContentEncoder(eight_bit=True)
+    try:
+        return b"".join([*(made.feed(piece) for piece in stream), made.finish()])
+    except emit.Unsafe:
+        return None
+
+
+def returned(data: bytes) -> None:
+    report = read_report(data)
+    assert report is None or all(len(one.address) < 1000 for one in report.recipients)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (reply, features, handshake, challenge, content, encoder, returned)
+}
