@@ -17,14 +17,17 @@ _DEFAULT = {"root": (0, 0), "nobody": (65534, 65534)}
 
 
 def build_root(root: Path, server: Unpacked, files: Iterable[str], accounts: Mapping[str, tuple[int, int]]) -> None:
-    """Fill a root folder.  files: globs within the package.  accounts: user and group number by name.
+    """Fill a root folder.
 
+    files: globs within the package; absolute ones are the machine's own.  accounts: user and group number by name.
     Raises FileNotFoundError, where a shared library is missing.
     """
     root.chmod(0o755)
     for pattern in files:
-        for path in sorted(server.root.glob(pattern)):
-            _copy(path, root / path.relative_to(server.root), root, server)
+        top = Path("/") if pattern.startswith("/") else server.root
+        for path in sorted(top.glob(pattern.lstrip("/"))):
+            if path.is_file():
+                _copy(path, root / path.relative_to(top), root, server)
     for folder, mode in (("dev", 0o755), ("etc", 0o755), ("tmp", 0o1777)):
         (root / folder).mkdir()
         (root / folder).chmod(mode)

@@ -32,7 +32,11 @@ class Source:
 SERVERS: Mapping[str, Source] = {
     "postfix": Source(("postfix",), "usr/lib/postfix/sbin/master", ("usr/lib/postfix",)),
     "opensmtpd": Source(("opensmtpd",), "usr/sbin/smtpd"),
-    "dovecot": Source(("dovecot-core", "dovecot-lmtpd"), "usr/sbin/dovecot", ("usr/lib/dovecot",)),
+    "dovecot": Source(
+        ("dovecot-core", "dovecot-lmtpd"),
+        "usr/sbin/dovecot",
+        ("usr/lib/dovecot", "usr/lib/dovecot/modules/old-stats"),
+    ),
 }
 
 

@@ -149,6 +149,8 @@ def write_postfix(
     lines = [f"{name} = {value}\n" for name, value in {**places, **settings}.items()]
     (config / "main.cf").write_text("".join(lines), encoding="utf-8")
     (config / "master.cf").write_text(_MASTER.format(port=port) + "".join(f"{line}\n" for line in services))
+    for name in ("main.cf", "master.cf"):
+        os.utime(config / name, (0, 0))  # Postfix waits for seconds where a file may still be being written
     return config
 
 

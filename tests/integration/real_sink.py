@@ -1,0 +1,39 @@
+"""Postfix's smtp-sink: a server whose faults are its flags.  It needs no privileges, and no configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from boxes import NOBODY
+from real_server import RealServer
+
+from servers.postfix import Programs
+
+_BACKLOG = "10"
+
+
+class RealSink(RealServer):
+    """flags: as in its manual.  What it accepts is kept, message by message."""
+
+    def __init__(self, folder: Path, programs: Programs, *flags: str, port: int = 0) -> None:
+        super().__init__(folder, port)
+        self._programs = programs
+        self._flags = flags
+        self._messages = folder / "messages"
+        self._messages.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(self._messages, NOBODY, NOBODY)
+
+    def argv(self) -> Sequence[str | Path]:
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it insists, as root
+        kept = ["-d", f"{self._messages}/"]
+        return [self._programs.sbin / "smtp-sink", *user, *kept, *self._flags, self.place, _BACKLOG]
+
+    def environment(self) -> Mapping[str, str]:
+        return self._programs.environment()
+
+    def messages(self) -> list[bytes]:
+        """What it accepted: its own account of the envelope, then the message."""
+        return [path.read_bytes() for path in sorted(self._messages.iterdir())]
