@@ -19,6 +19,7 @@ from real_dovecot import RealDovecot
 from real_opensmtpd import RealOpenSmtpd
 from real_postfix import RealPostfix
 from real_server import RealServer
+from sink_places import StartSink, sink_place
 
 from servers.debian import Unpacked, find
 from servers.postfix import Programs, closed_to_others, find_programs, why_not
@@ -149,3 +150,9 @@ def mortal(request: pytest.FixtureRequest) -> Iterator[RealPostfix | RealOpenSmt
     """A server of the test's own, which it may kill."""
     with running(request.getfixturevalue(f"make_{request.param}")) as server:
         yield server
+
+
+@pytest.fixture
+def start_sink(programs: Programs) -> Iterator[StartSink]:
+    with work_folder() as folder, sink_place(folder, programs) as start:
+        yield start

@@ -11,9 +11,14 @@ from contextlib import asynccontextmanager
 import trio
 from real_server import RealServer
 
+_SECONDS = 20.0
+
 
 class Middlebox:
-    """connections: for each, what the client wrote, piece by piece, and what it was answered, in the order of passing."""
+    """connections: for each, what the client wrote, piece by piece, and what it was answered, in the order of passing.
+
+    An empty piece is the end of what one side says.
+    """
 
     def __init__(self, server: RealServer, announce: bytes) -> None:
         self._port = server.port
@@ -23,7 +28,12 @@ class Middlebox:
 
     def said(self, connection: int) -> list[bytes]:
         """What a client wrote, in pieces."""
-        return [data for who, data in self.connections[connection] if who == "client"]
+        return [data for who, data in self.connections[connection] if who == "client" and data]
+
+    async def wait_server_closed(self, connection: int) -> None:
+        with trio.fail_after(_SECONDS):
+            while ("server", b"") not in self.connections[connection]:  # noqa: ASYNC110 - a server's doing
+                await trio.sleep(0.01)
 
     async def serve(self, client: trio.SocketStream) -> None:
         record: list[tuple[str, bytes]] = []
@@ -44,6 +54,7 @@ class Middlebox:
             async for data in source:
                 record.append((who, data))
                 await target.send_all(self._changed(data) if who == "server" else data)
+            record.append((who, b""))
             await target.send_eof()
         except trio.BrokenResourceError:
             return

@@ -19,7 +19,7 @@ listen on 127.0.0.1 port {port}
 action "deliver" maildir "/boxes/%{{rcpt.user}}" virtual <users>
 match from any for any action "deliver"
 """
-_USERS = {"known": "nobody", "other": "nobody", "third": "nobody", "later": "error:450 4.2.1 Come back later"}
+_USERS = {**dict.fromkeys(("known", "other", "third", "sender"), "nobody"), "later": "error:450 4.2.1 Come back later"}
 
 
 class RealOpenSmtpd(RealServer):

@@ -72,6 +72,11 @@ class RealServer:
             self._process.wait(_GRACE_SECONDS)
         self.kill()
 
+    def wait_ended(self) -> None:
+        """Wait until it ends by itself.  Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        self._process.wait(_GRACE_SECONDS)
+
     def kill(self) -> None:
         """SIGKILL to every process of the server; returns when none has a socket any more.  Calling it twice does no harm."""
         process, self._process = self._process, None
@@ -117,3 +122,9 @@ def greets(port: int) -> bool:
             return probe.recv(3) == b"220"
     except OSError:
         return False
+
+
+def listens(port: int) -> bool:
+    """Without a connection, which might be one that the server counts."""
+    wanted = f"0100007F:{port:04X} 00000000:0000 0A"
+    return any(wanted in line for line in Path("/proc/net/tcp").read_text().splitlines())

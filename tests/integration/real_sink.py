@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from boxes import NOBODY
-from real_server import RealServer
+from real_server import RealServer, listens
 
 from servers.postfix import Programs
 
@@ -34,6 +34,11 @@ class RealSink(RealServer):
     def environment(self) -> Mapping[str, str]:
         return self._programs.environment()
 
-    def messages(self) -> list[bytes]:
-        """What it accepted: its own account of the envelope, then the message."""
-        return [path.read_bytes() for path in sorted(self._messages.iterdir())]
+    def is_up(self) -> bool:
+        """Its greeting may be what it fails at."""
+        return listens(self.port)
+
+    def messages(self, mark: str = "") -> list[bytes]:
+        """What it took: its own account of the envelope, then the message."""
+        every = [path.read_bytes() for path in sorted(self._messages.iterdir())]
+        return [each for each in every if mark.encode() in each]
