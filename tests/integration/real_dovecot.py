@@ -90,7 +90,11 @@ class RealDovecot(RealServer):
             (self.root / name).mkdir()
             os.chown(self.root / name, NOBODY, NOBODY)
         (self.root / "srv/dovecot.conf").write_text(config)
-        (self.root / "srv/users").write_text("".join(f"{user}:{PASSWORD}::::::\n" for user in ("known", "other")))
+        users = [f"{user}:{PASSWORD}::::::" for user in ("known", "other")]
+        users.append(
+            f"broken:{PASSWORD}::::::userdb_mail=maildir:/srv/users/no-folder"
+        )  # the server learns late that it fails
+        (self.root / "srv/users").write_text("\n".join(users) + "\n")
 
     def argv(self) -> Sequence[str | Path]:
         return ["chroot", "--userspec=65534:65534", self.root, "/usr/sbin/dovecot", "-F", "-c", "/srv/dovecot.conf"]

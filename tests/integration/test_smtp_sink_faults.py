@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from letters import letter, new_mark
-from roads import open_road
+from roads import needs, open_road
 from sink_places import StartSink, send_to_healthy
 
 from postroad.verdict import Disposition, Scope, Verdict
@@ -123,9 +123,22 @@ ROWS = [
     Row("-C -F", ACCEPTED),
     Row("-L", DEFERRED, scope=SITE, note="LMTP is not SMTP"),
 ]
+LMTP = {"protocol": "lmtp"}
+ROWS_OF_LMTP = [
+    Row("-L", ACCEPTED, settings=LMTP),
+    Row("-L -p", ACCEPTED, body=LARGE, settings=LMTP, note="large"),
+    Row("-L -q LHLO", DEFERRED, "4.4.2", SITE, settings=LMTP),
+    Row("-L -f LHLO", DEFERRED, scope=SITE, settings=LMTP),
+    Row("-L -q .", IN_DOUBT, "4.4.2", SITE, settings=LMTP),
+    Row("-L -Q .", DEFERRED, scope=SITE, settings=LMTP),
+    Row("-L -r .", DEFERRED, "4.3.0", settings=LMTP),
+    Row("-L -f .", REFUSED, "5.3.0", settings=LMTP),
+    Row("-L -f RCPT", REFUSED, "5.3.0", RECIPIENT, settings=LMTP),
+    Row("", DEFERRED, scope=SITE, settings=LMTP, note="SMTP is not LMTP"),
+]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", [*ROWS, *(pytest.param(row, marks=needs("protocol")) for row in ROWS_OF_LMTP)], ids=str)
 async def test_a_fault_leads_to_its_verdict_and_does_no_harm_to_the_next_message(
     row: Row, start_sink: StartSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

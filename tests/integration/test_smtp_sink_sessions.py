@@ -29,7 +29,7 @@ async def test_a_server_that_ends_after_a_session_takes_no_mail_with_it(start_si
     sink, marks = start_sink("-c", "-n", "1"), [new_mark() for _ in range(2)]
     async with open_road(sink, messages_per_session=1) as road:
         first = await road.send_one(marks[0])
-        sink.wait_ended()
+        await trio.to_thread.run_sync(sink.wait_ended)
         second = await road.send_one(marks[1])
         assert (first.disposition, second.disposition) == (ACCEPTED, DEFERRED)
         assert second.status == "4.4.1"
