@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
+import real_dovecot
 import trustme
 from real_dovecot import RealDovecot
 from real_opensmtpd import RealOpenSmtpd
@@ -22,7 +23,7 @@ from real_server import RealServer
 from sink_places import StartSink, sink_place
 
 from servers.debian import Unpacked, find
-from servers.postfix import Programs, closed_to_others, find_programs, why_not
+from servers.postfix import Programs, find_programs, why_not
 
 CACHE = Path(__file__).resolve().parents[2] / ".servers"
 REMEDY = "bring them with: make servers (Debian, as root)"
@@ -103,7 +104,7 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def make_postfix(programs: Programs, authority: trustme.CA) -> Callable[[Path], RealPostfix]:
-    if reason := why_not() or closed_to_others(programs.daemons):
+    if reason := why_not():
         absent(reason)
     certificate = authority.issue_cert("127.0.0.1")
     return lambda folder: RealPostfix(folder, programs, certificate=certificate)
@@ -132,6 +133,8 @@ def opensmtpd(make_opensmtpd: Callable[[Path], RealOpenSmtpd]) -> Iterator[RealO
 @pytest.fixture(scope="session")
 def dovecot() -> Iterator[RealDovecot]:
     package = unpacked("dovecot")
+    if reason := real_dovecot.why_not():
+        absent(reason)
     with running(lambda folder: RealDovecot(folder, package)) as server:
         yield server
 

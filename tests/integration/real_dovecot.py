@@ -1,15 +1,16 @@
-"""Dovecot in a root folder of its own, as the user nobody: LMTP by TCP and by a unix socket, and logins for Postfix.
+"""Dovecot in a root folder of its own, without privileges: LMTP by TCP and by a unix socket, and logins for Postfix.
 
-Its modules' folder is compiled in, hence the root folder; it needs no privileges but the right to enter that.
+Its modules' folder is compiled in, hence the root folder.  Who is not root enters it by a namespace of his own, where he may.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxes import NOBODY, Boxes
+from boxes import NOBODY, Boxes, give_away
 from real_server import RealServer, free_port
 
 from servers.chroot import build_root
@@ -28,12 +29,12 @@ state_dir = /run
 log_path = /srv/log
 protocols = lmtp
 ssl = no
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
+default_internal_user = {account}
+default_internal_group = {account}
+default_login_user = {account}
 mail_location = maildir:/boxes/%n
-mail_uid = {user}
-mail_gid = {group}
+mail_uid = {account}
+mail_gid = {account}
 first_valid_uid = 1
 auth_mechanisms = plain login cram-md5 scram-sha-256
 disable_plaintext_auth = no
@@ -69,6 +70,16 @@ service auth {{
 }}
 """
 PASSWORD = "correct horse"
+_ACCOUNT = "postroad"
+_IS_ROOT = os.geteuid() == 0
+_OWN_NAMESPACE = ("unshare", "--user", "--map-current-user")
+
+
+def why_not() -> str | None:
+    """Why Dovecot cannot run here, or None."""
+    if _IS_ROOT or subprocess.run([*_OWN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0:
+        return None
+    return "Dovecot needs root, or a system that allows user namespaces"
 
 
 class RealDovecot(RealServer):
@@ -80,24 +91,24 @@ class RealDovecot(RealServer):
         self.root = folder / "root"
         self.socket = self.root / "srv/lmtp"
         self.root.mkdir()
-        build_root(self.root, server, _FILES, {})
+        account = (NOBODY, NOBODY) if _IS_ROOT else (os.geteuid(), os.getegid())
+        build_root(self.root, server, _FILES, {_ACCOUNT: account})
         self.boxes = Boxes(self.root / "boxes")
         self._write()
 
     def _write(self) -> None:
-        config = _CONFIG.format(user="nobody", group="nobody", port=self.port, login_port=self.login_port)
         for name in ("srv", "run"):
             (self.root / name).mkdir()
-            os.chown(self.root / name, NOBODY, NOBODY)
+            give_away(self.root / name)
+        config = _CONFIG.format(account=_ACCOUNT, port=self.port, login_port=self.login_port)
         (self.root / "srv/dovecot.conf").write_text(config)
-        users = [f"{user}:{PASSWORD}::::::" for user in ("known", "other")]
-        users.append(
-            f"broken:{PASSWORD}::::::userdb_mail=maildir:/srv/users/no-folder"
-        )  # the server learns late that it fails
-        (self.root / "srv/users").write_text("\n".join(users) + "\n")
+        users = {"known": "", "other": "", "broken": "userdb_mail=maildir:/srv/users/no-folder"}  # the last fails late
+        lines = [f"{user}:{PASSWORD}::::::{more}\n" for user, more in users.items()]
+        (self.root / "srv/users").write_text("".join(lines))
 
     def argv(self) -> Sequence[str | Path]:
-        return ["chroot", "--userspec=65534:65534", self.root, "/usr/sbin/dovecot", "-F", "-c", "/srv/dovecot.conf"]
+        enter = ["chroot", f"--userspec={NOBODY}:{NOBODY}"] if _IS_ROOT else [*_OWN_NAMESPACE, "--root"]
+        return [*enter, self.root, "/usr/sbin/dovecot", "-F", "-c", "/srv/dovecot.conf"]
 
     def last_words(self) -> str:
         return super().last_words() + (self.root / "srv/log").read_text(encoding="utf-8", errors="replace")

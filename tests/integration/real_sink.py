@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from boxes import NOBODY
+from boxes import give_away
 from real_server import RealServer, listens
 
 from servers.postfix import Programs
@@ -23,8 +23,7 @@ class RealSink(RealServer):
         self._flags = flags
         self._messages = folder / "messages"
         self._messages.mkdir(exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(self._messages, NOBODY, NOBODY)
+        give_away(self._messages)
 
     def argv(self) -> Sequence[str | Path]:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it insists, as root
