@@ -140,11 +140,12 @@ def dovecot() -> Iterator[RealDovecot]:
 
 
 @pytest.fixture(scope="session")
-def postfix_with_login(programs: Programs, dovecot: RealDovecot) -> Iterator[RealPostfix]:
+def postfix_with_login(programs: Programs, authority: trustme.CA, dovecot: RealDovecot) -> Iterator[RealPostfix]:
     """It asks Dovecot about passwords."""
     if reason := why_not():
         absent(reason)
-    with running(lambda folder: RealPostfix(folder, programs, login_port=dovecot.login_port)) as server:
+    more = {"certificate": authority.issue_cert("127.0.0.1"), "login_port": dovecot.login_port}
+    with running(lambda folder: RealPostfix(folder, programs, **more)) as server:
         yield server
 
 
