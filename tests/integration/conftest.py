@@ -144,8 +144,8 @@ def postfix_with_login(programs: Programs, authority: trustme.CA, dovecot: RealD
     """It asks Dovecot about passwords."""
     if reason := why_not():
         absent(reason)
-    more = {"certificate": authority.issue_cert("127.0.0.1"), "login_port": dovecot.login_port}
-    with running(lambda folder: RealPostfix(folder, programs, **more)) as server:
+    certificate, port = authority.issue_cert("127.0.0.1"), dovecot.login_port
+    with running(lambda folder: RealPostfix(folder, programs, certificate=certificate, login_port=port)) as server:
         yield server
 
 

@@ -52,8 +52,9 @@ class Middlebox:
     ) -> None:
         try:
             async for data in source:
-                record.append((who, data))
-                await target.send_all(self._changed(data) if who == "server" else data)
+                piece = bytes(data)
+                record.append((who, piece))
+                await target.send_all(self._changed(piece) if who == "server" else piece)
             record.append((who, b""))
             await target.send_eof()
         except trio.BrokenResourceError:

@@ -8,7 +8,7 @@ from middlebox import open_middlebox
 from real_opensmtpd import RealOpenSmtpd
 from roads import open_road
 
-from postroad.verdict import Disposition
+from postroad.verdict import Disposition, Verdict
 
 
 async def test_nothing_is_pipelined_where_it_is_not_offered(opensmtpd: RealOpenSmtpd) -> None:
@@ -40,7 +40,7 @@ async def test_a_server_confused_by_pipelining_gets_the_message_once_and_is_reme
 
 async def test_messages_that_wait_for_a_confused_server_arrive_once_each(opensmtpd: RealOpenSmtpd) -> None:
     marks = [new_mark() for _ in range(6)]
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
 
     async def send(mark: str) -> None:
         verdicts[mark] = await road.send_one(mark)
