@@ -11,7 +11,7 @@ from letters import letter
 from real_server import RealServer
 
 from postroad.testing import make_request
-from postroad.transport import Transport
+from postroad.transport import LeasedRecipient, Transport
 from postroad.verdict import Verdict
 from postroad_smtp import smtp_transport
 from postroad_smtp.settings import SmtpSettings
@@ -25,7 +25,7 @@ class Road:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
-    async def send(self, mark: str, *recipients: str, **more: Any) -> Sequence[Verdict]:
+    async def send(self, mark: str, *recipients: str | LeasedRecipient, **more: Any) -> Sequence[Verdict]:
         """`more` as for `make_request`."""
         more = {"content": letter(mark), "sender": "sender@example.org", **more}
         return await self.transport.deliver(make_request(recipients or (KNOWN,), **more))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
 from letters import as_sent, letter, new_mark
 from middlebox import open_middlebox
 from real_postfix import SIZE_LIMIT, RealPostfix
-from roads import open_road
+from roads import KNOWN, open_road
 
+from postroad.message import DsnOptions, Message
+from postroad.testing import make_request
+from postroad.transport import LeasedRecipient
 from postroad.verdict import Disposition, Scope, Verdict
+from postroad_smtp.features import Features
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
 
@@ -101,6 +107,47 @@ async def test_mail_with_the_null_sender_arrives_with_it(postfix: RealPostfix) -
     assert verdict.disposition is ACCEPTED
     (stored,) = await postfix.boxes.wait_stored("known", mark)
     assert stored.startswith(b"Return-Path: <>\n")
+
+
+# --- What the sender asks to be told (RFC 3461) ---
+
+HAS_DSN = any("dsn" in field.name for field in fields(Features))
+
+
+@pytest.mark.skipif(not HAS_DSN, reason="the transport does not know DSN yet")
+@pytest.mark.parametrize("ret", ["headers", "full"])
+async def test_a_success_report_is_what_was_asked_for(postfix: RealPostfix, ret: Literal["headers", "full"]) -> None:
+    mark = new_mark()
+    content = letter(mark, b"The body itself\r\n")
+    request = make_request(
+        [LeasedRecipient(0, KNOWN, notify=("success", "failure"), orcpt="rfc822;first+2B1@example.net")],
+        content=content,
+        message=Message(
+            id="01k0000000aaaaaaaaaa",
+            sender="sender@example.org",
+            accepted_at=1_750_000_000.0,
+            size=len(content),
+            dsn=DsnOptions(notify=("success", "failure"), ret=ret, envid=f"{mark}+id=1"),
+        ),
+    )
+    async with open_road(postfix) as road:
+        (verdict,) = await road.transport.deliver(request)
+    assert verdict.disposition is ACCEPTED
+    (report,) = await postfix.boxes.wait_stored("sender", mark)
+    assert b"Action: delivered\n" in report
+    assert f"Original-Envelope-Id: {mark}+id=1\n".encode() in report
+    assert b"Original-Recipient: rfc822;first+1@example.net\n" in report
+    assert (b"The body itself" in report) == (ret == "full")
+
+
+@pytest.mark.skipif(not HAS_DSN, reason="the transport does not know DSN yet")
+async def test_nothing_is_reported_where_nothing_was_asked_for(postfix: RealPostfix) -> None:
+    mark, later_mark = new_mark(), new_mark()
+    async with open_road(postfix) as road:
+        await road.send_one(mark)
+        await road.send(later_mark, LeasedRecipient(0, KNOWN, notify=("success",)))
+    assert await postfix.boxes.wait_stored("sender", later_mark)
+    assert postfix.boxes.stored("sender", mark) == []
 
 
 # --- TLS ---
