@@ -12,7 +12,7 @@ from trustme import LeafCert
 from servers.postfix import Programs, write_postfix
 
 SIZE_LIMIT = 1_000_000
-_USERS = ("known", "other", "third", "sender", "jörg")
+_USERS = ("known", "other", "third", "sender", "jörg", "bounced")
 _MAIN = {
     "myhostname": "postfix.test",
     "mydestination": "",
@@ -34,12 +34,14 @@ _MAIN = {
     "virtual_gid_maps": f"static:{NOBODY}",
     "virtual_mailbox_domains": "inline:{example.org=}, inline:{example.com=}",
     "virtual_mailbox_maps": "inline:{" + " ".join(f"{{{user}@example.org={user}/}}" for user in _USERS) + "}",
+    "transport_maps": "inline:{bounced@example.org=unwilling:}",
     "default_transport": "error:nothing leaves this machine",
     "local_header_rewrite_clients": "",
     "in_flow_delay": "0",
     "maillog_file_prefixes": "/",
 }
 _SERVICES = (
+    "unwilling unix - n n - - pipe user=nobody argv=/bin/sh -c {exit 67}",  # a bounce, of what was accepted before
     "virtual unix - n n - - virtual",
     "tlsmgr unix - - n 1000? 1 tlsmgr",
     "postlog unix-dgram n - n - 1 postlogd",

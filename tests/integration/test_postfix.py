@@ -116,11 +116,14 @@ HAS_DSN = any("dsn" in field.name for field in fields(Features))
 
 @pytest.mark.skipif(not HAS_DSN, reason="the transport does not know DSN yet")
 @pytest.mark.parametrize("ret", ["headers", "full"])
-async def test_a_success_report_is_what_was_asked_for(postfix: RealPostfix, ret: Literal["headers", "full"]) -> None:
+@pytest.mark.parametrize(("recipient", "action"), [(KNOWN, "delivered"), ("bounced@example.org", "failed")])
+async def test_a_report_is_what_was_asked_for(
+    postfix: RealPostfix, recipient: str, action: str, ret: Literal["headers", "full"]
+) -> None:
     mark = new_mark()
     content = letter(mark, b"The body itself\r\n")
     request = make_request(
-        [LeasedRecipient(0, KNOWN, notify=("success", "failure"), orcpt="rfc822;first+2B1@example.net")],
+        [LeasedRecipient(0, recipient, notify=("success", "failure"), orcpt="rfc822;first+2B1@example.net")],
         content=content,
         message=Message(
             id="01k0000000aaaaaaaaaa",
@@ -134,10 +137,20 @@ async def test_a_success_report_is_what_was_asked_for(postfix: RealPostfix, ret:
         (verdict,) = await road.transport.deliver(request)
     assert verdict.disposition is ACCEPTED
     (report,) = await postfix.boxes.wait_stored("sender", mark)
-    assert b"Action: delivered\n" in report
+    assert f"Action: {action}\n".encode() in report
     assert f"Original-Envelope-Id: {mark}+id=1\n".encode() in report
     assert b"Original-Recipient: rfc822;first+1@example.net\n" in report
-    assert (b"The body itself" in report) == (ret == "full")
+    assert (b"The body itself" in report) == (ret == "full" and action == "failed"), "RFC 3461 section 4.3"
+
+
+@pytest.mark.skipif(not HAS_DSN, reason="the transport does not know DSN yet")
+async def test_never_means_that_a_failure_is_not_reported(postfix: RealPostfix) -> None:
+    mark, later_mark = new_mark(), new_mark()
+    async with open_road(postfix) as road:
+        await road.send(mark, LeasedRecipient(0, "bounced@example.org", notify=("never",)))
+        await road.send(later_mark, LeasedRecipient(0, "bounced@example.org"))
+    assert await postfix.boxes.wait_stored("sender", later_mark)
+    assert postfix.boxes.stored("sender", mark) == []
 
 
 @pytest.mark.skipif(not HAS_DSN, reason="the transport does not know DSN yet")
