@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: fuzz crash scale help demo test lint types check wheel bench docs format requirements clean
+.PHONY: crash fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -18,6 +18,9 @@ demo: $(STAMP) ## watch real mail travel: accepted, retried, delivered, bounced
 
 test: $(STAMP) ## run the tests; ARGS="-k retry -x" goes to pytest
 	@$(BIN)/pytest $(ARGS)
+
+servers: ## unpack real mail servers into .servers, for tests/integration (Debian)
+	@$(PYTHON) scripts/fetch_servers.py
 
 lint: $(STAMP) ## ruff (rules and form), flake8-async
 	@$(BIN)/ruff check --quiet
@@ -57,7 +60,7 @@ requirements: $(STAMP) ## compile requirements/*.txt; UPGRADE=1 takes newer vers
 	@scripts/compile_requirements.sh
 
 clean: ## remove .venv and everything that was built
-	@rm -rf .venv build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	@rm -rf .venv .servers build dist demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt pyproject.toml scripts/make_venv.sh
