@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from letters import letter
 from real_server import RealServer
 
@@ -14,7 +13,6 @@ from postroad.testing import make_request
 from postroad.transport import LeasedRecipient, Transport
 from postroad.verdict import Verdict
 from postroad_smtp import smtp_transport
-from postroad_smtp.settings import SmtpSettings
 
 KNOWN = "known@example.org"
 
@@ -41,9 +39,3 @@ async def open_road(server: RealServer | str, **settings: Any) -> AsyncIterator[
     table = {"smarthost": place, "helo": "client.example", "tls": "none", **settings}
     async with smtp_transport(table) as transport:
         yield Road(transport)
-
-
-def needs(setting: str) -> pytest.MarkDecorator:
-    """For tests of what the transport is about to learn."""
-    is_there = setting in SmtpSettings.__struct_fields__
-    return pytest.mark.skipif(not is_there, reason=f"the transport has no setting {setting!r} yet")

@@ -39,9 +39,9 @@ def sink_place(folder: Path, programs: Programs) -> Iterator[StartSink]:
             sink.stop()
 
 
-async def send_to_healthy(start_sink: StartSink, road: Road) -> None:
+async def send_to_healthy(start_sink: StartSink, road: Road, *flags: str) -> None:
     """The same transport, the same place, and a server without faults."""
-    sink, mark = start_sink(), new_mark()
+    sink, mark = start_sink(*flags), new_mark()
     verdict = await road.send_one(mark)
     assert verdict.disposition is Disposition.ACCEPTED, verdict
     assert len(sink.messages(mark)) == 1

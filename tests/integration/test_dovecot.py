@@ -7,11 +7,10 @@ import trio
 from letters import as_sent, letter, new_mark
 from middlebox import open_middlebox
 from real_dovecot import RealDovecot
-from roads import needs, open_road
+from roads import open_road
 
 from postroad.verdict import Disposition, Verdict
 
-pytestmark = needs("protocol")
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
 KNOWN, OTHER, BROKEN, UNKNOWN = (f"{user}@example.org" for user in ("known", "other", "broken", "nobody-here"))
 

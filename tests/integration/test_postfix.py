@@ -170,7 +170,8 @@ async def test_nothing_is_reported_where_nothing_was_asked_for(postfix: RealPost
 async def test_starttls_protects_the_mail_at_every_level(postfix: RealPostfix, ca_file: Path, level: str) -> None:
     marks = new_mark(), new_mark()
     async with open_middlebox(postfix) as box:
-        async with open_road(box.place, tls=level, ca_file=str(ca_file)) as road:
+        pinned = {"ca_file": str(ca_file)} if level == "verified" else {}
+        async with open_road(box.place, tls=level, **pinned) as road:
             verdicts = [await road.send_one(mark) for mark in marks]
         assert not any(b"MAIL FROM" in piece for piece in box.said(0))
     assert [verdict.disposition for verdict in verdicts] == [ACCEPTED] * 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from letters import letter, new_mark
-from roads import needs, open_road
+from roads import open_road
 from sink_places import StartSink, send_to_healthy
 
 from postroad.verdict import Disposition, Scope, Verdict
@@ -49,7 +49,8 @@ def _slow(command: str, setting: str, disposition: Disposition = DEFERRED, *, fl
 ROWS = [
     # It closes the connection without a reply.
     Row("-q CONNECT", DEFERRED, "4.4.2", SITE),
-    Row("-q EHLO", DEFERRED, "4.4.2", SITE),
+    Row("-q EHLO", ACCEPTED, note="by HELO on a new connection"),
+    Row("-q EHLO -q HELO", DEFERRED, "4.4.2", SITE),
     Row("-e -q HELO", DEFERRED, "4.4.2", SITE),
     Row("-q MAIL", DEFERRED, "4.4.2", SITE),
     Row("-q RCPT", DEFERRED, "4.4.2", SITE),
@@ -139,7 +140,7 @@ ROWS_OF_LMTP = [
 ]
 
 
-@pytest.mark.parametrize("row", [*ROWS, *(pytest.param(row, marks=needs("protocol")) for row in ROWS_OF_LMTP)], ids=str)
+@pytest.mark.parametrize("row", ROWS + ROWS_OF_LMTP, ids=str)
 async def test_a_fault_leads_to_its_verdict_and_does_no_harm_to_the_next_message(
     row: Row, start_sink: StartSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +151,7 @@ async def test_a_fault_leads_to_its_verdict_and_does_no_harm_to_the_next_message
         _check(verdict, row)
         if row.disposition is ACCEPTED:
             assert len(sink.messages(mark)) == 1
-        await send_to_healthy(start_sink, road)
+        await send_to_healthy(start_sink, road, *(["-L"] if row.settings == LMTP else []))
 
 
 def _check(verdict: Verdict, row: Row) -> None:
