@@ -151,7 +151,7 @@ class Site:
             handover.settle_rest(of_trouble(trouble, Remote(site=self.name)))
 
     def _postpone(self, handover: Handover) -> None:
-        self._settle(handover, Trouble(Kind.ABORTED, "the transport is closing", "4.3.2", scope=Scope.LOCAL))
+        self._settle(handover, _aborted("the transport is closing"))
 
 
 class Sites:
@@ -173,7 +173,15 @@ class Sites:
         site.submit(handover)
 
     def withdraw(self, handover: Handover) -> bool:
-        """Nobody waits for it any more.  False: its final dot is out, and its verdicts will come within 20 s."""
+        """Nobody waits for it any more.  False: its verdicts are here, or, its final dot being out, will come within 20 s."""
+        if not self._take_back(handover):
+            return False
+        if handover.has_accepted:  # by an earlier transaction: that must not be thrown away
+            handover.settle_rest(of_trouble(_aborted("the attempt was cancelled"), Remote(site=handover.route.site)))
+            return False
+        return True
+
+    def _take_back(self, handover: Handover) -> bool:
         if handover.session is not None:
             return handover.session.withdraw(handover)
         site = self._sites.get(handover.route.site)
@@ -189,3 +197,7 @@ class Sites:
     def _drop(self, site: Site) -> None:
         if self._sites.get(site.name) is site:
             del self._sites[site.name]
+
+
+def _aborted(said: str) -> Trouble:
+    return Trouble(Kind.ABORTED, said, "4.3.2", scope=Scope.LOCAL)

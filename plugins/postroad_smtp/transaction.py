@@ -147,7 +147,7 @@ class Transaction:
         if self.handover.was_returned or self._mail_refused:
             return
         flaw: Flaw | None = None
-        if awaited in (Awaited.BDAT, Awaited.DOT) and self.is_chunked:
+        if awaited in (Awaited.BDAT, Awaited.DOT) and self.is_chunked and not self.is_judged:
             flaw = Flaw.CHUNKING
             self.is_committed = False  # it was told that nothing was taken
         elif self._manner.pipelining and awaited in (Awaited.MAIL, Awaited.RCPT, Awaited.DATA):

@@ -107,13 +107,18 @@ class Line:
         octets, self._buffer = self._buffer[:count], self._buffer[count:]
         return octets
 
-    def _undone(self, text: bytes) -> bytes:
-        lines = text.split(b"\r\n")
-        for line in lines:
+    def check_text(self, text: bytes) -> None:
+        """Note what no line of a content may have; a leading dot is not counted."""
+        for line in text.split(b"\r\n"):
             if b"\r" in line or b"\n" in line or b"\0" in line:
                 self._faults.append(f"content with bare CR, LF or NUL: {line[:60]!r}")
             if len(line.removeprefix(b".")) > _TEXT_OCTETS:
                 self._faults.append(f"content with a line of {len(line)} octets")
+
+    def _undone(self, text: bytes) -> bytes:
+        self.check_text(text)
+        lines = text.split(b"\r\n")
+        for line in lines:
             if line.startswith(b".") and not line.startswith(b".."):
                 self._faults.append(f"content with a dot that is not doubled: {line[:60]!r}")
         return b"\r\n".join(line.removeprefix(b".") for line in lines)
