@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import trio
 
 from postroad.log import get_logger
-from postroad.transport import DeliveryRequest
 from postroad.verdict import Scope
 
 from . import emit, verdicts
@@ -24,6 +23,7 @@ from .opening import Opener
 from .ports import Pool
 from .protocol import Answer, Awaited
 from .reply import ReplyError
+from .sending import Sending
 from .settings import SmtpSettings
 from .talk import Talk
 from .transaction import Transaction
@@ -54,6 +54,7 @@ class Session:
         self._carried = 0
         self._connection: Connection | None = None
         self._wire: Wire
+        self._sending: Sending
         self._manner = PLAIN
         self._remote = Remote(site=first.route.site)
         self._current: Transaction | None = None
@@ -101,6 +102,10 @@ class Session:
         if self._stopped is None:
             self._stopped = Trouble(Kind.ABORTED, "the attempt was cancelled", "4.3.2", scope=Scope.LOCAL)
 
+    def _check_stopped(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
     def _is_committed(self) -> bool:
         return self._current is not None and self._current.is_committed
 
@@ -130,6 +135,7 @@ class Session:
         self._wire, self._remote = connection.wire, connection.remote
         self._talk.begin(self._wire)
         self._manner = choose_manner(connection.handshake.features, self._settings, self._known, connection.host)
+        self._sending = Sending(self._talk, self._wire, self._manner, self._remote, self._take, self._check_stopped)
         handover: Handover | None = self._first
         while handover is not None:
             await self._carry(handover)
@@ -204,7 +210,7 @@ class Session:
         while group := self._expect_group(transaction):
             self._check_turn()
             await self._talk.send(group)
-            await self._listen()
+            await self._sending.listen()
 
     def _check_turn(self) -> None:
         """What came before anything was said must not be taken for the answer."""
@@ -223,8 +229,7 @@ class Session:
 
     async def _hand_over(self, transaction: Transaction) -> Transaction | None:
         """Content and its end for an envelope that is answered; returns the follower, its envelope answered too."""
-        if self._stopped is not None:
-            raise self._stopped  # a 354 may be waiting: closing is the only way out that sends nothing
+        self._check_stopped()  # a 354 may be waiting: closing is the only way out that sends nothing
         if not transaction.may_send:
             self._needs_reset = self._needs_reset or transaction.answers > 0
             transaction.settle()
@@ -234,7 +239,7 @@ class Session:
             return None
         if transaction.is_follower and not self._pool.has_waiting:
             await trio.lowlevel.checkpoint()  # whoever got the answer before this one may have another: it can go along
-        end = await self._send_content(transaction)
+        end = await self._sending.send(transaction)
         if end is None:
             self._needs_reset = True
             transaction.settle()
@@ -245,7 +250,7 @@ class Session:
         transaction.is_committed = True
         transaction.handover.request.committing()
         await self._talk.send(end + group if group else end)
-        await self._listen()
+        await self._sending.listen()
         return follower
 
     def _take_follower(self, transaction: Transaction) -> Transaction | None:
@@ -268,89 +273,9 @@ class Session:
         self._check_turn()
         self._talk.protocol.expect(Awaited.DOT, transaction)
         await self._talk.send(emit.lone_dot())
-        await self._listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
-
-    # --- Content ---
-
-    async def _send_content(self, transaction: Transaction) -> bytes | None:
-        """All of the content but its last octets, which are returned; None where the server refused it between two chunks."""
-        handover = transaction.handover
-        if not transaction.is_chunked or handover.plain is not None:
-            self._expect_end(transaction)
-        if self._talk.protocol.has_more:
-            raise _impatient()
-        if transaction.is_chunked and handover.plain is not None:
-            return emit.bdat(len(handover.plain), is_last=True) + handover.plain
-        if not transaction.is_chunked and handover.payload is not None:
-            return handover.payload
-        send = self._send_chunks if transaction.is_chunked else self._send_pieces
-        try:
-            return await send(transaction)
-        except Trouble:
-            raise
-        except emit.Unsafe as error:
-            handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
-            raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
-        except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
-            handover.fail(error)
-            raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
-
-    def _expect_end(self, transaction: Transaction) -> None:
-        for awaited in transaction.expect_end():
-            self._talk.protocol.expect(awaited, transaction)
-
-    async def _send_pieces(self, transaction: Transaction) -> bytes:
-        """Behind a 354, dots doubled."""
-        request = transaction.handover.request
-        encoder = emit.ContentEncoder(eight_bit=_is_eight_bit(request))
-        async with request.content.chunks() as pieces:
-            async for piece in pieces:
-                if self._stopped is not None:
-                    raise self._stopped
-                await self._talk.send(encoder.feed(piece))
-                if self._wire.has_news():
-                    raise _impatient()
-        return encoder.finish()
-
-    async def _send_chunks(self, transaction: Transaction) -> bytes | None:
-        """By BDAT, as it is."""
-        request, end = transaction.handover.request, b""
-        encoder = emit.ChunkEncoder(request.content.size, eight_bit=_is_eight_bit(request))
-        async with request.content.chunks() as pieces:
-            async for piece in pieces:
-                for part in encoder.feed(piece):
-                    if self._stopped is not None:
-                        raise self._stopped
-                    if part.begins and not await self._begin_chunk(transaction, part):
-                        return None
-                    if part.ends:
-                        end = part.data
-                    else:
-                        await self._talk.send(part.data)
-        encoder.finish()
-        return end
-
-    async def _begin_chunk(self, transaction: Transaction, part: emit.Part) -> bool:
-        """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
-        protocol = self._talk.protocol
-        while protocol.awaited is not None and (not self._manner.pipelining or self._wire.has_news()):
-            self._take(await self._talk.hear())
-        if transaction.is_judged:
-            await self._listen()
-            return False
-        if part.is_last:
-            self._expect_end(transaction)
-        else:
-            protocol.expect(Awaited.BDAT, transaction)
-        return True
+        await self._sending.listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
 
     # --- Answers ---
-
-    async def _listen(self) -> None:
-        """Read until everything said is answered."""
-        protocol = self._talk.protocol
-        while protocol.awaited is not None:
-            self._take(await self._talk.hear())
 
     def _take(self, answer: Answer[Transaction]) -> None:
         if answer.awaited in (Awaited.DOT, Awaited.DOT_RCPT):
@@ -438,18 +363,9 @@ class Session:
                 return
 
 
-def _impatient() -> Trouble:
-    """It spoke before the end of the content: what it said will be looked at (`_hear_last_words`)."""
-    return Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
-
-
 def _over() -> Trouble:
     return Trouble(Kind.ABORTED, "the transport ended the session", "4.3.2", scope=Scope.LOCAL)
 
 
 def _out_of_step() -> Trouble:
     return Trouble(Kind.GARBAGE, "the server waits for content although it accepted nobody", "4.5.0")
-
-
-def _is_eight_bit(request: DeliveryRequest) -> bool:
-    return request.message.eight_bit or request.message.smtputf8

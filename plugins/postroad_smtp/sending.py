@@ -1,0 +1,130 @@
+"""The content of a message on its way: whole, in pieces behind a 354, or in chunks by BDAT (RFC 3030); and the wait for answers.
+
+The last octets are never sent here: they may complete the hand-over, and `session.py` says so first.  Content that cannot be read,
+or must not go on the wire, ends the connection, because there is no other way to take back what was begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from postroad.transport import DeliveryRequest
+
+from . import emit, verdicts
+from .manner import Manner
+from .protocol import Answer, Awaited
+from .talk import Talk
+from .transaction import Transaction
+from .trouble import Kind, Trouble
+from .verdicts import Remote
+from .wire import Wire
+
+__all__ = ["Sending"]
+
+
+class Sending:
+    """Of one connection.  take: what to do with an answer.  check_stopped: raises where the session is to end."""
+
+    def __init__(
+        self,
+        talk: Talk,
+        wire: Wire,
+        manner: Manner,
+        remote: Remote,
+        take: Callable[[Answer[Transaction]], None],
+        check_stopped: Callable[[], None],
+    ) -> None:
+        self._talk = talk
+        self._wire = wire
+        self._manner = manner
+        self._remote = remote
+        self._take = take
+        self._check_stopped = check_stopped
+
+    async def listen(self) -> None:
+        """Read until everything said is answered."""
+        protocol = self._talk.protocol
+        while protocol.awaited is not None:
+            self._take(await self._talk.hear())
+
+    async def send(self, transaction: Transaction) -> bytes | None:
+        """All of the content but its last octets, which are returned; None where the server refused it between two chunks.
+
+        Raises Trouble; where the content is at fault, its recipients are settled before.
+        """
+        handover = transaction.handover
+        if not transaction.is_chunked or handover.plain is not None:
+            self._expect_end(transaction)
+        if self._talk.protocol.has_more:
+            raise _impatient()
+        if transaction.is_chunked and handover.plain is not None:
+            return emit.bdat(len(handover.plain), is_last=True) + handover.plain
+        if not transaction.is_chunked and handover.payload is not None:
+            return handover.payload
+        send = self._send_chunks if transaction.is_chunked else self._send_pieces
+        try:
+            return await send(transaction)
+        except Trouble:
+            raise
+        except emit.Unsafe as error:
+            handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
+            raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
+        except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
+            handover.fail(error)
+            raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
+
+    def _expect_end(self, transaction: Transaction) -> None:
+        for awaited in transaction.expect_end():
+            self._talk.protocol.expect(awaited, transaction)
+
+    async def _send_pieces(self, transaction: Transaction) -> bytes:
+        """Behind a 354, dots doubled."""
+        request = transaction.handover.request
+        encoder = emit.ContentEncoder(eight_bit=_is_eight_bit(request))
+        async with request.content.chunks() as pieces:
+            async for piece in pieces:
+                self._check_stopped()
+                await self._talk.send(encoder.feed(piece))
+                if self._wire.has_news():
+                    raise _impatient()
+        return encoder.finish()
+
+    async def _send_chunks(self, transaction: Transaction) -> bytes | None:
+        """By BDAT, as it is."""
+        request, end = transaction.handover.request, b""
+        encoder = emit.ChunkEncoder(request.content.size, eight_bit=_is_eight_bit(request))
+        async with request.content.chunks() as pieces:
+            async for piece in pieces:
+                for part in encoder.feed(piece):
+                    self._check_stopped()
+                    if part.begins and not await self._begin_chunk(transaction, part):
+                        return None
+                    if part.ends:
+                        end = part.data
+                    else:
+                        await self._talk.send(part.data)
+        encoder.finish()
+        return end
+
+    async def _begin_chunk(self, transaction: Transaction, part: emit.Part) -> bool:
+        """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
+        protocol = self._talk.protocol
+        while protocol.awaited is not None and (not self._manner.pipelining or self._wire.has_news()):
+            self._take(await self._talk.hear())
+        if transaction.is_judged:
+            await self.listen()
+            return False
+        if part.is_last:
+            self._expect_end(transaction)
+        else:
+            protocol.expect(Awaited.BDAT, transaction)
+        return True
+
+
+def _impatient() -> Trouble:
+    """It spoke before the end of the content: what it said will be looked at (`Session._hear_last_words`)."""
+    return Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
+
+
+def _is_eight_bit(request: DeliveryRequest) -> bool:
+    return request.message.eight_bit or request.message.smtputf8
