@@ -1,7 +1,7 @@
 """The content of a message on its way: whole, in pieces behind a 354, or in chunks by BDAT (RFC 3030); and the wait for answers.
 
-The last octets are never sent here: they may complete the hand-over, and `session.py` says so first.  Content that cannot be read,
-or must not go on the wire, ends the connection, because there is no other way to take back what was begun.
+The last octets are never sent here: they may complete the hand-over, and `session.py` says so first.  Content that cannot be
+read, or must not go on the wire, ends the connection, because there is no other way to take back what was begun.
 """
 
 from __future__ import annotations
@@ -103,14 +103,22 @@ class Sending:
                         end = part.data
                     else:
                         await self._talk.send(part.data)
+                        await self._hear_news()
         encoder.finish()
         return end
+
+    async def _hear_news(self) -> None:
+        """In a chunk: answers to those before it, or the end of the connection."""
+        while self._wire.has_news():
+            if self._talk.protocol.awaited is not Awaited.BDAT:
+                raise _impatient()
+            self._take(await self._talk.hear())
 
     async def _begin_chunk(self, transaction: Transaction, part: emit.Part) -> bool:
         """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
         protocol = self._talk.protocol
-        while protocol.awaited is not None and (not self._manner.pipelining or self._wire.has_news()):
-            self._take(await self._talk.hear())
+        if not self._manner.pipelining:
+            await self.listen()
         if transaction.is_judged:
             await self.listen()
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,26 @@ Mortal = RealPostfix | RealOpenSmtpd
 BODY = b"0123456789abcdef\r\n" * 40_000  # more than fits into the buffers between here and there, and streamed
 
 
+class _Pieces:
+    """Passes pieces on; in the middle of all of them something happens."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], half: int, happen: Callable[[], None]) -> None:
+        self._pieces = pieces
+        self._left = half
+        self._happen = happen
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left <= 0:
+            self._left = sys.maxsize
+            self._happen()
+        piece = await anext(self._pieces)
+        self._left -= len(piece)
+        return piece
+
+
 class Interrupted(MemoryContent):
     """Content in the middle of which something happens."""
 
@@ -29,15 +50,7 @@ class Interrupted(MemoryContent):
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         async with super().chunks() as pieces:
-            yield self._interrupted(pieces)
-
-    async def _interrupted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        sent = 0
-        async for piece in pieces:
-            yield piece
-            if sent < self.size // 2 <= sent + len(piece):
-                self._happen()
-            sent += len(piece)
+            yield _Pieces(pieces, self.size // 2, self._happen)
 
 
 async def test_killed_in_mid_content_it_defers_and_the_next_try_arrives_once(mortal: Mortal) -> None:
