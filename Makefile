@@ -51,6 +51,7 @@ scale: $(STAMP) ## 100,000 queued messages of 10 KiB: memory and start-up (1.3 G
 docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
 	@$(BIN)/python -m postroad.configdoc > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	@$(BIN)/python scripts/draw_states.py
+	@$(BIN)/python tests/faults/fault_page.py
 
 format: $(STAMP) ## put the code into ruff's form
 	@$(BIN)/ruff check --fix --quiet

@@ -25,7 +25,7 @@ class Talk:
         self._block_seconds = settings.block_seconds
         self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `opening.py`
         self._seconds[Awaited.DATA] = settings.data_seconds
-        self._seconds[Awaited.DOT] = settings.dot_seconds
+        self._seconds[Awaited.DOT] = self._seconds[Awaited.DOT_RCPT] = settings.dot_seconds
         self._timed = -1  # the count of answers for which the deadline is set
 
     def begin(self, wire: Wire) -> None:

@@ -1,0 +1,90 @@
+"""The public kit for transports, as a stranger's plugin would pass it: found by its entry point, known by its settings alone."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from postroad.plugins import Plugins
+from postroad.testing import check_transport
+from postroad.testing.dns_peer import DnsPeer
+from postroad.testing.smtp_peer import Behaviour, SmtpPeer
+from postroad.transport import TransportFactory
+
+REFUSED = "nobody@example.org"
+CLOSED_PORT = 1
+ZONE = {"example.org": {"MX": ["10 mx.example.org."]}, "mx.example.org": {"A": ["127.0.0.1"]}}
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "pipelined": {},
+    "one by one": {"pipelining": "off"},
+    "one session": {"sessions": 1},
+    "a connection per message": {"messages_per_session": 1},
+}
+
+
+@pytest.fixture
+def factory() -> TransportFactory:
+    plugins = Plugins()
+    plugins.load("smtp")
+    return plugins.transports["smtp"]
+
+
+@asynccontextmanager
+async def _servers(**more: Any) -> AsyncIterator[tuple[SmtpPeer, int, int]]:
+    """One that takes everything but mail to REFUSED, and one that never says a word; their ports."""
+    refusal = Behaviour({f"RCPT {REFUSED}": "550 5.1.1 Unknown"})
+    willing, silent = SmtpPeer(refusal, **more), SmtpPeer(dialogue="!close")
+    async with willing.listening() as (_, port), silent.listening() as (_, silent_port):
+        yield willing, port, silent_port
+    assert willing.faults == silent.faults == []
+
+
+async def _check(factory: TransportFactory, peer: SmtpPeer, settings: Mapping[str, Any], **more: Any) -> None:
+    report = await check_transport(
+        factory,
+        settings,
+        handed_over=lambda: [received.content for received in peer.transactions],
+        refused_recipient=REFUSED,
+        seconds=2000.0,
+        **more,
+    )
+    assert not [str(result) for result in report.results if result.skipped]
+    assert len(peer.transactions) >= 20
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_to_a_smarthost(factory: TransportFactory, way: str, autojump_clock: MockClock) -> None:
+    async with _servers() as (peer, port, silent):
+        settings = {"smarthost": f"127.0.0.1:{port}", **WAYS[way]}
+        broken = {**settings, "smarthost": f"127.0.0.1:{CLOSED_PORT}"}
+        await _check(factory, peer, settings, broken=broken, silent={**settings, "smarthost": f"127.0.0.1:{silent}"})
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_by_mx(factory: TransportFactory, way: str, autojump_clock: MockClock) -> None:
+    dns = DnsPeer(ZONE)
+    async with dns.listening() as server, _servers() as (peer, port, silent):
+        settings = {"port": port, "dns_servers": [server], "allow_networks": ["127.0.0.0/8"], **WAYS[way]}
+        await _check(
+            factory, peer, settings, broken={**settings, "port": CLOSED_PORT}, silent={**settings, "port": silent}
+        )
+    assert ("example.org", "MX") in dns.asked
+
+
+async def test_under_tls_with_a_login(
+    factory: TransportFactory, server_context: Callable[[], ssl.SSLContext], tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    (tmp_path / "password").write_text("correct horse", encoding="ascii")
+    async with _servers(tls=server_context()) as (peer, port, silent):
+        peer.behaviour.logins["user"] = "correct horse"
+        login = {"tls": "required", "username": "user", "password_file": str(tmp_path / "password")}
+        settings = {"smarthost": f"127.0.0.1:{port}", **login}
+        broken = {**settings, "smarthost": f"127.0.0.1:{CLOSED_PORT}"}
+        await _check(factory, peer, settings, broken=broken, silent={**settings, "smarthost": f"127.0.0.1:{silent}"})
+    assert all(each.is_tls for each in peer.transactions)
