@@ -25,7 +25,9 @@ def _interrupted(family: Family, interrupt: Callable[[], object]) -> subprocess.
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_every_process_is_ended_when_the_benchmark_is_interrupted(number: signal.Signals) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with SIGINT ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background begins with SIGINT ignored
     try:
         process = _interrupted(Family(), lambda: signal.raise_signal(number))
     finally:
