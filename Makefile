@@ -6,12 +6,12 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: crash fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-smtp crash fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@echo "Postroad: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## watch real mail travel: accepted, retried, delivered, bounced
 	@$(BIN)/postroad demo
@@ -41,6 +41,9 @@ bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" 
 
 fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TARGET=reply
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
+bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and smtp-source; ARGS="--help" lists more
+	@$(BIN)/python benchmarks/smtp_client.py $(ARGS)
 
 crash: $(STAMP) ## kill an engine at random moments, 50 times; KILLS=1000 for more
 	@POSTROAD_KILLS=$(or $(KILLS),50) $(BIN)/pytest -q tests/crash

@@ -1,6 +1,6 @@
 """A worker that is an SMTP server: it accepts everything, keeps nothing, and counts distinct Message-IDs.
 
-It takes PIPELINING (RFC 2920) and answers what came in one read with one write.  Orders: reset; wait (until so many distinct
+It takes PIPELINING (RFC 2920), answers what came in one read with one write, and with a certificate offers STARTTLS.  Orders: reset; wait (until so many distinct
 messages are there or the time is over), which answers with the count.  Loopback only; it is no example of an SMTP server.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import resource
+import ssl
 import sys
 import time
 from typing import Any
 
 from processes import say
-from workload import percentiles
+from workload import own_cpu_seconds, percentiles
 
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*<([^>]*)>", re.IGNORECASE | re.MULTILINE)
 _SUBMITTED = re.compile(rb"^X-Submitted: ([0-9.]+)", re.MULTILINE)
@@ -37,7 +37,7 @@ class Count:
         self._seconds: list[float] = []
         self._wanted = 0
         self.connections = 0
-        self._cpu = _cpu()
+        self._cpu = own_cpu_seconds()
 
     def expect(self, wanted: int) -> None:
         self._wanted = wanted
@@ -65,21 +65,17 @@ class Count:
             "octets": self._octets,
             "last_at": self._last_at,
             "connections": self.connections,
-            "cpu_seconds": _cpu() - self._cpu,
+            "cpu_seconds": own_cpu_seconds() - self._cpu,
             "received": percentiles(self._seconds),
         }
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 class Session(asyncio.Protocol):
     """One connection: commands are lines; content ends with a dot on a line of its own."""
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, tls: ssl.SSLContext | None = None) -> None:
         self._count = count
+        self._tls = tls  # None also once it is spoken
         self._buffer = bytearray()
         self._looked = 0  # octets of the buffer in which the end of the content is not
         self._in_content = False
@@ -106,7 +102,11 @@ class Session(asyncio.Protocol):
         del self._buffer[: end + 2]
         match verb:
             case b"EHLO":
-                return b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 100000000\r\n"
+                more = b"250-STARTTLS\r\n" if self._tls is not None else b""
+                return b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n" + more + b"250 SIZE 100000000\r\n"
+            case b"STAR":
+                self._securing = asyncio.create_task(self._secure())
+                return None
             case b"DATA":
                 self._in_content = True
                 self._looked = 0
@@ -117,6 +117,14 @@ class Session(asyncio.Protocol):
                 return None
             case _:
                 return b"250 ok\r\n"
+
+    async def _secure(self) -> None:
+        assert self._tls is not None
+        context, self._tls = self._tls, None
+        self._transport.write(b"220 go ahead\r\n")
+        secured = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_side=True)
+        assert secured is not None
+        self._transport = secured
 
     def _content(self) -> bytes | None:
         end = self._buffer.find(_END, self._looked)
@@ -142,10 +150,15 @@ async def _obey(count: Count, order: dict[str, Any]) -> dict[str, Any]:
     return count.told()
 
 
-async def serve() -> None:
+async def serve(settings: dict[str, Any]) -> None:
+    """certificate: a PEM file with key and certificate, for STARTTLS."""
     count = Count()
+    tls: ssl.SSLContext | None = None
+    if settings.get("certificate"):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(settings["certificate"])
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Session(count), "127.0.0.1", 0, backlog=1000)
+    server = await loop.create_server(lambda: Session(count, tls), "127.0.0.1", 0, backlog=1000)
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     say({"ready": True, "port": server.sockets[0].getsockname()[1]})
@@ -154,4 +167,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(json.loads(sys.argv[1])))

@@ -52,9 +52,11 @@ class Family:
         self._members.append(process)
         return process
 
-    def worker(self, module: str, settings: Mapping[str, Any], errors: Path) -> Worker:
+    def worker(
+        self, module: str, settings: Mapping[str, Any], errors: Path, *, python: str | Path = sys.executable
+    ) -> Worker:
         """Start a module of this folder as a worker.  errors: where its standard error goes."""
-        argv = [sys.executable, "-m", module, json.dumps(settings)]
+        argv = [python, "-m", module, json.dumps(settings)]
         with errors.open("wb") as file:
             process = self.start(argv, cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
         return Worker(process, errors)

@@ -15,7 +15,7 @@ from typing import Any
 from peers import Peer
 from rounds import Plan, Run, Spread
 
-__all__ = ["Report"]
+__all__ = ["Report", "span", "table"]
 
 _NOTES = (
     "Each round runs every system once, one after the other, in turning order; figures are medians over rounds (least - most).",
@@ -101,7 +101,7 @@ class Report:
 
     def text(self) -> str:
         rows = [_HEADINGS, *(self._row(peer) for peer in self.peers)]
-        parts = ["", _table(rows), "", *self._durability(), ""]
+        parts = ["", table(rows), "", *self._durability(), ""]
         parts += [f"absent: {name}: {reason}" for name, reason in self.absent.items()]
         parts += [f"DOES NOT COUNT: {problem}" for problem in self.problems]
         return "\n".join([*parts, *_NOTES])
@@ -110,9 +110,9 @@ class Report:
         name = peer.name
         return [
             name,
-            _span(self._spread(name, lambda run: run.per_second), ",.0f"),
-            "1" if name == self.subject else _span(self.ratio(name), ".2f", " x"),
-            _span(self._spread(name, lambda run: run.cpu_ms), ".3f"),
+            span(self._spread(name, lambda run: run.per_second), ",.0f"),
+            "1" if name == self.subject else span(self.ratio(name), ".2f", " x"),
+            span(self._spread(name, lambda run: run.cpu_ms), ".3f"),
             _median(self._spread(name, lambda run: run.commits_per_message), ".3f"),
             f"{self.syncs[name]:.3f}" if name in self.syncs else "-",
             self._pair(name, lambda run: run.sent.durable),
@@ -140,7 +140,7 @@ _HEADINGS = [
 ]
 
 
-def _span(spread: Spread | None, form: str, unit: str = "") -> str:
+def span(spread: Spread | None, form: str, unit: str = "") -> str:
     if spread is None:
         return "-"
     return f"{spread.median:{form}}{unit} ({spread.least:{form}} - {spread.most:{form}})"
@@ -150,7 +150,7 @@ def _median(spread: Spread | None, form: str) -> str:
     return f"{spread.median:{form}}" if spread else "-"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

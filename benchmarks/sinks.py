@@ -61,8 +61,9 @@ class Sink(Protocol):
 class CountingSink:
     name = "our counting sink (distinct Message-IDs)"
 
-    def __init__(self, family: Family, folder: Path) -> None:
-        self._worker = family.worker("counting_sink", {}, folder / "sink.err")
+    def __init__(self, family: Family, folder: Path, certificate: Path | None = None) -> None:
+        settings = {"certificate": str(certificate)} if certificate else {}
+        self._worker = family.worker("counting_sink", settings, folder / "sink.err")
         self.port = int(self._worker.answer(20.0)["port"])
 
     def reset(self) -> None:

@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-fetch", action="store_true", help="do not fetch Debian's package where Postfix is absent")
     parser.add_argument("--seconds", type=float, default=60.0, help="the longest one run may take")
     parser.add_argument(
-        "--cache", type=Path, default=_cache(), help="unpacked packages, spools (on the disk to be measured)"
+        "--cache", type=Path, default=cache_folder(), help="unpacked packages, spools (on the disk to be measured)"
     )
     parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON")
     parser.add_argument(
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Root's home is closed to Postfix's processes, so root gets a folder of the system's."""
     home = Path("/var/cache") if os.geteuid() == 0 else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return home / "postroad-benchmarks"
@@ -99,7 +99,7 @@ def benchmark(options: argparse.Namespace) -> Report:
     family = Family()
     peers, absent = choose_peers(options)
     plan = Plan(options.rounds, options.messages, options.warm_up, options.octets, options.seconds)
-    with _work_folder(options.cache) as folder, family.ended_at_exit():
+    with work_folder(options.cache) as folder, family.ended_at_exit():
         machine, rate = describe_machine(folder), sync_rate(folder)
         stage = Stage(family, folder, open_sink(options, family, folder), plan)
         print(_opening(plan, machine, stage.sink.name, rate, peers), flush=True)
@@ -109,7 +109,7 @@ def benchmark(options: argparse.Namespace) -> Report:
 
 
 @contextmanager
-def _work_folder(cache: Path) -> Generator[Path]:
+def work_folder(cache: Path) -> Generator[Path]:
     """A fresh folder that Postfix's processes may enter; what failed runs left in it (.err and .log files) is kept."""
     cache.mkdir(parents=True, exist_ok=True)
     cache.chmod(0o755)

@@ -8,7 +8,6 @@ import cProfile
 import itertools
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from postroad.log import configure_logging
 from postroad.store.contract import Operation, Result
 from postroad.store.executor import StoreExecutor
 from processes import say
-from workload import RECIPIENT, SENDER, Template, percentiles
+from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, percentiles
 
 _LOOK_SECONDS = 0.02
 
@@ -57,7 +56,7 @@ class Application:
         self._commits_before = 0
 
     async def send(self, count: int) -> dict[str, Any]:
-        self._cpu_before, self._commits_before = _cpu(), self._commits.count
+        self._cpu_before, self._commits_before = own_cpu_seconds(), self._commits.count
         seconds: list[float] = []
         work = iter(range(count))
         began = time.monotonic()
@@ -84,15 +83,10 @@ class Application:
                 break
             await trio.sleep(_LOOK_SECONDS)
         return {
-            "cpu_seconds": _cpu() - self._cpu_before,
+            "cpu_seconds": own_cpu_seconds() - self._cpu_before,
             "commits": self._commits.count - self._commits_before,
             "problem": f"{left} messages were not settled in time" if left else "",
         }
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _config(settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import smtplib
 import sys
 import threading
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from processes import take_orders
-from workload import RECIPIENT, SENDER, Template, percentiles
+from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, percentiles
 
 
 class Numbers:
@@ -42,10 +41,10 @@ class Senders:
     def send(self, order: dict[str, Any]) -> dict[str, Any]:
         numbers = Numbers(self._next, order["count"])
         self._next += order["count"]
-        before, began = _cpu(), time.monotonic()
+        before, began = own_cpu_seconds(), time.monotonic()
         runs = [self._pool.submit(self._run, session, numbers) for session in self._sessions]
         seconds = [one for run in runs for one in run.result()]
-        return {"began": began, "cpu_seconds": _cpu() - before, "durable": percentiles(seconds)}
+        return {"began": began, "cpu_seconds": own_cpu_seconds() - before, "durable": percentiles(seconds)}
 
     def _run(self, session: smtplib.SMTP, numbers: Numbers) -> list[float]:
         seconds: list[float] = []
@@ -55,11 +54,6 @@ class Senders:
             session.sendmail(SENDER, [RECIPIENT], content)
             seconds.append(time.perf_counter() - asked)
         return seconds
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

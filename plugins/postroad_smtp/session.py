@@ -237,8 +237,8 @@ class Session:
         if transaction.is_judged:
             await self._send_lone_dot(transaction)
             return None
-        if transaction.is_follower and not self._pool.has_waiting:
-            await trio.lowlevel.checkpoint()  # whoever got the answer before this one may have another: it can go along
+        if transaction.is_follower:
+            await self._wait_for_another()
         end = await self._sending.send(transaction)
         if end is None:
             self._needs_reset = True
@@ -252,6 +252,14 @@ class Session:
         await self._talk.send(end + group if group else end)
         await self._sending.listen()
         return follower
+
+    async def _wait_for_another(self) -> None:
+        """Whoever got the answer before this one may have another message that can go along; he is run by the second checkpoint,
+        because trio runs what became ready together in any order."""
+        for _ in range(2):
+            if self._pool.has_waiting:
+                return
+            await trio.lowlevel.checkpoint()
 
     def _take_follower(self, transaction: Transaction) -> Transaction | None:
         """The next transaction, if its envelope may go out with this content: the message's rest, or the next that waits."""
