@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 __all__ = [
     "ChunkEncoder",
     "ContentEncoder",
     "Part",
-    "RcptDsn",
     "Unsafe",
     "auth",
     "auth_answer",
@@ -150,15 +149,11 @@ def mail(
     return _line(line, _MAIL)
 
 
-class RcptDsn(TypedDict, total=False):
-    """What RCPT may say of reports.  notify: words of `DsnOptions`.  orcpt: type and address, the latter already in xtext."""
-
-    notify: Sequence[str]
-    orcpt: str
-
-
 def rcpt(recipient: str, *, notify: Sequence[str] = (), orcpt: str = "") -> bytes:
-    """RCPT TO; notify and orcpt only where the server offers DSN (RFC 3461 sections 4.1 and 4.2)."""
+    """RCPT TO; notify and orcpt only where the server offers DSN (RFC 3461 sections 4.1 and 4.2).
+
+    notify: words of `DsnOptions`.  orcpt: type and address, the latter already in xtext.
+    """
     line = b"RCPT TO:" + _path(recipient)
     if notify:
         line += b" NOTIFY=" + b",".join(_one_of(word, _NOTIFICATIONS) for word in notify)

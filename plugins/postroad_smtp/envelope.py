@@ -76,7 +76,7 @@ def _write_recipients(
     for index in indexes:
         recipient = request.recipients[index]
         try:
-            line = emit.rcpt(recipient.address, **_dsn_of(request, recipient, features))
+            line = _write_rcpt(request, recipient, features)
         except emit.Unsafe as error:
             envelope.refused[index] = own_refusal(str(error), "5.1.3", remote, scope=Scope.RECIPIENT)
             continue
@@ -101,17 +101,14 @@ def _has_room(recipient: LeasedRecipient, named: int, domains: set[str], feature
     return True
 
 
-def _dsn_of(request: DeliveryRequest, recipient: LeasedRecipient, features: Features) -> emit.RcptDsn:
-    """NOTIFY and ORCPT as they were asked for: passed on, never invented (RFC 3461 section 5.2)."""
-    dsn: emit.RcptDsn = {}
+def _write_rcpt(request: DeliveryRequest, recipient: LeasedRecipient, features: Features) -> bytes:
+    """RCPT, with NOTIFY and ORCPT as they were asked for: passed on, never invented (RFC 3461 section 5.2)."""
     if not features.dsn:
-        return dsn
+        return emit.rcpt(recipient.address)
     notify = recipient.notify or request.message.dsn.notify
-    if notify and (request.message.sender or notify == ("never",)):  # nobody to notify of a null sender's mail
-        dsn["notify"] = notify
-    if recipient.orcpt:
-        dsn["orcpt"] = recipient.orcpt
-    return dsn
+    if not (request.message.sender or notify == ("never",)):
+        notify = ()  # there is nobody to notify of a null sender's mail
+    return emit.rcpt(recipient.address, notify=notify, orcpt=recipient.orcpt)
 
 
 def _write_mail(request: DeliveryRequest, features: Features, named: Sequence[int]) -> bytes:

@@ -64,8 +64,13 @@ class Handover:
         """The recipients without a verdict, by index."""
         return [index for index, verdict in enumerate(self._verdicts) if verdict is None]
 
-    def is_judged(self, index: int) -> bool:
-        return self._verdicts[index] is not None
+    def has_open(self, indexes: Sequence[int]) -> bool:
+        """Whether one of these recipients has no verdict."""
+        verdicts = self._verdicts
+        for index in indexes:  # noqa: SIM110 - asked three times a message, and mostly true at once
+            if verdicts[index] is None:
+                return True
+        return False
 
     @property
     def has_accepted(self) -> bool:
@@ -74,6 +79,11 @@ class Handover:
 
     def judge(self, index: int, verdict: Verdict) -> None:
         self._verdicts[index] = verdict
+
+    def judge_open(self, index: int, verdict: Verdict) -> None:
+        """The same, unless there is one already."""
+        if self._verdicts[index] is None:
+            self._verdicts[index] = verdict
 
     @property
     def verdicts(self) -> Sequence[Verdict]:

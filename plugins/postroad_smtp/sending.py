@@ -55,7 +55,7 @@ class Sending:
         handover = transaction.handover
         if not transaction.is_chunked or handover.plain is not None:
             self._expect_end(transaction)
-        if self._talk.protocol.has_more:
+        if self._talk.protocol.has_more or self._wire.has_plain_news():
             raise _impatient()
         if transaction.is_chunked and handover.plain is not None:
             return emit.bdat(len(handover.plain), is_last=True) + handover.plain

@@ -201,17 +201,18 @@ class Transaction:
     @property
     def is_judged(self) -> bool:
         """Whether every recipient of this transaction has its verdict."""
-        return all(self.handover.is_judged(index) for index in self._named)
+        return not self.handover.has_open(self._named)
 
     def rest(self) -> Sequence[int]:
         """The message's recipients that are left for a further transaction, by index."""
+        if len(self._named) == len(self.handover.request.recipients):
+            return ()
         return [index for index in self.handover.open() if index not in self._named]
 
     def judge(self, verdict: Verdict) -> None:
         """The verdict of those who have none yet."""
         for index in self._named:
-            if not self.handover.is_judged(index):
-                self.handover.judge(index, verdict)
+            self.handover.judge_open(index, verdict)
 
     def settle(self) -> None:
         """Over.  Recipients without a reply, which only a server that miscounts leaves, are deferred."""

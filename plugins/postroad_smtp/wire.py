@@ -62,6 +62,10 @@ class Wire:
         """Whether the peer sent something, or closed, that nobody has read yet.  A stream without a socket never says so."""
         return self._poll is not None and bool(self._poll.poll(0))
 
+    def has_plain_news(self) -> bool:
+        """The same without TLS; under it, there may be words of its own."""
+        return self._plain is not None and self.has_news()
+
     async def close_forcefully(self) -> None:
         """Close without another word."""
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):

@@ -126,12 +126,6 @@ def _contents() -> Iterator[Case]:
     for is_tls in (False, True):
         scene = Scene(replies={"DATA": cut}, content=HUGE, extensions=("PIPELINING",), is_tls=is_tls)
         yield _content("33", "FIN", scene, 0)
-    yield Case(
-        row="33",
-        what="FIN right behind the 354, where one write holds the content and its final dot",
-        meet=lambda: play(Scene(replies={"DATA": cut})),
-        expected=Expected(outcomes=("in doubt 4.4.2 (site)",)),
-    )
     for is_tls in (False, True):
         to_data = (_TLS if is_tls else f"S: 220 peer.example\nC: EHLO *\nS: 250 peer.example\n{_PLAIN}").partition(
             "!content"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from smtp_road import OpenRoad
 
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Reaction, Reset, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Raw, Reaction, Reset, SmtpPeer
 from postroad.verdict import Disposition, Scope
+from postroad_smtp.plain import PlainStream
+from postroad_smtp.wire import Wire
 
 BEFORE_MAIL = ["CONNECT", "EHLO"]
 
@@ -135,3 +139,21 @@ async def test_nobody_at_the_address_defers(road: OpenRoad) -> None:
         (verdict,) = await way.send()
         assert (verdict.disposition, verdict.scope, verdict.status) == (Disposition.DEFERRED, Scope.SITE, "4.4.1")
         assert verdict.remote == "127.0.0.1 [127.0.0.1]:1"
+
+
+async def test_a_connection_that_ends_with_the_354_leaves_no_more_doubt_than_need_be(road: OpenRoad) -> None:
+    """Whether its end is seen before the content is written is a race; what is told fits what was done."""
+    async with road({"DATA": [Raw(b"354 Go on\r\n", then_cut=True), ACCEPT]}) as way:
+        (verdict,) = await way.send()
+        assert verdict.disposition is (Disposition.IN_DOUBT if way.committed else Disposition.DEFERRED)
+        assert way.peer.transactions == []
+
+
+async def test_the_end_of_a_connection_is_seen_before_anything_is_read() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    wire = Wire(PlainStream(ours))
+    assert not wire.has_plain_news()
+    theirs.close()
+    assert wire.has_plain_news()
+    await wire.close_forcefully()
