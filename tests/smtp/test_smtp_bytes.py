@@ -184,9 +184,9 @@ async def test_a_server_of_seven_bits_gets_seven_bits_or_nothing(fields: bytes, 
         (fate,) = outcome.recipients.values()
         assert fate.status in ("5.6.3", "5.6.9")
         assert (road.peer.transactions, road.peer.faults) == ([], [])
-        has_nothing_to_encode = b"multipart" in fields  # without parts
+        is_odd = b"multipart" in fields or b" fold" in fields  # no parts, or an encoding that nobody knows
         is_utf8 = not canonical(content).partition(b"\r\n\r\n")[0].isascii()
-        assert b"DKIM-Signature" in fields or has_nothing_to_encode or is_utf8
+        assert b"DKIM-Signature" in fields or is_odd or is_utf8
 
 
 @settings(max_examples=100, deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from itertools import pairwise
+from unicodedata import category
 
 import pytest
 from hypothesis import given, settings
@@ -74,13 +75,18 @@ def test_refuses_what_is_no_reply_whole_and_byte_by_byte(data: bytes) -> None:
         _parse([bytes([octet]) for octet in data])
 
 
+def _is_harmless(text: str) -> bool:
+    """One line without controls; letters that Unicode does not have yet, which `isprintable` refuses, may stand in it."""
+    return len(text.splitlines()) == 1 and not {"Cc", "Cs", "Zl", "Zp"}.intersection(map(category, text))
+
+
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_any_bytes_are_replies_or_one_kind_of_error(pieces: list[bytes]) -> None:
     try:
         replies = _parse(pieces)
     except ReplyError:
         return
-    assert all(200 <= reply.code <= 599 and reply.lines and reply.said.isprintable() for reply in replies)
+    assert all(200 <= reply.code <= 599 and reply.lines and _is_harmless(reply.said) for reply in replies)
 
 
 _REPLY = st.tuples(
