@@ -1,7 +1,8 @@
 """A worker that is an SMTP server: it accepts everything, keeps nothing, and counts distinct Message-IDs.
 
-It takes PIPELINING (RFC 2920), answers what came in one read with one write, and with a certificate offers STARTTLS.  Orders: reset; wait (until so many distinct
-messages are there or the time is over), which answers with the count.  Loopback only; it is no example of an SMTP server.
+It takes PIPELINING (RFC 2920), answers what came in one read with one write, and with a certificate offers STARTTLS.
+Orders: reset; wait (until so many distinct messages are there or the time is over), which answers with the count.  Loopback
+only; it is no example of an SMTP server.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Session(asyncio.Protocol):
     def __init__(self, count: Count, tls: ssl.SSLContext | None = None) -> None:
         self._count = count
         self._tls = tls  # None also once it is spoken
+        self._securing: asyncio.Task[None] | None = None
         self._buffer = bytearray()
         self._looked = 0  # octets of the buffer in which the end of the content is not
         self._in_content = False
@@ -88,6 +90,8 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._securing is not None:
+            return  # the answer must not go out before TLS stands
         replies: list[bytes] = []
         while (reply := self._content() if self._in_content else self._command()) is not None:
             replies.append(reply)
@@ -124,7 +128,8 @@ class Session(asyncio.Protocol):
         self._transport.write(b"220 go ahead\r\n")
         secured = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_side=True)
         assert secured is not None
-        self._transport = secured
+        self._transport, self._securing = secured, None
+        self.data_received(b"")
 
     def _content(self) -> bytes | None:
         end = self._buffer.find(_END, self._looked)

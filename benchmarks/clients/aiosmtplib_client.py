@@ -42,15 +42,14 @@ class Client:
         return client
 
     async def send(self, count: int) -> dict[str, Any]:
-        numbers = iter(range(self._sent, self._sent + count))
-        self._sent += count
+        first, self._sent = self._sent, self._sent + count
+        contents = iter([self._template.message(number) for number in range(first, self._sent)])
         before, began = own_cpu_seconds(), time.monotonic()
-        await asyncio.gather(*(self._carry(number, numbers) for number in range(self._settings["sessions"])))
+        await asyncio.gather(*(self._carry(session, contents) for session in range(self._settings["sessions"])))
         return {"began": began, "cpu_seconds": own_cpu_seconds() - before}
 
-    async def _carry(self, session: int, numbers: Iterator[int]) -> None:
-        for number in numbers:
-            content = self._template.message(number)
+    async def _carry(self, session: int, contents: Iterator[bytes]) -> None:
+        for content in contents:
             client = self._kept[session] if self._kept else await self._connect()
             await client.sendmail(SENDER, [RECIPIENT], content)
             if not self._kept:

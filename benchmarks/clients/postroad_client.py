@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from postroad.testing import make_request
-from postroad.transport import Transport
+from postroad.transport import DeliveryRequest, Transport
 from postroad.verdict import Disposition
 from postroad_smtp import smtp_transport
 from processes import say
@@ -33,29 +33,32 @@ class Client:
         """send: so many messages, two tasks a session.  hold: open all sessions at once and say what memory they take."""
         if order["do"] == "hold":
             return await self._hold()
+        ready = self._prepare(order["count"])
         before, began = own_cpu_seconds(), time.monotonic()
-        await self._send(order["count"], 2 * self._sessions)
+        await self._send(ready, 2 * self._sessions)
         return {"began": began, "cpu_seconds": own_cpu_seconds() - before}
 
-    async def _send(self, count: int, tasks: int) -> None:
-        numbers = iter(range(self._sent, self._sent + count))
-        self._sent += count
+    def _prepare(self, count: int) -> Iterator[DeliveryRequest]:
+        first, self._sent = self._sent, self._sent + count
+        contents = [self._template.message(number) for number in range(first, self._sent)]
+        return iter([make_request((RECIPIENT,), content=content, sender=SENDER) for content in contents])
+
+    async def _send(self, requests: Iterator[DeliveryRequest], tasks: int) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(tasks):
-                nursery.start_soon(self._carry, numbers)
+                nursery.start_soon(self._carry, requests)
 
-    async def _carry(self, numbers: Iterator[int]) -> None:
-        for number in numbers:
-            request = make_request((RECIPIENT,), content=self._template.message(number), sender=SENDER)
+    async def _carry(self, requests: Iterator[DeliveryRequest]) -> None:
+        for request in requests:
             (verdict,) = await self._transport.deliver(request)
             if verdict.disposition is not Disposition.ACCEPTED:
                 raise RuntimeError(verdict.reply)
 
     async def _hold(self) -> dict[str, Any]:
-        await self._send(1, 1)
+        await self._send(self._prepare(1), 1)
         gc.collect()
         before = _pss()
-        await self._send(self._sessions, self._sessions)
+        await self._send(self._prepare(self._sessions), self._sessions)
         gc.collect()
         return {"pss_bytes": _pss() - before}
 

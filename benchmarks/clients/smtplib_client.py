@@ -11,7 +11,7 @@ import smtplib
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from typing import Any
@@ -38,27 +38,28 @@ class Client:
         return client
 
     def send(self, order: dict[str, Any]) -> dict[str, Any]:
-        numbers = Numbers(self._sent, order["count"])
-        self._sent += order["count"]
+        first, self._sent = self._sent, self._sent + order["count"]
+        contents = [self._template.message(number) for number in range(first, self._sent)]
+        numbers = Numbers(0, len(contents))
         before, began = own_cpu_seconds(), time.monotonic()
-        for run in [self._pool.submit(self._carry, one, numbers) for one in range(self._settings["sessions"])]:
+        for run in [
+            self._pool.submit(self._carry, one, numbers, contents) for one in range(self._settings["sessions"])
+        ]:
             run.result()
         return {"began": began, "cpu_seconds": own_cpu_seconds() - before}
 
-    def _carry(self, session: int, numbers: Iterator[int]) -> None:
+    def _carry(self, session: int, numbers: Iterator[int], contents: Sequence[bytes]) -> None:
         if self._settings.get("usual"):
-            self._carry_as_usual(numbers)
+            self._carry_as_usual(numbers, contents)
         for number in numbers:
-            content = self._template.message(number)
             client = self._kept[session] if self._kept else self._connect()
-            client.sendmail(SENDER, [RECIPIENT], content)
+            client.sendmail(SENDER, [RECIPIENT], contents[number])
             if not self._kept:
                 client.quit()
 
-    def _carry_as_usual(self, numbers: Iterator[int]) -> None:
+    def _carry_as_usual(self, numbers: Iterator[int], contents: Sequence[bytes]) -> None:
         for number in numbers:
-            ready = self._template.message(number)
-            head, _, body = ready.partition(b"\r\n\r\n")
+            head, _, body = contents[number].partition(b"\r\n\r\n")
             message = EmailMessage()
             for line in head.decode("ascii").split("\r\n"):
                 name, _, value = line.partition(": ")
