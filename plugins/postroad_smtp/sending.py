@@ -45,7 +45,11 @@ class Sending:
         """Read until everything said is answered."""
         protocol = self._talk.protocol
         while protocol.awaited is not None:
-            self._take(await self._talk.hear())
+            answer = protocol.next_answer()
+            if answer is None:
+                await self._talk.receive()
+            else:
+                self._take(answer)
 
     async def send(self, transaction: Transaction) -> bytes | None:
         """All of the content but its last octets, which are returned; None where the server refused it between two chunks.

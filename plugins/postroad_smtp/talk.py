@@ -41,10 +41,11 @@ class Talk:
     async def hear(self) -> Answer[Transaction]:
         """The next answer; something must be awaited.  Raises Trouble or ReplyError."""
         while (answer := self.protocol.next_answer()) is None:
-            await self._receive()
+            await self.receive()
         return answer
 
-    async def _receive(self) -> None:
+    async def receive(self) -> None:
+        """Wait for more of an answer, within its time."""
         awaited = self.protocol.awaited
         if self.protocol.answered != self._timed and awaited is not None:
             self.limit.allow(self._seconds[awaited])
