@@ -198,13 +198,14 @@ class Session:
     def _rest_of(self, transaction: Transaction) -> Transaction | None:
         """A further transaction for the recipients that this one had no room for."""
         handover = transaction.handover
-        if handover.is_settled or self._stopped is not None:
+        rest = () if handover.is_settled else transaction.rest()
+        if not rest:
             return None
-        rest = transaction.rest()
-        if rest and self._is_worn():
+        self._check_stopped()
+        if self._is_worn():
             self._pool.put_back(handover)
             return None
-        return self._begin(handover, rest) if rest else None
+        return self._begin(handover, rest)
 
     async def _say_envelope(self, transaction: Transaction) -> None:
         while group := self._expect_group(transaction):
@@ -298,7 +299,8 @@ class Session:
         transaction.take(answer)
         if transaction.ends <= 0:
             transaction.settle()
-            self._current = None
+            transaction.is_committed = False
+            self._current = None if transaction.handover.is_settled else transaction
         if answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
         if self._stopped is not None and self._follower is not None:
@@ -346,13 +348,15 @@ class Session:
             self._known.note(self._connection.host, trouble.flaw)
         if transaction.is_committed:
             transaction.judge(verdicts.in_doubt(trouble, self._remote))
-            if self._follower is not None and self._follower.handover is handover:
-                return  # the message's rest is looked at next
         elif not transaction.is_judged and self._may_return(transaction, trouble):
             handover.was_returned = True
             self._pool.put_back(handover)
             return
-        handover.settle_rest(verdicts.of_trouble(trouble, self._remote))
+        rest = self._follower
+        if (
+            rest is None or rest is transaction or rest.handover is not handover
+        ):  # else the message's rest is looked at next
+            handover.settle_rest(verdicts.of_trouble(trouble, self._remote))
 
     def _may_return(self, transaction: Transaction, trouble: Trouble) -> bool:
         """Whether the trouble was the connection's alone, so that another one may do better at once; only once each."""

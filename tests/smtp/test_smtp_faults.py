@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 
 import pytest
+import trio
 from smtp_road import OpenRoad
+from trio.testing import MockClock
 
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Raw, Reaction, Reset, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Delay, Raw, Reaction, Reset, SmtpPeer
 from postroad.verdict import Disposition, Scope
 from postroad_smtp.plain import PlainStream
 from postroad_smtp.wire import Wire
@@ -115,16 +117,37 @@ async def test_452_for_a_mailbox_or_a_disk_is_no_want_of_room(road: OpenRoad, re
         assert way.commands().count("MAIL") == 1
 
 
+@pytest.mark.parametrize("pipelining", ["auto", "off"])
 @pytest.mark.parametrize("end", [Cut(), "421 4.3.2 Bye", Reset()], ids=str)
 async def test_a_connection_lost_between_two_transactions_of_a_message_leaves_each_recipient_its_own_outcome(
-    road: OpenRoad, end: object
+    road: OpenRoad, end: object, pipelining: str, autojump_clock: MockClock
 ) -> None:
     replies = {"RCPT": [ACCEPT, "452 4.5.3 Too many", ACCEPT], ".": [end, ACCEPT]}
-    async with road(replies) as way:
+    async with road(replies, pipelining=pipelining) as way:
         first, second = await way.send("b@example.org", "c@example.org")
-        expected = Disposition.DEFERRED if isinstance(end, str) else Disposition.IN_DOUBT
-        assert (first.disposition, second.disposition) == (expected, Disposition.ACCEPTED)
-        assert [each.recipients for each in way.peer.transactions] == [("c@example.org",)]
+        assert first.disposition is (Disposition.DEFERRED if isinstance(end, str) else Disposition.IN_DOUBT)
+        if pipelining == "auto":  # the second one's envelope was out: that is put back once
+            assert second.disposition is Disposition.ACCEPTED
+            assert [each.recipients for each in way.peer.transactions] == [("c@example.org",)]
+        else:
+            assert second.disposition is Disposition.DEFERRED
+            assert way.peer.transactions == []
+        assert trio.current_time() < 10
+
+
+async def test_a_transport_that_closes_between_two_transactions_of_a_message_keeps_what_is_known(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    got: list[Disposition] = []
+    replies = {"RCPT": [ACCEPT, "452 4.5.3 Too many", ACCEPT], ".": [Delay(5, ACCEPT), ACCEPT]}
+    async with trio.open_nursery() as nursery, road(replies, pipelining="off") as way:
+
+        async def send() -> None:
+            got.extend(verdict.disposition for verdict in await way.send("b@example.org", "c@example.org"))
+
+        nursery.start_soon(send)
+        await way.peer.wait_command(".")
+    assert got == [Disposition.ACCEPTED, Disposition.POSTPONED]
 
 
 async def test_a_refused_envelope_is_reset_before_the_next_one(road: OpenRoad) -> None:
