@@ -13,6 +13,7 @@ from postroad.transport import DeliveryRequest
 from . import emit, verdicts
 from .manner import Manner
 from .protocol import Answer, Awaited
+from .reply import ReplyError
 from .talk import Talk
 from .transaction import Transaction
 from .trouble import Kind, Trouble
@@ -68,7 +69,7 @@ class Sending:
         send = self._send_chunks if transaction.is_chunked else self._send_pieces
         try:
             return await send(transaction)
-        except Trouble:
+        except (Trouble, ReplyError):
             raise
         except emit.Unsafe as error:
             handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
