@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -106,6 +107,21 @@ def _in_pieces(content: bytes, size: int) -> bytes:
     encoder = ContentEncoder(eight_bit=True)
     parts = [encoder.feed(content[start : start + size]) for start in range(0, len(content), size)]
     return b"".join([*parts, encoder.finish()])
+
+
+def _wire_or_none(encode: Callable[[], bytes]) -> bytes | None:
+    try:
+        return encode()
+    except Unsafe:
+        return None
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_every_short_content_fares_the_same_whole_and_in_pieces(length: int) -> None:
+    for octets in itertools.product(b"\r\n.x\0\xe4", repeat=length):
+        content = bytes(octets)
+        whole = _wire_or_none(lambda content=content: encode_content(content, eight_bit=True))
+        assert whole == _wire_or_none(lambda content=content: _in_pieces(content, 2)), content
 
 
 _TEXT = st.lists(st.sampled_from([b".", b"..", b".x", b"", b"abc", b"\xe4", b"x" * 998]), max_size=30).map(b"\r\n".join)
