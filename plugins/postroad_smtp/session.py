@@ -45,7 +45,7 @@ class Session:
 
     def __init__(self, pool: Pool, first: Handover, opener: Opener, settings: SmtpSettings, known: KnownHosts) -> None:
         self._pool = pool
-        self._first = first
+        self._first: Handover | None = first  # until there is a connection
         self._opener = opener
         self._settings = settings
         self._known = known
@@ -131,16 +131,19 @@ class Session:
         await self._end(trouble)
 
     async def _live(self) -> None:
+        assert self._first is not None
         self._connection = connection = await self._opener.open(self._first.route)
         self._wire, self._remote = connection.wire, connection.remote
         self._talk.begin(self._wire)
         self._manner = choose_manner(connection.handshake.features, self._settings, self._known, connection.host)
         self._sending = Sending(self._talk, self._wire, self._manner, self._remote, self._take, self._check_stopped)
         handover: Handover | None = self._first
+        self._first = None
         while handover is not None:
             await self._carry(handover)
-            self._current = None
-            handover = None if self._stopped else await self._next()
+            self._current = handover = None  # a resting session holds no message: there may be a thousand of them
+            if self._stopped is None:
+                handover = await self._next()
 
     def _is_worn(self) -> bool:
         mail_max = self._manner.features.mail_max
@@ -311,6 +314,7 @@ class Session:
     async def _end(self, trouble: Trouble | None) -> None:
         if self._connection is None:
             assert trouble is not None
+            assert self._first is not None
             self._pool.could_not_open(self, self._first, trouble)
             self._pool.tidy()
             return

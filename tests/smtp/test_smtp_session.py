@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
 import trio
+import trio.testing
 from smtp_road import OpenRoad, Road
 from trio.testing import MockClock
 
@@ -50,6 +53,19 @@ async def test_the_next_envelope_goes_out_with_the_content_before_it(road: OpenR
         assert reads[2].index(b"\r\n.\r\nMAIL FROM:") > 0
         assert [each.recipients for each in way.peer.transactions] == [(f"r{n}@example.org",) for n in range(5)]
         assert way.committed == 5
+
+
+async def test_a_resting_connection_holds_no_message(road: OpenRoad) -> None:
+    async with road(sessions=1) as way:
+        for _ in range(2):  # the one that it was opened for, and the last one
+            content = MemoryContent(b"Subject: x\r\n\r\nx\r\n")
+            held = weakref.ref(content)
+            await way.send(content=content)
+            await trio.testing.wait_all_tasks_blocked()
+            del content
+            gc.collect()
+            assert held() is None
+        assert len(way.peer.connections) == 1
 
 
 async def test_without_pipelining_nothing_is_said_before_the_last_answer(road: OpenRoad) -> None:
