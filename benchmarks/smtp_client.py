@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +24,11 @@ import trustme
 from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
 from measure import describe_machine
 from peers import Peer
+from peers.debian import find_programs
 from processes import BENCHMARKS, Family
 from report import span, table
 from rounds import Plan, Run, Spread, Stage, play
-from sinks import CountingSink, Received
+from sinks import CountingSink, Received, Sink, SmtpSink
 from throughput import cache_folder, work_folder
 
 SUBJECT = "postroad"
@@ -38,7 +40,7 @@ ROUND_TRIP_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is measured.  clients: by name.  link: through a link with a round trip of 50 ms.
+    """What is measured.  clients: by name.  link: through a link with a round trip of 50 ms.  foreign_sink: into smtp-sink.
 
     A client of the same name with "plain" behind it goes beside TLS without it.
     """
@@ -51,10 +53,18 @@ class Scenario:
     kept: bool = True
     tls: bool = False
     link: bool = False
+    foreign_sink: bool = False
 
 
 SCENARIOS = (
     Scenario("kept", "20 kept connections", (SUBJECT, "aiosmtplib", "smtplib", "smtp-source"), 4000),
+    Scenario(
+        "smtp-sink",
+        "20 kept connections into smtp-sink",
+        (SUBJECT, "aiosmtplib", "smtp-source"),
+        4000,
+        foreign_sink=True,
+    ),
     Scenario(
         "single", "a connection a message", (SUBJECT, "aiosmtplib", "smtplib", _USUAL, "smtp-source"), 1000, kept=False
     ),
@@ -65,7 +75,7 @@ SCENARIOS = (
         3000,
         tls=True,
     ),
-    Scenario("link", "one connection, round trip 50 ms", (SUBJECT, "aiosmtplib", "smtplib"), 40, sessions=1, link=True),
+    Scenario("link", "one connection, round trip 50 ms", (SUBJECT, "aiosmtplib", "smtplib"), 25, sessions=1, link=True),
 )
 
 
@@ -157,6 +167,7 @@ class Outcome:
                 "cpu_us": told(self.spread(name, _cpu_us)),
                 "rate_ratio": told(self.ratio(name, lambda run: run.per_second)),
                 "cpu_ratio": told(self.ratio(name, _cpu_us)),
+                "sink_cpu_us": told(self.spread(name, _sink_cpu_us)),
                 "round_trips": told(self.spread(name, self.round_trips)) if self.scenario.link else None,
             }
             for name in self.scenario.clients
@@ -164,7 +175,7 @@ class Outcome:
 
     def text(self) -> str:
         last = "round trips/message" if self.scenario.link else "postroad's CPU is"
-        rows = [["client", "messages/s (least - most)", "postroad is", "CPU us/message", last]]
+        rows = [["client", "messages/s (least - most)", "postroad is", "CPU us/message", last, "sink's"]]
         for name in self.scenario.clients:
             rate = self.ratio(name, lambda run: run.per_second)
             cpu = self.spread(name, self.round_trips) if self.scenario.link else self.ratio(name, _cpu_us)
@@ -175,6 +186,7 @@ class Outcome:
                     "1" if name == SUBJECT else span(rate, ".2f", " x"),
                     span(self.spread(name, _cpu_us), ".0f"),
                     "1" if name == SUBJECT and not self.scenario.link else span(cpu, ".2f"),
+                    span(self.spread(name, _sink_cpu_us), ".0f"),
                 ]
             )
         parts = [
@@ -189,19 +201,38 @@ def _cpu_us(run: Run) -> float:
     return 1000 * run.cpu_ms
 
 
-def measure(scenario: Scenario, options: argparse.Namespace, family: Family, folder: Path) -> Outcome:
-    folder.mkdir()
+def _sink_cpu_us(run: Run) -> float:
+    return 1e6 * run.received.cpu_seconds / run.messages
+
+
+def make_sink(scenario: Scenario, options: argparse.Namespace, family: Family, folder: Path) -> Sink:
+    """Raises LookupError where smtp-sink is wanted and cannot be had."""
+    if scenario.foreign_sink:
+        programs = find_programs(options.cache, may_fetch=not options.no_fetch)
+        if isinstance(programs, str):
+            raise LookupError(programs)
+        return SmtpSink(family, folder, programs.sbin / "smtp-sink", programs.environment())
     certificate = None
     if scenario.tls:
         certificate = folder / "certificate.pem"
         trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     near = CountingSink(family, folder, certificate)
-    sink = FarSink(near, family, folder) if scenario.link else near
+    return FarSink(near, family, folder) if scenario.link else near
+
+
+def measure(scenario: Scenario, options: argparse.Namespace, family: Family, folder: Path) -> Outcome:
+    folder.mkdir()
+    try:
+        sink = make_sink(scenario, options, family, folder)
+    except LookupError as error:
+        return Outcome(scenario, "none", [], {"smtp-sink": str(error)})
     clients = make_clients(scenario, options)
     absent = {peer.name: reason for peer in clients if (reason := peer.available())}
     plan = Plan(options.rounds, scenario.messages, max(2, scenario.messages // 10), options.octets, options.seconds)
     stage = Stage(family, folder, sink, plan)
     runs = play(stage, [peer for peer in clients if peer.name not in absent], _tell)
+    if not any(run.problem for run in runs):
+        shutil.rmtree(folder)
     return Outcome(scenario, sink.name, runs, absent)
 
 
@@ -211,11 +242,12 @@ def measure_memory(options: argparse.Namespace, family: Family, folder: Path, se
     sink = CountingSink(family, folder)
     shape = {"sessions": sessions, "kept": True, "tls": False}
     client = WorkerClient(SUBJECT, "postroad_client", shape)
-    stage = Stage(family, folder, sink, Plan(1, sessions, 0, 1024, options.seconds))
+    stage = Stage(family, folder, sink, Plan(1, sessions, 0, options.octets, options.seconds))
     with stage.started(client):
         sink.reset()
         told = client.ask({"do": "hold"}, options.seconds)
         opened = sink.wait(sessions + 1, options.seconds).connections
+    shutil.rmtree(folder)
     return {"sessions": opened, "pss_bytes": told["pss_bytes"]}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiosmtplib
 
 from processes import say
-from workload import RECIPIENT, SENDER, Template, own_cpu_seconds
+from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, set_aside
 
 
 class Client:
@@ -44,6 +44,7 @@ class Client:
     async def send(self, count: int) -> dict[str, Any]:
         first, self._sent = self._sent, self._sent + count
         contents = iter([self._template.message(number) for number in range(first, self._sent)])
+        set_aside()
         before, began = own_cpu_seconds(), time.monotonic()
         await asyncio.gather(*(self._carry(session, contents) for session in range(self._settings["sessions"])))
         return {"began": began, "cpu_seconds": own_cpu_seconds() - before}

@@ -18,7 +18,7 @@ from typing import Any
 
 from peers.smtplib_worker import Numbers
 from processes import take_orders
-from workload import RECIPIENT, SENDER, Template, own_cpu_seconds
+from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, set_aside
 
 
 class Client:
@@ -41,6 +41,7 @@ class Client:
         first, self._sent = self._sent, self._sent + order["count"]
         contents = [self._template.message(number) for number in range(first, self._sent)]
         numbers = Numbers(0, len(contents))
+        set_aside()
         before, began = own_cpu_seconds(), time.monotonic()
         for run in [
             self._pool.submit(self._carry, one, numbers, contents) for one in range(self._settings["sessions"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from peers import Place, Sent
 from processes import Family
 from rounds import Run
 from sinks import CountingSink, Received
-from smtp_client import ROUND_TRIP_SECONDS, SCENARIOS, FarSink, Outcome, parse
+from smtp_client import ROUND_TRIP_SECONDS, SCENARIOS, FarSink, Outcome, measure, parse
+from workload import set_aside
 
 _SHAPE = {"sessions": 3, "kept": True, "tls": False}
 
@@ -75,13 +77,34 @@ def _run(peer: str, number: int, seconds: float, cpu: float) -> Run:
 def test_ratios_are_taken_within_a_round() -> None:
     runs = [_run("postroad", 1, 1.0, 0.1), _run("aiosmtplib", 1, 4.0, 0.4), _run("postroad", 2, 2.0, 0.2)]
     runs += [_run("aiosmtplib", 2, 4.0, 0.2), Run.failed("aiosmtplib", 3, 100, RuntimeError("no"))]
-    outcome = Outcome(SCENARIOS[3], "sink", runs, {"smtplib": "gone"})
+    (link,) = (scenario for scenario in SCENARIOS if scenario.link)
+    outcome = Outcome(link, "sink", runs, {"smtplib": "gone"})
     told = outcome.summary()["aiosmtplib"]
     assert told["rate_ratio"] == {"least": 2.0, "median": 3.0, "most": 4.0}
     assert told["cpu_ratio"] == {"least": 0.25, "median": 0.625, "most": 1.0}
     assert told["round_trips"]["median"] == pytest.approx(4.0 / ROUND_TRIP_SECONDS / 100)
     assert outcome.problems == ["link: aiosmtplib, round 3: RuntimeError: no"]
     assert "absent: smtplib: gone" in outcome.text()
+
+
+def test_without_smtp_sink_its_scenario_is_absent_and_the_others_run(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtp_client.find_programs", lambda cache, may_fetch: "not here")
+    (foreign,) = (scenario for scenario in SCENARIOS if scenario.foreign_sink)
+    outcome = measure(foreign, parse([]), family, tmp_path / "foreign")
+    assert outcome.problems == []
+    assert "absent: smtp-sink: not here" in outcome.text()
+    assert outcome.summary()["postroad"]["per_second"] is None
+
+
+def test_a_measured_client_that_waits_pays_for_no_message_that_waits_with_it() -> None:
+    waiting = [[number] for number in range(1000)]
+    set_aside()
+    try:
+        assert gc.get_freeze_count() > len(waiting)
+    finally:
+        gc.unfreeze()
 
 
 def test_an_unknown_scenario_is_named(capsys: pytest.CaptureFixture[str]) -> None:
