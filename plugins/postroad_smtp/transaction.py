@@ -26,6 +26,7 @@ __all__ = ["Transaction"]
 _CONFUSED = frozenset(
     {500, 502, 503}
 )  # OpenSMTPD says 500 to pipelined commands, others 503; some to BDAT, which they offered
+_OUT_OF_ORDER = 503
 
 
 class Transaction:
@@ -152,6 +153,8 @@ class Transaction:
             self.is_committed = False  # it was told that nothing was taken
         elif self._manner.pipelining and awaited in (Awaited.MAIL, Awaited.RCPT, Awaited.DATA):
             flaw = None if awaited is Awaited.DATA and not self.accepted else Flaw.PIPELINING
+        elif awaited is Awaited.MAIL and reply.code == _OUT_OF_ORDER:  # it has not forgotten the message before
+            raise Trouble(Kind.CONFUSED, reply.said, "4.5.1")
         if flaw is not None:
             status = reply.enhanced.replace("5", "4", 1) or "4.5.1"
             raise Trouble(Kind.CONFUSED, reply.said, status, flaw=flaw)

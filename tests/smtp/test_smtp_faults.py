@@ -180,3 +180,13 @@ async def test_the_end_of_a_connection_is_seen_before_anything_is_read() -> None
     theirs.close()
     assert wire.has_plain_news()
     await wire.close_forcefully()
+
+
+async def test_a_server_that_has_not_forgotten_the_message_before_gets_the_next_one_on_a_new_connection(
+    road: OpenRoad,
+) -> None:
+    peer = SmtpPeer(Behaviour({"MAIL": [ACCEPT, "503 5.5.1 nested MAIL command", ACCEPT]}, extensions=("SIZE",)))
+    async with road(peer=peer) as way:
+        for _ in range(2):
+            assert (await way.send())[0].disposition is Disposition.ACCEPTED
+        assert len(peer.connections) == 2
