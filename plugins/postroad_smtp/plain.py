@@ -67,10 +67,14 @@ class PlainStream(trio.abc.Stream):
             except OSError as error:
                 raise self._lost(error) from error
 
-    async def aclose(self) -> None:
+    def close_nowait(self) -> None:
+        """Close; whoever waits on the stream gets trio.ClosedResourceError."""
         if self.socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
+
+    async def aclose(self) -> None:
+        self.close_nowait()
         await trio.lowlevel.checkpoint()
 
 

@@ -36,7 +36,7 @@ class Talk:
         rest = self._wire.send_nowait(data)
         if rest:
             self.limit.allow(self._block_seconds)
-            await self._wire.send(rest)
+            await self._wire.send_rest(rest)
 
     async def hear(self) -> Answer[Transaction]:
         """The next answer; something must be awaited.  Raises Trouble or ReplyError."""

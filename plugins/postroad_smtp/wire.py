@@ -17,11 +17,11 @@ _CLOSE_SECONDS = 1.0  # closing forcefully does not wait; this is the net below 
 class Wire:
     """stream: what is spoken over now; a TLS stream after STARTTLS.  Lost connections are Trouble, never OSError."""
 
-    __slots__ = ("_plain", "_poll", "stream")
+    __slots__ = ("_base", "_plain", "_poll", "stream")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
-        self._plain = stream if isinstance(stream, PlainStream) else None
+        self._base = self._plain = stream if isinstance(stream, PlainStream) else None
         self._poll: select.poll | None = None
         if self._plain is not None:
             self._poll = select.poll()
@@ -42,9 +42,15 @@ class Wire:
             raise _lost_sending() from error
         return b"" if sent == len(data) else memoryview(data)[sent:]
 
-    async def send(self, data: bytes | memoryview) -> None:
+    async def send(self, data: bytes) -> None:
+        """Send all of it; where the kernel takes it at once, without a checkpoint."""
+        if rest := self.send_nowait(data):
+            await self.send_rest(rest)
+
+    async def send_rest(self, rest: bytes | memoryview) -> None:
+        """Send what `send_nowait` left."""
         try:
-            await self.stream.send_all(data)
+            await self.stream.send_all(rest)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise _lost_sending() from error
 
@@ -67,7 +73,10 @@ class Wire:
         return self._plain is not None and self.has_news()
 
     async def close_forcefully(self) -> None:
-        """Close without another word."""
+        """Close without another word, and without a checkpoint where there is a socket below."""
+        if self._base is not None:
+            self._base.close_nowait()
+            return
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await trio.aclose_forcefully(self.stream)
 
