@@ -17,8 +17,9 @@ MESSAGES = 40
 
 
 async def _delay(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, nursery: trio.Nursery) -> None:
-    """Pass on what comes, so much later; what is under way is not waited for."""
-    come, go = trio.open_memory_channel[tuple[bytes, float]](1000)
+    """Pass on what comes, so much later, in one piece what came in one instant; what is under way is not waited for."""
+    come, go = trio.open_memory_channel[tuple[bytearray, float]](1000)
+    piece, due = bytearray(), 0.0
 
     async def arrive() -> None:
         async for data, at in go:
@@ -27,7 +28,10 @@ async def _delay(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, nurs
 
     nursery.start_soon(arrive)
     async for data in source:
-        come.send_nowait((bytes(data), trio.current_time() + WAY))
+        if trio.current_time() + WAY != due:
+            piece, due = bytearray(), trio.current_time() + WAY
+            come.send_nowait((piece, due))
+        piece += data
 
 
 async def _round_trips(extensions: tuple[str, ...]) -> float:
