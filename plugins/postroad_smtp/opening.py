@@ -163,6 +163,7 @@ class Opener:
             approach.note(trouble)
             again, _ = await self._connect(landed.host, [landed.address], approach)
             if again is None:
+                self._known.forget(landed.host, Flaw.EHLO)  # it hung up because it was going down
                 return None
             landed = again
         return None

@@ -6,7 +6,7 @@ import errno
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from smtp_wide import Names, open_wide
 from trio.testing import MockClock
 
 from postroad.testing import make_request
-from postroad.testing.smtp_peer import Behaviour, Cut, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
 from postroad_smtp import smtp_transport
 from postroad_smtp.plain import connect
@@ -78,10 +78,13 @@ async def test_a_smarthost_by_name_is_reached_by_the_family_that_works() -> None
 # --- By a plan ---
 
 
-class Plan:
-    """A transport over MX whose connections follow a plan: seconds until the peer answers, or an exception."""
+Step = float | OSError
 
-    def __init__(self, addresses: dict[str, Sequence[str]], plan: dict[str, float | OSError]) -> None:
+
+class Plan:
+    """A transport over MX whose connections follow a plan: seconds until the peer answers, or an exception; a list: one each."""
+
+    def __init__(self, addresses: dict[str, Sequence[str]], plan: Mapping[str, Step | list[Step]]) -> None:
         self.dialled: list[tuple[str, float]] = []
         self._plan = plan
         self._zone: dict[tuple[str, str], Sequence[Any]] = {
@@ -97,7 +100,8 @@ class Plan:
 
             async def dial(address: str, port: int) -> trio.abc.Stream:
                 self.dialled.append((address, trio.current_time()))
-                step = self._plan[address]
+                planned = self._plan[address]
+                step = planned.pop(0) if isinstance(planned, list) else planned
                 await trio.sleep(0 if isinstance(step, OSError) else step)
                 if isinstance(step, OSError):
                     raise step
@@ -141,6 +145,18 @@ async def test_an_address_that_lost_is_tried_when_the_winner_is_unwilling(autoju
         verdict = await _send(transport)
         assert verdict.remote == f"mx.example.org [{V6}]:25"
         assert [address for address, _ in plan.dialled] == [V6, V4, V6]
+
+
+async def test_a_server_that_died_at_ehlo_is_greeted_with_ehlo_when_it_is_back(autojump_clock: MockClock) -> None:
+    """With HELO it would offer nothing: mail that needs 8BITMIME would be bounced."""
+    peer = SmtpPeer(Behaviour({"EHLO": [Cut(), ACCEPT]}))
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    plan = Plan({"mx.example.org": [V4]}, {V4: [0.0, refused, 0.0]})
+    async with plan.running(peer) as transport:
+        assert (await _send(transport)).disposition is DEFERRED
+        await trio.sleep(60)
+        assert (await _send(transport)).disposition is ACCEPTED
+        assert [each.commands[0] for each in peer.connections] == ["EHLO client.example"] * 2
 
 
 async def test_refused_addresses_do_not_take_part(autojump_clock: MockClock) -> None:
