@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Iterable
 
 _FIRST = b"X-Mark: "
+_TRANSACTION = re.compile(rb"with E?SMTP id (\w+)")
 _numbers = itertools.count(1)
 
 
@@ -29,3 +32,11 @@ def as_sent(stored: bytes) -> bytes:
     assert b"\n\n" not in before, "the message's own header became its body"
     assert b"\r" not in stored, "a server keeps lines as its system does"
     return (found[1:] + rest).replace(b"\n", b"\r\n")
+
+
+def transactions(stored: Iterable[bytes]) -> set[bytes]:
+    """The servers' own names of the transactions by which these came.
+
+    A server that is killed between delivering and noting it delivers again by itself: two copies, and one transaction.
+    """
+    return {found[1] for each in stored if (found := _TRANSACTION.search(each))}

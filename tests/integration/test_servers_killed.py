@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
-from letters import as_sent, letter, new_mark
+from letters import as_sent, letter, new_mark, transactions
 from real_opensmtpd import RealOpenSmtpd
 from real_postfix import RealPostfix
 from roads import open_road
@@ -104,7 +104,7 @@ async def test_an_idle_session_that_the_server_took_with_it_costs_nothing(mortal
         second = await road.send_one(marks[1])
     assert first.disposition is second.disposition is Disposition.ACCEPTED
     for mark in marks:
-        assert len(await mortal.boxes.wait_stored("known", mark)) == 1
+        assert len(transactions(await mortal.boxes.wait_stored("known", mark))) == 1
 
 
 async def test_while_it_is_down_mail_is_deferred(mortal: Mortal) -> None:
