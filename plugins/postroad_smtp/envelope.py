@@ -17,7 +17,7 @@ from .features import Features
 from .protocol import Awaited
 from .verdicts import Remote, own_refusal
 
-__all__ = ["Envelope", "Line", "write_envelope"]
+__all__ = ["Envelope", "Line", "is_eight_bit", "write_envelope"]
 
 Line = tuple[Awaited, bytes]
 
@@ -50,6 +50,11 @@ def write_envelope(
     if with_data:
         envelope.lines.append((Awaited.DATA, emit.data()))
     return envelope
+
+
+def is_eight_bit(request: DeliveryRequest) -> bool:
+    """Whether octets over 127 may stand in the content, be it in a body or in a header."""
+    return request.message.eight_bit or request.message.smtputf8
 
 
 def _refusal(request: DeliveryRequest, features: Features, remote: Remote) -> Verdict | None:
@@ -117,7 +122,7 @@ def _write_mail(request: DeliveryRequest, features: Features, named: Sequence[in
     return emit.mail(
         message.sender,
         size=message.size if features.has_size else None,
-        eight_bit=(message.eight_bit or message.smtputf8) and features.eight_bit,
+        eight_bit=is_eight_bit(request) and features.eight_bit,
         smtputf8=is_utf8 or any(not request.recipients[index].address.isascii() for index in named),
         ret=message.dsn.ret if features.dsn and message.sender else None,
         envid=message.dsn.envid if features.dsn else None,

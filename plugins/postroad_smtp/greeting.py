@@ -17,7 +17,7 @@ from .reply import Reply, ReplyError
 from .salting import Salting
 from .settings import SmtpSettings
 from .tls import Secured, Tls, alert_of, failed
-from .trouble import Kind, Trouble
+from .trouble import Kind, Trouble, out_of_turn
 from .verdicts import Remote
 from .wire import Wire
 
@@ -63,7 +63,7 @@ class Greeter:
         trouble.remote, trouble.tls = connection.remote.host, connection.remote.tls
         if trouble.kind is Kind.TLS_FAILED:
             trouble.flaw = Flaw.TLS
-        elif step.awaited is Awaited.EHLO and trouble.kind is Kind.LOST:
+        elif trouble.kind is Kind.LOST and step.awaited is Awaited.EHLO and trouble.tls == "none":
             trouble.flaw = Flaw.EHLO  # some hang up at a word that they do not know
         trouble.said = connection.handshake.hide(trouble.said)  # a server may repeat what it was sent
         trouble.args = (trouble.said,)
@@ -81,14 +81,12 @@ class _Step:
         self._salting = salting
         self._connection = connection
         self._protocol: Protocol[None] = Protocol()
-        self._said: Awaited | None = None
-        self._is_secure = False
         self._fresh: Secured | None = None  # TLS stands, and nothing was heard over it yet
 
     @property
     def awaited(self) -> Awaited | None:
-        """What was said last; EHLO counts only before TLS, where it may be a word that the server does not know."""
-        return None if self._is_secure else self._said
+        """What is unanswered."""
+        return self._protocol.awaited
 
     async def run(self) -> None:
         handshake, remote = self._connection.handshake, self._connection.remote
@@ -107,7 +105,7 @@ class _Step:
                 await self._secure()
                 deed = handshake.secured()
         if self._protocol.has_more:
-            raise _out_of_turn()
+            raise out_of_turn()
 
     def _begin(self, what: str, seconds: float) -> None:
         self._what, self._seconds = what, seconds
@@ -120,8 +118,7 @@ class _Step:
 
     async def _say(self, deed: Say) -> Answer[None]:
         if self._protocol.has_more:
-            raise _out_of_turn()
-        self._said = deed.awaited
+            raise out_of_turn()
         self._protocol.expect(deed.awaited, None)
         self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
         try:
@@ -160,13 +157,12 @@ class _Step:
         """Negotiate TLS, and forget all that was said before it."""
         if (
             self._protocol.has_more
-        ):  # an attacker's words, to be taken for the server's own after TLS (CVE-2011-0411's twin)
+        ):  # an attacker's words, to pass for the server's own after TLS (CVE-2011-0411's twin)
             raise Trouble(Kind.GARBAGE, "the server spoke behind its answer to STARTTLS", "4.7.0")
         wire = self._connection.wire
         self._begin(_TLS, self._settings.tls_seconds)
         self._fresh = secured = await self._tls.secure(wire.stream, self._connection.host, self._connection.remote.host)
         wire.secured(secured.stream)
-        self._is_secure = True
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()
 
@@ -175,7 +171,3 @@ def _own_name(reply: Reply) -> str:
     """The domain that begins the answer (RFC 5321 section 4.1.1.1), in lower case."""
     word, _, _ = reply.lines[0].decode("ascii", "replace").strip().partition(" ")
     return word.lower().removesuffix(".")
-
-
-def _out_of_turn() -> Trouble:
-    return Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from postroad.transport import DeliveryRequest
-
 from . import emit, verdicts
+from .envelope import is_eight_bit
 from .manner import Manner
 from .protocol import Answer, Awaited
 from .reply import ReplyError
@@ -85,7 +84,7 @@ class Sending:
     async def _send_pieces(self, transaction: Transaction) -> bytes:
         """Behind a 354, dots doubled."""
         request = transaction.handover.request
-        encoder = emit.ContentEncoder(eight_bit=_is_eight_bit(request))
+        encoder = emit.ContentEncoder(eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 self._check_stopped()
@@ -97,7 +96,7 @@ class Sending:
     async def _send_chunks(self, transaction: Transaction) -> bytes | None:
         """By BDAT, as it is."""
         request, end = transaction.handover.request, b""
-        encoder = emit.ChunkEncoder(request.content.size, eight_bit=_is_eight_bit(request))
+        encoder = emit.ChunkEncoder(request.content.size, eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 for part in encoder.feed(piece):
@@ -137,7 +136,3 @@ class Sending:
 def _impatient() -> Trouble:
     """It spoke before the end of the content: what it said will be looked at (`Session._hear_last_words`)."""
     return Trouble(Kind.LOST, "the server did not wait for the end of the content", "4.4.2")
-
-
-def _is_eight_bit(request: DeliveryRequest) -> bool:
-    return request.message.eight_bit or request.message.smtputf8

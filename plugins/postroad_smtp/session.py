@@ -27,7 +27,7 @@ from .sending import Sending
 from .settings import SmtpSettings
 from .talk import Talk
 from .transaction import Transaction
-from .trouble import Kind, Trouble
+from .trouble import Kind, Trouble, out_of_turn
 from .verdicts import Remote
 from .wire import Wire
 
@@ -219,7 +219,7 @@ class Session:
     def _check_turn(self) -> None:
         """What came before anything was said must not be taken for the answer."""
         if self._talk.protocol.has_more:
-            raise Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
+            raise out_of_turn()
 
     def _expect_group(self, transaction: Transaction) -> bytes:
         """The next lines of an envelope as bytes, their replies now expected; empty when it is said."""
@@ -356,11 +356,13 @@ class Session:
             handover.was_returned = True
             self._pool.put_back(handover)
             return
-        rest = self._follower
-        if (
-            rest is None or rest is transaction or rest.handover is not handover
-        ):  # else the message's rest is looked at next
+        if not self._is_followed_by_rest(transaction):  # which is looked at next
             handover.settle_rest(verdicts.of_trouble(trouble, self._remote))
+
+    def _is_followed_by_rest(self, transaction: Transaction) -> bool:
+        """Whether the follower is a further transaction of the same message."""
+        follower = self._follower
+        return follower is not None and follower is not transaction and follower.handover is transaction.handover
 
     def _may_return(self, transaction: Transaction, trouble: Trouble) -> bool:
         """Whether the trouble was the connection's alone, so that another one may do better at once; only once each."""

@@ -23,7 +23,7 @@ class Talk:
         self.protocol: Protocol[Transaction] = Protocol()
         self._wire: Wire
         self._block_seconds = settings.block_seconds
-        self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `opening.py`
+        self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `greeting.py`
         self._seconds[Awaited.DATA] = settings.data_seconds
         self._seconds[Awaited.DOT] = self._seconds[Awaited.DOT_RCPT] = settings.dot_seconds
         self._timed = -1  # the count of answers for which the deadline is set

@@ -25,7 +25,7 @@ __all__ = ["Transaction"]
 
 _CONFUSED = frozenset(
     {500, 502, 503}
-)  # OpenSMTPD says 500 to pipelined commands, others 503; some to BDAT, which they offered
+)  # OpenSMTPD says 500 to pipelined commands, others 503; some to a BDAT they offered
 _OUT_OF_ORDER = 503
 
 

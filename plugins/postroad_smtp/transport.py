@@ -20,6 +20,7 @@ from . import emit
 from .approach import Ways
 from .dial import Dial, Guard
 from .endpoints import Endpoints
+from .envelope import is_eight_bit
 from .handover import Handover
 from .handshake import Terms
 from .known import KnownHosts
@@ -128,7 +129,7 @@ class SmtpTransport:
         data = content.read_nowait()
         if data is None:
             data = await content.read()
-        payload = emit.encode_content(data, eight_bit=request.message.eight_bit or request.message.smtputf8)
+        payload = emit.encode_content(data, eight_bit=is_eight_bit(request))
         return Handover(request, route, payload, data if self._settings.chunking == "on" else None)
 
     async def _find_route(self, domain: str | None) -> Route:

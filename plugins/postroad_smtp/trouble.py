@@ -9,7 +9,7 @@ from postroad.verdict import Scope
 
 from .known import Flaw
 
-__all__ = ["Kind", "Trouble", "is_local"]
+__all__ = ["Kind", "Trouble", "is_local", "out_of_turn"]
 
 
 class Kind(enum.Enum):
@@ -59,3 +59,8 @@ _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, err
 def is_local(error: BaseException) -> bool:
     """Whether an operating system's error is this machine's own trouble, which says nothing about the peer."""
     return isinstance(error, OSError) and error.errno in _LOCAL
+
+
+def out_of_turn() -> Trouble:
+    """The server spoke when nothing was asked of it: its words must not be taken for the next answer."""
+    return Trouble(Kind.GARBAGE, "the server spoke out of turn", "4.5.0")
