@@ -109,6 +109,20 @@ async def test_lost_content_is_a_store_error(tmp_path):
             pass
 
 
+@pytest.mark.parametrize("change", [-1, -256_000, 1, 70_000])
+async def test_a_content_file_of_another_size_is_a_store_error(tmp_path, change):
+    """What a torn write or a careless hand left of a message never passes for the whole, whatever the transport."""
+    spooled = Spooled(LARGE, tmp_path)
+    (path,) = (found for found in tmp_path.rglob("m*") if found.is_file())
+    path.write_bytes(LARGE[:change] if change < 0 else LARGE + bytes(change))
+    with pytest.raises(StoreError, match=r"'m' is damaged: .* octets instead of 256000"):
+        await spooled.content.read()
+    with pytest.raises(StoreError, match="'m' is damaged"):
+        async with spooled.content.chunks() as pieces:
+            async for _ in pieces:
+                pass
+
+
 async def test_a_disk_that_fails_while_reading_is_a_store_error(tmp_path, monkeypatch):
     spooled = Spooled(LARGE, tmp_path)
 

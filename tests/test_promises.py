@@ -58,8 +58,8 @@ PROMISES = {
         "test_engine.py::test_every_wrong_argument_is_named_before_anything_is_stored",
         "compose/test_compose_injection.py::test_whatever_is_given_the_header_has_the_fields_that_were_meant",
         "compose/test_canonical.py::test_any_octets_are_made_clean_or_refused",
-        "smtp/test_smtp_emit.py::test_the_nine_smuggling_sequences_never_leave",
-        "smtp/test_smtp_emit.py::test_any_bytes_are_sent_as_they_are_or_refused",
+        "smtp/test_smtp_encoding.py::test_the_nine_smuggling_sequences_never_leave",
+        "smtp/test_smtp_encoding.py::test_any_bytes_are_sent_as_they_are_or_refused",
     ],
     "6: nothing is unbounded": [
         "test_promises.py::test_waiting_submissions_are_bounded",

@@ -117,7 +117,7 @@ class SpoolContent:
         except OSError as error:
             raise StoreError(f"the content file {place.name!r} cannot be read: {error}") from error
         async with file:
-            yield _FromFile(file, place.name)
+            yield _FromFile(file, place.name, self.size)
 
 
 class _FromMemory:
@@ -137,11 +137,13 @@ class _FromMemory:
 
 
 class _FromFile:
-    """The pieces of a file that somebody else opened and closes."""
+    """The pieces of a file that somebody else opened and closes; all the octets that there should be, or StoreError."""
 
-    def __init__(self, file: _Readable, name: str) -> None:
+    def __init__(self, file: _Readable, name: str, size: int) -> None:
         self._file = file
         self._name = name
+        self._size = size
+        self._octets = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -151,6 +153,11 @@ class _FromFile:
             piece = await self._file.read(_PIECE)
         except OSError as error:
             raise StoreError(f"the content file {self._name!r} cannot be read: {error}") from error
+        self._octets += len(piece)
+        if self._octets > self._size or (not piece and self._octets < self._size):
+            raise StoreError(
+                f"the content file {self._name!r} is damaged: it has {self._octets} octets instead of {self._size}"
+            )
         if not piece:
             raise StopAsyncIteration
         return piece

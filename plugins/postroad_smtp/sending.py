@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import emit, verdicts
+from . import emit, encoding, verdicts
 from .envelope import is_eight_bit
 from .manner import Manner
 from .protocol import Answer, Awaited
@@ -84,7 +84,7 @@ class Sending:
     async def _send_pieces(self, transaction: Transaction) -> bytes:
         """Behind a 354, dots doubled."""
         request = transaction.handover.request
-        encoder = emit.ContentEncoder(eight_bit=is_eight_bit(request))
+        encoder = encoding.ContentEncoder(request.content.size, eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 self._check_stopped()
@@ -96,7 +96,7 @@ class Sending:
     async def _send_chunks(self, transaction: Transaction) -> bytes | None:
         """By BDAT, as it is."""
         request, end = transaction.handover.request, b""
-        encoder = emit.ChunkEncoder(request.content.size, eight_bit=is_eight_bit(request))
+        encoder = encoding.ChunkEncoder(request.content.size, eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 for part in encoder.feed(piece):
@@ -118,7 +118,7 @@ class Sending:
                 raise _impatient()
             self._take(await self._talk.hear())
 
-    async def _begin_chunk(self, transaction: Transaction, part: emit.Part) -> bool:
+    async def _begin_chunk(self, transaction: Transaction, part: encoding.Part) -> bool:
         """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
         protocol = self._talk.protocol
         if not self._manner.pipelining:

@@ -19,6 +19,7 @@ from postroad.verdict import Verdict
 from . import emit
 from .approach import Ways
 from .dial import Dial, Guard
+from .encoding import check_size, encode_content
 from .endpoints import Endpoints
 from .envelope import is_eight_bit
 from .handover import Handover
@@ -122,14 +123,15 @@ class SmtpTransport:
         return handover.verdicts
 
     async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
-        """The request with its content as it goes on the wire, unless that is to be streamed.  Raises emit.Unsafe."""
+        """The request with its content as it goes on the wire, unless that is to be streamed.  Raises emit.Unsafe; StoreError."""
         content = request.content
         if content.size > STREAM_FROM:
             return Handover(request, route, None)
         data = content.read_nowait()
         if data is None:
             data = await content.read()
-        payload = emit.encode_content(data, eight_bit=is_eight_bit(request))
+        check_size(len(data), content.size)
+        payload = encode_content(data, eight_bit=is_eight_bit(request))
         return Handover(request, route, payload, data if self._settings.chunking == "on" else None)
 
     async def _find_route(self, domain: str | None) -> Route:

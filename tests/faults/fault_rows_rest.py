@@ -14,7 +14,7 @@ SECURITY: tuple[tuple[Any, ...], ...] = (
         "Postfix: a stray CR or LF becomes a space.",
         (
             "tests/smtp/test_smtp_bytes.py",
-            "tests/smtp/test_smtp_emit.py::test_the_nine_smuggling_sequences_never_leave",
+            "tests/smtp/test_smtp_encoding.py::test_the_nine_smuggling_sequences_never_leave",
         ),
     ),
     (

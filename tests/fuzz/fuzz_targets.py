@@ -14,7 +14,7 @@ from unicodedata import category
 from postroad.compose import canonicalise
 from postroad.dsn import read_report
 from postroad.errors import SubmissionError
-from postroad_smtp import emit
+from postroad_smtp import emit, encoding
 from postroad_smtp.features import read_features
 from postroad_smtp.handshake import Handshake, Ready, Say, Terms
 from postroad_smtp.login import Login, Source
@@ -141,7 +141,7 @@ def content(data: bytes) -> None:
         canonical = canonicalise(data, message_id="id@example.com", date=0)
     except SubmissionError:
         return
-    emit.encode_content(canonical.content, eight_bit=canonical.eight_bit)
+    encoding.encode_content(canonical.content, eight_bit=canonical.eight_bit)
     if canonical.content.isascii():
         assert canonicalise(canonical.content, message_id="other@example.com", date=1) == canonical
 
@@ -151,13 +151,13 @@ def encoder(data: bytes) -> None:
     assert _encoded([whole]) == _encoded(cut)
     wire = _encoded([whole])
     if isinstance(wire, bytes):
-        assert wire == emit.encode_content(whole, eight_bit=True)
+        assert wire == encoding.encode_content(whole, eight_bit=True)
         assert wire.count(b"\r\n.\r\n") + wire.startswith(b".\r\n") == 1
         assert wire.replace(b"\r\n", b"").translate(None, b"\r\n\0") == wire.replace(b"\r\n", b"")
 
 
 def _encoded(stream: Sequence[bytes]) -> bytes | None:
-    made = emit.ContentEncoder(eight_bit=True)
+    made = encoding.ContentEncoder(sum(map(len, stream)), eight_bit=True)
     try:
         return b"".join([*(made.feed(piece) for piece in stream), made.finish()])
     except emit.Unsafe:

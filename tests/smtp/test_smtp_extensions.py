@@ -9,7 +9,7 @@ import trio
 from smtp_road import CONTENT, OpenRoad, Road
 from trio.testing import MockClock
 
-from postroad.errors import ConfigError
+from postroad.errors import ConfigError, StoreError
 from postroad.message import DsnOptions, Message
 from postroad.store.contract import LeasedRecipient
 from postroad.testing import MemoryContent
@@ -156,13 +156,21 @@ class _Lying(MemoryContent):
         return super().size + self._more
 
 
-@pytest.mark.parametrize("more", [-1, 1, -1_500_000, 1_500_000])
-async def test_content_of_another_size_than_it_says_is_never_completed(road: OpenRoad, more: int) -> None:
-    async with road(peer=_peer(None, *(one for one in CHUNKING if one != "SIZE")), is_strict=False) as way:
-        (verdict,) = await way.send(content=_Lying(LARGE, more))
-        assert (verdict.disposition, verdict.status) == (REFUSED, "5.6.0")
+@pytest.mark.parametrize("chunking", ["off", "on"])
+@pytest.mark.parametrize(
+    ("data", "more"), [(LARGE, -1), (LARGE, 1), (LARGE, -1_500_000), (LARGE, 1_500_000), (CONTENT, -1), (CONTENT, 1)]
+)
+async def test_content_of_another_size_than_it_says_is_never_completed(
+    road: OpenRoad, data: bytes, more: int, chunking: str
+) -> None:
+    """A damaged spool: the caller's error, which defers; nothing is proven against the message."""
+    peer = _peer({".": ACCEPT}, *(one for one in CHUNKING if one != "SIZE"))
+    async with road(peer=peer, is_strict=False, chunking=chunking) as way:
+        with pytest.raises(StoreError, match="octets"):
+            await way.send(content=_Lying(data, more))
         assert way.peer.transactions == []
         assert way.committed == 0
+        assert (await way.send())[0].disposition is ACCEPTED
 
 
 # --- LMTP ---
