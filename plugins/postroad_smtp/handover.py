@@ -23,7 +23,8 @@ class Handover:
     undotted, where a chunk may want it.
 
     session: who has it now; set by the session, None in the queue.  was_returned: it lost a connection through no fault of
-    its own once, and gets a new connection, but not a third chance.  is_withdrawn: nobody waits for it any more.
+    its own once, and gets a new connection, but not a third chance.  was_confused: the same for a server that chokes on
+    what it offers itself.  is_withdrawn: its call was cancelled; nothing more is begun for it.
     excess: recipients, by index, that a transaction had no room for.
     """
 
@@ -39,6 +40,7 @@ class Handover:
         "request",
         "route",
         "session",
+        "was_confused",
         "was_returned",
     )
 
@@ -55,6 +57,7 @@ class Handover:
         self._verdicts: list[Verdict | None] = [None] * len(request.recipients)
         self.error: Exception | None = None
         self.was_returned = False
+        self.was_confused = False
         self.is_withdrawn = False
         self.excess: set[int] = set()
 
@@ -76,6 +79,11 @@ class Handover:
     def has_accepted(self) -> bool:
         """Whether a recipient was accepted already, so that the verdicts must not be thrown away."""
         return any(verdict is not None and verdict.disposition is Disposition.ACCEPTED for verdict in self._verdicts)
+
+    @property
+    def had_trouble(self) -> bool:
+        """Whether it was put back for a connection's sake: the next one is better a new one."""
+        return self.was_returned or self.was_confused
 
     def judge(self, index: int, verdict: Verdict) -> None:
         self._verdicts[index] = verdict
@@ -100,8 +108,12 @@ class Handover:
         self._verdicts = [verdict if one is None else one for one in self._verdicts]
         self.settle_if_judged()
 
-    def fail(self, error: Exception) -> None:
-        """Our own trouble, such as content that cannot be read: `deliver` raises it."""
+    def fail(self, error: Exception, verdict: Verdict) -> None:
+        """Our own trouble, such as content that cannot be read: `deliver` raises it.  But where a recipient was accepted already,
+        that must not be forgotten; then `verdict` is for those who have none."""
+        if self.has_accepted:
+            self.settle_rest(verdict)
+            return
         self.error = error
         self._wake()
 

@@ -15,10 +15,14 @@ __all__ = ["PLAIN", "Manner", "choose_manner"]
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """features: what the server offers.  pipelining, chunking: whether, and for which contents, they are used."""
+    """features: what the server offers.  pipelining, chunking: whether, and for which contents, they are used.
+
+    doubts_pipelining: whether a server that complains may be confused by it; not where the configuration vouches for it.
+    """
 
     features: Features
     pipelining: bool = False
+    doubts_pipelining: bool = False
     chunking: Literal["never", "streamed", "always"] = "never"
     is_lmtp: bool = False
 
@@ -32,9 +36,11 @@ PLAIN = Manner(NOTHING)
 
 
 def choose_manner(features: Features, settings: SmtpSettings, known: KnownHosts, host: str) -> Manner:
+    pipelining = features.pipelining and _may(settings.pipelining, known, host, Flaw.PIPELINING)
     return Manner(
         features,
-        pipelining=features.pipelining and _may(settings.pipelining, known, host, Flaw.PIPELINING),
+        pipelining=pipelining,
+        doubts_pipelining=pipelining and settings.pipelining == "auto",
         chunking=_chunking(features, settings, known, host),
         is_lmtp=settings.protocol == "lmtp",
     )

@@ -23,15 +23,21 @@ __all__ = ["Site", "Sites"]
 _CROWDED_SECONDS = 60.0  # how long a site that refused one more connection is not asked for more
 
 StartSession = Callable[["Site", Handover], Session]
+Later = Callable[
+    [float, Callable[[], None]], None
+]  # calls something after so many seconds, while the transport is open
 
 
 class Site:
     """One set of servers.  Used by its sessions and by Sites only."""
 
-    def __init__(self, name: str, limit: int, start: StartSession, forget: Callable[[Site], None]) -> None:
+    def __init__(
+        self, name: str, limit: int, start: StartSession, later: Later, forget: Callable[[Site], None]
+    ) -> None:
         self.name = name
         self._limit = limit
         self._start = start
+        self._later = later
         self._forget = forget
         self._sessions: set[Session] = set()
         self._resting: list[Session] = []  # the last one to rest is the first to work: the others may time out
@@ -48,7 +54,6 @@ class Site:
 
     def withdraw(self, handover: Handover) -> None:
         """Take a request out of the queue."""
-        handover.is_withdrawn = True
         if handover in self._queue:
             self._queue.remove(handover)
 
@@ -96,10 +101,10 @@ class Site:
         """To the head of the queue, and to a new connection if one may be opened."""
         handover.session = None
         if handover.is_withdrawn:
-            return
-        if self._is_closing:
+            self._settle(handover, _aborted("the attempt was cancelled"))
+        elif self._is_closing:
             self._postpone(handover)
-        elif handover.was_returned and len(self._sessions) < self._room():
+        elif handover.had_trouble and len(self._sessions) < self._room():
             self._open(handover)
         else:
             self._queue.appendleft(handover)
@@ -114,6 +119,7 @@ class Site:
         elif others and not handover.was_returned:
             handover.was_returned = True
             self._crowd, self._crowded_until = others, trio.current_time() + _CROWDED_SECONDS
+            self._later(_CROWDED_SECONDS, self._dispatch)
             self._queue.appendleft(handover)
         else:
             self._fail(handover, trouble)
@@ -157,9 +163,10 @@ class Site:
 class Sites:
     """All sites that have work or sessions."""
 
-    def __init__(self, limit: int, start: StartSession) -> None:
+    def __init__(self, limit: int, start: StartSession, later: Later) -> None:
         self._limit = limit
         self._start = start
+        self._later = later
         self._sites: dict[str, Site] = {}
         self._is_closing = False
 
@@ -169,11 +176,12 @@ class Sites:
         name = handover.route.site
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = Site(name, self._limit, self._start, self._drop)
+            site = self._sites[name] = Site(name, self._limit, self._start, self._later, self._drop)
         site.submit(handover)
 
     def withdraw(self, handover: Handover) -> bool:
-        """Nobody waits for it any more.  False: its verdicts are here, or, its final dot being out, will come within 20 s."""
+        """Its call was cancelled.  False: its verdicts are here, or, its final dot being out, will come within 20 s."""
+        handover.is_withdrawn = True
         if not self._take_back(handover):
             return False
         if handover.has_accepted:  # by an earlier transaction: that must not be thrown away

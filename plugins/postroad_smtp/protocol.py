@@ -110,6 +110,11 @@ class Protocol(Generic[Owner]):
         return self._queue[0][0] if self._queue else None
 
     @property
+    def owner(self) -> Owner | None:
+        """Whom the next reply concerns."""
+        return self._queue[0][1] if self._queue else None
+
+    @property
     def has_more(self) -> bool:
         """Whether bytes lie here that belong to no answered command."""
         return self._parser.has_more

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from postroad.log import printable
+from postroad.verdict import Scope
+
 from . import emit, encoding, verdicts
 from .envelope import is_eight_bit
 from .manner import Manner
@@ -74,8 +77,10 @@ class Sending:
             handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
             raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
         except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
-            handover.fail(error)
-            raise Trouble(Kind.ABORTED, "the content cannot be read", "4.3.0") from error
+            said = printable(f"the content cannot be read: {error}", 200)
+            trouble = Trouble(Kind.FAULT, said, "4.3.0", scope=Scope.MESSAGE)
+            handover.fail(error, verdicts.of_trouble(trouble, self._remote))
+            raise trouble from error
 
     def _expect_end(self, transaction: Transaction) -> None:
         for awaited in transaction.expect_end():
@@ -86,11 +91,13 @@ class Sending:
         request = transaction.handover.request
         encoder = encoding.ContentEncoder(request.content.size, eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
+            self._talk.read_content()
             async for piece in pieces:
                 self._check_stopped()
                 await self._talk.send(encoder.feed(piece))
-                if self._wire.has_news():
+                if self._wire.has_plain_news():
                     raise _impatient()
+                self._talk.read_content()
         return encoder.finish()
 
     async def _send_chunks(self, transaction: Transaction) -> bytes | None:
@@ -98,6 +105,7 @@ class Sending:
         request, end = transaction.handover.request, b""
         encoder = encoding.ChunkEncoder(request.content.size, eight_bit=is_eight_bit(request))
         async with request.content.chunks() as pieces:
+            self._talk.read_content()
             async for piece in pieces:
                 for part in encoder.feed(piece):
                     self._check_stopped()
@@ -108,12 +116,13 @@ class Sending:
                     else:
                         await self._talk.send(part.data)
                         await self._hear_news()
+                self._talk.read_content()
         encoder.finish()
         return end
 
     async def _hear_news(self) -> None:
         """In a chunk: answers to those before it, or the end of the connection."""
-        while self._wire.has_news():
+        while self._wire.has_plain_news():
             if self._talk.protocol.awaited is not Awaited.BDAT:
                 raise _impatient()
             self._take(await self._talk.hear())

@@ -18,6 +18,7 @@ from . import emit, verdicts
 from .greeting import Connection
 from .handover import Handover
 from .known import KnownHosts
+from .leftovers import Leftovers
 from .manner import PLAIN, choose_manner
 from .opening import Opener
 from .ports import Pool
@@ -36,7 +37,6 @@ __all__ = ["Session"]
 _DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
 _LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
 _QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
-_RETURNABLE = frozenset({Kind.LOST, Kind.CLOSING, Kind.GARBAGE, Kind.CONFUSED, Kind.SILENT, Kind.ABORTED})
 _log = get_logger()
 
 
@@ -45,7 +45,6 @@ class Session:
 
     def __init__(self, pool: Pool, first: Handover, opener: Opener, settings: SmtpSettings, known: KnownHosts) -> None:
         self._pool = pool
-        self._first: Handover | None = first  # until there is a connection
         self._opener = opener
         self._settings = settings
         self._known = known
@@ -62,7 +61,7 @@ class Session:
         self._mails = 0  # MAIL commands so far (RFC 9422 section 4.1: failed ones count)
         self._needs_reset = False
         self._bell: trio.Event | None = None  # set while resting
-        self._assigned: Handover | None = None
+        self._coming: Handover | None = first  # its own from now on, though no transaction was begun for it yet
         self._stopped: Trouble | None = None  # why it is to end, once somebody said so
         first.session = self
 
@@ -71,9 +70,9 @@ class Session:
     def assign(self, handover: Handover) -> None:
         """Give a resting session its next request."""
         assert self._bell is not None
-        assert self._assigned is None
+        assert self._coming is None
         handover.session = self
-        self._assigned = handover
+        self._coming = handover
         self._bell.set()
 
     def dismiss(self) -> None:
@@ -87,16 +86,17 @@ class Session:
             self._talk.limit.scope.cancel()
 
     def withdraw(self, handover: Handover) -> bool:
-        """Nobody waits for the request any more.  False: its final dot is out; its verdicts will come within 20 s."""
-        current = self._current
-        if current is None or current.handover is not handover or not current.is_committed:
-            handover.is_withdrawn = True
-            self._stop()
-            if not self._is_committed():
-                self._talk.limit.scope.cancel()
-            return True
-        self._talk.limit.cap(_DOUBT_SECONDS)
-        return False
+        """The request's call was cancelled.  False: its final dot is out; its verdicts will come within 20 s.
+
+        Either way the session takes nothing else along: what would come behind it would have to share these seconds.
+        """
+        self._stop()
+        if not self._is_committed():
+            self._talk.limit.scope.cancel()
+        elif self._current is not None and self._current.handover is handover:
+            self._talk.limit.cap(_DOUBT_SECONDS)
+            return False
+        return True
 
     def _stop(self) -> None:
         if self._stopped is None:
@@ -131,14 +131,13 @@ class Session:
         await self._end(trouble)
 
     async def _live(self) -> None:
-        assert self._first is not None
-        self._connection = connection = await self._opener.open(self._first.route)
+        handover = self._coming
+        assert handover is not None
+        self._connection = connection = await self._opener.open(handover.route)
         self._wire, self._remote = connection.wire, connection.remote
         self._talk.begin(self._wire)
         self._manner = choose_manner(connection.handshake.features, self._settings, self._known, connection.host)
         self._sending = Sending(self._talk, self._wire, self._manner, self._remote, self._take, self._check_stopped)
-        handover: Handover | None = self._first
-        self._first = None
         while handover is not None:
             await self._carry(handover)
             self._current = handover = None  # a resting session holds no message: there may be a thousand of them
@@ -153,7 +152,7 @@ class Session:
 
     async def _next(self) -> Handover | None:
         """The next request, now or within the idle time; None when it is time to go."""
-        if self._is_worn():
+        if self._is_worn() or self._wire.has_news():
             return None
         return self._pool.take_nowait() or await self._rest()
 
@@ -163,10 +162,11 @@ class Session:
         self._pool.rest(self)
         await self._bell.wait()
         self._bell = None
-        handover, self._assigned = self._assigned, None
-        if handover is None or not self._wire.has_news():
+        handover = self._coming
+        if handover is None or (self._stopped is None and not self._wire.has_news()):
             return handover
-        self._pool.retire(self)  # the server closed, or said that it will
+        self._pool.retire(self)  # somebody closes the transport, or the server closed, or said that it will
+        self._coming = None
         self._pool.put_back(handover)
         return None
 
@@ -185,15 +185,18 @@ class Session:
         self, handover: Handover, recipients: Sequence[int] | None = None, *, is_follower: bool = False
     ) -> Transaction:
         handover.session = self
+        self._coming = handover
         self._carried += 1
         transaction = Transaction(
             handover,
             self._manner,
             self._remote,
             is_follower=is_follower,
+            is_fresh=self._carried == 1,
             needs_reset=self._needs_reset,
             recipients=recipients,
         )
+        self._coming = None
         if transaction.has_lines:
             self._needs_reset = False
         return transaction
@@ -283,9 +286,10 @@ class Session:
         if self._manner.is_lmtp:
             raise _out_of_step()  # there would be no reply: one comes for each accepted recipient
         self._check_turn()
+        transaction.settle()  # whatever comes: a 250 to nothing delivers nothing
         self._talk.protocol.expect(Awaited.DOT, transaction)
         await self._talk.send(emit.lone_dot())
-        await self._sending.listen()  # a 250 to nothing delivers nothing: all recipients have their verdicts
+        await self._sending.listen()
 
     # --- Answers ---
 
@@ -306,16 +310,16 @@ class Session:
             self._current = None if transaction.handover.is_settled else transaction
         if answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
-        if self._stopped is not None and self._follower is not None:
-            raise self._stopped
+        if self._follower is not None and transaction.ends <= 0:
+            self._check_stopped()
 
     # --- The end ---
 
     async def _end(self, trouble: Trouble | None) -> None:
         if self._connection is None:
             assert trouble is not None
-            assert self._first is not None
-            self._pool.could_not_open(self, self._first, trouble)
+            assert self._coming is not None
+            self._pool.could_not_open(self, self._coming, trouble)
             self._pool.tidy()
             return
         self._pool.retire(self)
@@ -326,7 +330,10 @@ class Session:
         await self._wire.close_forcefully()
         self._opener.closed(self._connection)
         self._pool.leave(self)  # only now: a server that counts connections must not see one more
-        self._give_up(trouble)
+        if trouble is not None and trouble.flaw is not None:
+            self._known.note(self._connection.host, trouble.flaw)
+        left = Leftovers(self._current, self._follower, self._coming, is_first=self._carried == 1)
+        left.give_up(trouble or _over(), self._pool, self._remote)
         self._pool.tidy()
 
     async def _hear_last_words(self) -> None:
@@ -337,40 +344,6 @@ class Session:
                     self._take(await self._talk.hear())
             except (Trouble, ReplyError):
                 return
-
-    def _give_up(self, trouble: Trouble | None) -> None:
-        """Settle or put back what the connection leaves behind."""
-        for transaction in (self._current, self._follower):
-            if transaction is not None and not transaction.handover.is_settled:
-                self._abandon(transaction, trouble or _over())
-        if self._assigned is not None:
-            self._pool.put_back(self._assigned)
-
-    def _abandon(self, transaction: Transaction, trouble: Trouble) -> None:
-        handover = transaction.handover
-        if trouble.flaw is not None and self._connection is not None:
-            self._known.note(self._connection.host, trouble.flaw)
-        if transaction.is_committed:
-            transaction.judge(verdicts.in_doubt(trouble, self._remote))
-        elif not transaction.is_judged and self._may_return(transaction, trouble):
-            handover.was_returned = True
-            self._pool.put_back(handover)
-            return
-        if not self._is_followed_by_rest(transaction):  # which is looked at next
-            handover.settle_rest(verdicts.of_trouble(trouble, self._remote))
-
-    def _is_followed_by_rest(self, transaction: Transaction) -> bool:
-        """Whether the follower is a further transaction of the same message."""
-        follower = self._follower
-        return follower is not None and follower is not transaction and follower.handover is transaction.handover
-
-    def _may_return(self, transaction: Transaction, trouble: Trouble) -> bool:
-        """Whether the trouble was the connection's alone, so that another one may do better at once; only once each."""
-        if transaction.handover.was_returned or trouble.kind not in _RETURNABLE:
-            return False
-        if transaction.is_follower or trouble.kind is Kind.CONFUSED:
-            return True
-        return self._carried > 1 and transaction.answers == 0
 
     async def _quit(self) -> None:
         with trio.move_on_after(_QUIT_SECONDS, shield=True):

@@ -135,7 +135,7 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Literal["auto", "on", "off"],
         Meta(
             description="auto: where offered, until a server shows that it is confused by it. on: where "
-            "offered, always. off: never."
+            "offered, always, and complaints are believed. off: never."
         ),
     ] = "auto"
     chunking: Annotated[
@@ -148,6 +148,12 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     connect_seconds: Annotated[float, _seconds("For a TCP connection to one address. As Postfix.")] = 30.0
     greeting_seconds: Annotated[float, _seconds("For the greeting (RFC 5321 4.5.3.2.1).")] = 300.0
     command_seconds: Annotated[float, _seconds("For the reply to EHLO, MAIL, RCPT and others (4.5.3.2.2, .3).")] = 300.0
+    envelope_seconds: Annotated[
+        float,
+        _seconds(
+            "For all replies of an envelope, from MAIL to DATA: a server that is slow for each recipient is left then."
+        ),
+    ] = 900.0
     tls_seconds: Annotated[float, _seconds("For the TLS handshake; the RFC says nothing.")] = 60.0
     data_seconds: Annotated[float, _seconds("For the reply to DATA (4.5.3.2.4).")] = 120.0
     block_seconds: Annotated[float, _seconds("For each write of content, at most 256 KiB (4.5.3.2.5).")] = 180.0

@@ -1,9 +1,12 @@
 """What is said and heard on one connection, and how long it may take: one movable deadline for all of it.
 
-Used by `session.py`, which decides what to say.  Each reply has one total time, however slowly its bytes drip.
+Used by `session.py`, which decides what to say.  Each reply has one total time, however slowly its bytes
+drip, and an envelope has one in all, however many recipients it has.
 """
 
 from __future__ import annotations
+
+import trio
 
 from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
@@ -13,6 +16,9 @@ from .trouble import Kind, Trouble
 from .wire import Wire
 
 __all__ = ["Talk"]
+
+_ENVELOPE = frozenset({Awaited.MAIL, Awaited.RCPT, Awaited.DATA})
+_WORDS = dict.fromkeys((Awaited.DOT, Awaited.DOT_RCPT), "the end of the content")  # no command, as the others are
 
 
 class Talk:
@@ -26,13 +32,22 @@ class Talk:
         self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `greeting.py`
         self._seconds[Awaited.DATA] = settings.data_seconds
         self._seconds[Awaited.DOT] = self._seconds[Awaited.DOT_RCPT] = settings.dot_seconds
+        self._envelope_seconds = settings.envelope_seconds
         self._timed = -1  # the count of answers for which the deadline is set
+        self._is_reading = False  # the content, from the spool
 
     def begin(self, wire: Wire) -> None:
         self._wire = wire
 
+    def read_content(self) -> None:
+        """The next piece of a content is about to be read: however long that takes, it is no silence of the server."""
+        self._timed = -1
+        self._is_reading = True
+        self.limit.allow(self._block_seconds)
+
     async def send(self, data: bytes) -> None:
         self._timed = -1
+        self._is_reading = False
         rest = self._wire.send_nowait(data)
         if rest:
             self.limit.allow(self._block_seconds)
@@ -46,14 +61,27 @@ class Talk:
 
     async def receive(self) -> None:
         """Wait for more of an answer, within its time."""
-        awaited = self.protocol.awaited
-        if self.protocol.answered != self._timed and awaited is not None:
-            self.limit.allow(self._seconds[awaited])
+        self._is_reading = False
+        if self.protocol.answered != self._timed and self.protocol.awaited is not None:
+            self.limit.allow(self._time_for(self.protocol.awaited))
             self._timed = self.protocol.answered
         self.protocol.receive(await self._wire.receive())
 
+    def _time_for(self, awaited: Awaited) -> float:
+        """The time for a reply, and no more than the envelope it belongs to has left in all."""
+        seconds, owner = self._seconds[awaited], self.protocol.owner
+        if awaited not in _ENVELOPE or owner is None:
+            return seconds
+        now = trio.current_time()
+        if owner.answered_by is None:
+            owner.answered_by = now + self._envelope_seconds
+        return min(seconds, max(owner.answered_by - now, 0.0))
+
     def silence(self) -> Trouble:
         """The trouble of a deadline that passed."""
+        if self._is_reading:
+            return Trouble(Kind.LOCAL, "the content was not read from the spool in time", "4.3.2")
         awaited = self.protocol.awaited
-        what = f"no reply to {awaited.name} in time" if awaited is not None else "the server took too long"
-        return Trouble(Kind.SILENT, what, "4.4.2")
+        if awaited is None:
+            return Trouble(Kind.SILENT, "the server took too long", "4.4.2")
+        return Trouble(Kind.SILENT, f"no reply to {_WORDS.get(awaited, awaited.name)} in time", "4.4.2")

@@ -26,7 +26,7 @@ __all__ = ["Transaction"]
 _CONFUSED = frozenset(
     {500, 502, 503}
 )  # OpenSMTPD says 500 to pipelined commands, others 503; some to a BDAT they offered
-_OUT_OF_ORDER = 503
+_OF_CONTENT = frozenset({Awaited.BDAT, Awaited.DOT, Awaited.DOT_RCPT})
 
 
 class Transaction:
@@ -35,6 +35,8 @@ class Transaction:
     accepted: indexes of recipients that the server took.  may_send: the server waits for content.  is_chunked: it goes by BDAT.
     is_committed: bytes that may complete the hand-over were written, or are about to be.  ends: how many replies to the end of
     the content are still to come.  is_follower: its envelope went out behind another message's content.  answers: replies so far.
+    is_fresh: nothing was said for another message on the connection.  answered_by: trio time by which the envelope is to be
+    answered, once its replies are waited for.
     """
 
     __slots__ = (
@@ -47,12 +49,14 @@ class Transaction:
         "_remote",
         "_unheard",
         "accepted",
+        "answered_by",
         "answers",
         "ends",
         "handover",
         "is_chunked",
         "is_committed",
         "is_follower",
+        "is_fresh",
         "may_send",
     )
 
@@ -63,6 +67,7 @@ class Transaction:
         remote: Remote,
         *,
         is_follower: bool = False,
+        is_fresh: bool = False,
         needs_reset: bool = False,
         recipients: Sequence[int] | None = None,
     ) -> None:
@@ -71,6 +76,8 @@ class Transaction:
         self.answers = self.ends = 0
         self.may_send = self.is_committed = False
         self.is_follower = is_follower
+        self.is_fresh = is_fresh
+        self.answered_by: float | None = None
         self.is_chunked = manner.uses_chunks(handover)
         self._manner = manner
         self._remote = remote
@@ -144,20 +151,25 @@ class Transaction:
                 raise broken(awaited, reply)
 
     def _look_for_confusion(self, awaited: Awaited, reply: Reply) -> None:
-        """Whether the server complains of what it offered itself, and nothing that came before explains the complaint."""
-        if self.handover.was_returned or self._mail_refused:
+        """Raises Trouble where the server complains of how it is spoken to: that says nothing about the message."""
+        if self._mail_refused or not self._may_be_confused(awaited):
             return
         flaw: Flaw | None = None
-        if awaited in (Awaited.BDAT, Awaited.DOT) and self.is_chunked and not self.is_judged:
+        if awaited in _OF_CONTENT:
             flaw = Flaw.CHUNKING
             self.is_committed = False  # it was told that nothing was taken
-        elif self._manner.pipelining and awaited in (Awaited.MAIL, Awaited.RCPT, Awaited.DATA):
-            flaw = None if awaited is Awaited.DATA and not self.accepted else Flaw.PIPELINING
-        elif awaited is Awaited.MAIL and reply.code == _OUT_OF_ORDER:  # it has not forgotten the message before
-            raise Trouble(Kind.CONFUSED, reply.said, "4.5.1")
-        if flaw is not None:
-            status = reply.enhanced.replace("5", "4", 1) or "4.5.1"
-            raise Trouble(Kind.CONFUSED, reply.said, status, flaw=flaw)
+        elif self._manner.doubts_pipelining:
+            flaw = Flaw.PIPELINING
+        status = reply.enhanced.replace("5", "4", 1) or "4.5.1"
+        raise Trouble(Kind.CONFUSED, reply.said, status, flaw=flaw)
+
+    def _may_be_confused(self, awaited: Awaited) -> bool:
+        """Whether what is complained of may be an extension that the server offers, or a message before this one."""
+        if awaited in _OF_CONTENT:
+            return self.is_chunked and not self.is_judged and not self._unheard
+        if awaited is Awaited.DATA and not self.accepted:
+            return False  # the refusals before it explain the complaint
+        return self._manner.doubts_pipelining or not self.is_fresh
 
     def _take_mail(self, answer: Answer[Transaction]) -> None:
         if answer.step is not Step.GO_ON:

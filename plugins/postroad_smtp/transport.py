@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -70,7 +70,7 @@ class SmtpTransport:
         else:
             self._exchangers = _exchangers(settings, nursery, resolver)
         self._opener = self._make_opener(dial, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
-        self._sites = Sites(settings.sessions, self._start_session)
+        self._sites = Sites(settings.sessions, self._start_session, self._call_later)
 
     def _make_opener(self, dial: Dial | None, rng: random.Random) -> Opener:
         settings = self._settings
@@ -101,6 +101,9 @@ class SmtpTransport:
         session = Session(site, handover, self._opener, self._settings, self._known)
         self._nursery.start_soon(session.run)
         return session
+
+    def _call_later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._nursery.start_soon(_after, seconds, act)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -146,6 +149,11 @@ class SmtpTransport:
         """End every session: at once, but with up to 20 s for the reply to a final dot."""
         self._sites.close()
         self._nursery.cancel_scope.cancel()  # look-ups; sessions are shielded and end by themselves
+
+
+async def _after(seconds: float, act: Callable[[], None]) -> None:
+    await trio.sleep(seconds)
+    act()
 
 
 async def _dial(sources: Sources, address: str, port: int) -> trio.abc.Stream:

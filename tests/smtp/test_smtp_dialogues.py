@@ -151,6 +151,7 @@ async def play(
         async with trio.open_nursery() as nursery:
             transport = SmtpTransport(_settings(text, folder), nursery, dial=dial)
             await _send_all(text, transport, got)
+            await trio.testing.wait_all_tasks_blocked()  # what nobody waits for is said too
             transport.close()
         await trio.testing.wait_all_tasks_blocked()
         serving.cancel_scope.cancel()  # whoever is silent
