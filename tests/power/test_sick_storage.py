@@ -16,7 +16,7 @@ from power_vfs import mounted
 from power_workload import opened
 
 from postroad.errors import PostroadError, StoreBroken, StoreError, StoreFull
-from postroad.store.contract import Filter, Outcome, Settle, TakeLeases, Taken
+from postroad.store.contract import Filter, Outcome, Recover, Settle, TakeLeases, Taken
 from postroad.store.states import State, Step
 from postroad.testing.store_bench import NOW, accept, recipient
 
@@ -225,3 +225,14 @@ def test_a_recipient_that_is_no_text_is_parked_and_the_rest_flow(disk: Disk, col
         assert taken.parked == ("bad",)
         assert any("bad" in problem for problem in spool.store.check())
         assert spool.store.counts()[State.PARKED] == 1
+
+
+def test_a_damaged_text_that_nothing_can_step_around_is_an_error_of_the_store(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("bad", recipient(lease=1))])
+        set_raw(spool, "UPDATE recipient SET address = CAST(x'ff61' AS TEXT)")
+        with pytest.raises(StoreError, match="postroad check --spool"):
+            spool.store.apply([Recover(frozenset(), rebooted=True, now=NOW)])
+        with pytest.raises(StoreError, match="postroad check --spool"):
+            spool.store.message("bad")
+        spool.store.apply([accept("good")])

@@ -70,6 +70,9 @@ class SqliteStore:
                 self._writer.execute("COMMIT")
             except apsw.Error as error:
                 raise self._failed(error) from error
+            except UnicodeDecodeError as error:
+                hint = "`postroad check --spool` names the message"
+                raise StoreError(f"the spool {self._path} holds a text that cannot be read: {error}; {hint}") from error
             finally:
                 self._roll_back()
             self._tally = writer.tally()
