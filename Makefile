@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-smtp crash fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-smtp crash power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -47,6 +47,9 @@ bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and
 
 crash: $(STAMP) ## kill an engine at random moments, 50 times; KILLS=1000 for more
 	@POSTROAD_KILLS=$(or $(KILLS),50) $(BIN)/pytest -q tests/crash
+
+power: $(STAMP) ## cut the power of a simulated disk 10,000 times; CUTS=100000 for more, SEED=n to begin with
+	@POSTROAD_POWER_CUTS=$(or $(CUTS),10000) POSTROAD_POWER_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/power
 
 scale: $(STAMP) ## 100,000 queued messages of 10 KiB: memory and start-up (1.3 GB of disk)
 	@POSTROAD_SCALE_MESSAGES=100000 POSTROAD_SCALE_OCTETS=10240 $(BIN)/pytest -q -s tests/scale

@@ -74,3 +74,24 @@ def test_a_file_stays_where_its_message_is_or_may_be_stored(spool, place, monkey
         with pytest.raises(StoreError):
             spool.do(call(id))
     assert files(place) == {stored, doubtful}
+
+
+def test_checking_finds_content_files_that_are_gone_or_cut_short(spool, place):
+    whole, gone, cut = sorted(spool.do(call()) for _ in range(3))
+    assert spool.check() == []
+    size = (place.content_folder / cut).stat().st_size
+    (place.content_folder / gone).unlink()
+    (place.content_folder / cut).write_bytes(LARGE[:5000])
+    assert spool.check() == [
+        f"Message {gone}: its content file is gone.",
+        f"Message {cut}: its content has 5000 octets instead of {size}.",
+    ]
+    assert spool.do(call(id=whole)) == whole
+
+
+def test_checking_reads_every_content_of_the_database(spool):
+    small = spool.do(Written(id="0" * 20, sender="a@example.com", recipients=("b@example.org",), content=LARGE[:900]))
+    assert spool.check() == []
+    size = spool._store.message(small).message.size
+    spool._store._writer.execute("UPDATE content SET bytes = x'00'")
+    assert spool.check() == [f"Message {small}: its content has 1 octets instead of {size}."]

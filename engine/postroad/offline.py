@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,18 +26,24 @@ from .store.contract import (
     Accepted,
     Cancel,
     ContentPlace,
+    Filter,
     Hold,
     IdempotencyMismatch,
     Operation,
     Release,
     Retry,
     Store,
+    StoredMessage,
     StoreFactory,
 )
+from .store.states import ENDS, State
 
 __all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
 
 RULES = "rules"  # the fact's name
+_UNFINISHED = Filter(states=tuple(frozenset(State) - ENDS))
+_AT_ONCE, _READ_OCTETS = 100, 1 << 20
+_NAMED_PROBLEMS = 100  # of contents; a lost folder would name millions
 
 
 class _Rules(msgspec.Struct, frozen=True):
@@ -100,8 +107,41 @@ class OfflineSpool:
                 return self._store.apply([_operation(call, time.time())])[0]
 
     def check(self) -> list[str]:
-        """Problems found by reading everything: one sentence each."""
-        return self._store.check()
+        """Problems found by reading everything, contents too: one sentence each."""
+        problems = self._store.check()
+        with contextlib.suppress(StoreError):  # what cannot be read is among the problems
+            problems += islice(self._content_problems(), _NAMED_PROBLEMS)
+        return problems
+
+    def _content_problems(self) -> Iterator[str]:
+        """Of what is unfinished: the store itself says where a content in the database is missing."""
+        after = ""
+        while found := self._store.find(_UNFINISHED, _AT_ONCE, after):
+            for stored in found:
+                problem = self._content_problem(stored)
+                if problem:
+                    yield f"Message {stored.message.id}: its content {problem}."
+            after = found[-1].message.id
+
+    def _content_problem(self, stored: StoredMessage) -> str:
+        try:
+            content = self._store.content(stored.handle)
+        except StoreError:
+            return ""
+        try:
+            octets = self._octets_of(content)
+        except FileNotFoundError:
+            return "file is gone"
+        except OSError as error:
+            return f"file cannot be read ({error.strerror})"
+        return "" if octets == stored.message.size else f"has {octets} octets instead of {stored.message.size}"
+
+    def _octets_of(self, content: bytes | ContentPlace) -> int:
+        """How many can really be read."""
+        if isinstance(content, bytes):
+            return len(content)
+        with open(self._contents.path_of(content), "rb") as file:
+            return sum(map(len, iter(lambda: file.read(_READ_OCTETS), b"")))
 
     def _insert(self, call: Written | Mail) -> str:
         if self._store.message(call.id) is not None:

@@ -7,6 +7,7 @@ behind `store/contract.py`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -19,7 +20,7 @@ from types import TracebackType
 
 import msgspec
 
-from .errors import ConfigError, SpoolInUse, StoreError
+from .errors import ConfigError, SpoolInUse, StoreError, StoreFull
 from .store.contract import ContentPlace
 
 __all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id"]
@@ -82,14 +83,22 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder that only its owner may look into, durably; the ones above it as the umask says."""
+    """Have a folder that only its owner may look into, durably; the ones above it as the umask says."""
     try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _sync(folder.parent)
+        _make_durably(folder, 0o700)
     except OSError as error:
         raise ConfigError(_KEY, f"the folder {folder} cannot be made: {error.strerror}; name another path") from error
+
+
+def _make_durably(folder: Path, mode: int) -> None:
+    """Make it after the one above it is durable, and sync its name even if it is there: who made it may have been killed."""
+    if folder.is_dir():
+        with contextlib.suppress(PermissionError):  # a folder of somebody else, who lets us pass through it only
+            _sync(folder.parent)
+        return
+    _make_durably(folder.parent, 0o777)
+    folder.mkdir(mode=mode, exist_ok=True)
+    _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:
@@ -137,8 +146,9 @@ class SpoolLock:
             ) from None
         except OSError as error:
             raise StoreError(f"{self.path} cannot be locked: {error.strerror}") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # it is for people; a full disk must not keep anybody out
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         """Give the lock back; without it, nothing happens."""
@@ -296,7 +306,7 @@ class ContentFolder:
                 raise
             _sync(folder)
         except OSError as error:
-            raise StoreError(f"the content file of {id} cannot be written: {error.strerror}") from error
+            raise _not_written(id, error) from error
         return ContentPlace(id)
 
     def _folder(self) -> Path:
@@ -304,7 +314,7 @@ class ContentFolder:
             self._path = Path(tempfile.mkdtemp(prefix="postroad-"))
             weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
         elif not self._made:
-            _make_folder(self._path)
+            _make_durably(self._path, 0o700)
         self._made = True
         return self._path
 
@@ -334,6 +344,13 @@ class ContentFolder:
         with os.scandir(self._path) as entries:
             old = sorted(entry.name for entry in entries if entry.is_file() and entry.stat().st_mtime <= youngest)
         return [name for name in old if not known(name)]
+
+
+def _not_written(id: str, error: OSError) -> StoreError:
+    problem = f"the content file of {id} cannot be written: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{problem}; free some room on the disk of the spool")
+    return StoreError(problem)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

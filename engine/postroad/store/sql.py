@@ -278,6 +278,11 @@ COUNT_STATES = "SELECT state, count(*) FROM recipient GROUP BY state"
 
 INTEGRITY = "PRAGMA integrity_check"
 RECORDS = "SELECT id, record FROM message"
+# All texts of each recipient, as octets: SQLite does not look whether a text is UTF-8.
+TEXTS = _sql(
+    """SELECT id, CAST(address || notify || orcpt || lane || status || reply || remote || reason AS BLOB)
+    FROM recipient JOIN message ON seq = place >> <BITS>"""
+)
 REAL_TALLY = _sql(
     """SELECT count(*), total(size), (SELECT count(*) FROM recipient WHERE state NOT IN <ENDS>)
     FROM message WHERE unfinished > 0"""

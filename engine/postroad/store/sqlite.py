@@ -29,6 +29,7 @@ _PAGE_BYTES = 4096
 _IDLE_PAGES = (4 << 20) // _PAGE_BYTES  # log worth folding in when nobody waits
 _BUSY_PAGES = (64 << 20) // _PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
 _HUGE_PAGES = (512 << 20) // _PAGE_BYTES  # log whose file is cut, too
+_AGAIN = "look after its disk, then start the engine again; `postroad check --spool` reads everything"
 _UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
 
 
@@ -69,6 +70,9 @@ class SqliteStore:
                 self._writer.execute("COMMIT")
             except apsw.Error as error:
                 raise self._failed(error) from error
+            except UnicodeDecodeError as error:
+                hint = "`postroad check --spool` names the message"
+                raise StoreError(f"the spool {self._path} holds a text that cannot be read: {error}; {hint}") from error
             finally:
                 self._roll_back()
             self._tally = writer.tally()
@@ -154,16 +158,24 @@ class SqliteStore:
         if self._closed:
             raise StoreError("the store is closed")
         if self._broken:
-            raise StoreBroken(f"the spool {self._path} failed before and is not written any more: {self._broken}")
+            raise StoreBroken(
+                f"the spool {self._path} failed before and is not written any more: {self._broken}; {_AGAIN}"
+            )
         if os.getpid() != self._pid:
             raise StoreError("a spool must not be used across a fork; open it in the child")
 
     def _failed(self, error: apsw.Error) -> StoreError:
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
-            return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}")
-        kind = StoreFull if isinstance(error, apsw.FullError) else StoreError
-        return kind(f"the spool {self._path} cannot be written: {error}")
+            self._leave_log()
+            return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
+        if isinstance(error, apsw.FullError):
+            return StoreFull(f"the spool {self._path} cannot be written: {error}; free some room on its disk")
+        return StoreError(f"the spool {self._path} cannot be written: {error}")
+
+    def _leave_log(self) -> None:
+        """Closing shall not fold the log in, which begins with the sync that failed; the next opening writes it anew."""
+        self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def _roll_back(self) -> None:
         """End a transaction that is still open.  Where even that fails the connection's state is unknown."""

@@ -21,6 +21,8 @@ _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could cor
 BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
 _CACHE_KIB = 8192
 _QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
+_DAMAGED = "nothing was changed: look after its disk, keep a copy of the folder, restore a backup"
+_COPIED_BYTES = 1 << 20  # at once
 _PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
 
 _FOR_WRITING = (
@@ -59,11 +61,14 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
         connection = connect(str(path))
         try:
             _set_up(connection, exclusive=exclusive)
+            _renew_log(path, connection)
             _check_file(path, connection)
         except BaseException:
             connection.close()
             raise
         sync_folder(path.parent)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StoreError(f"the spool {path} cannot be opened: {error}; {_DAMAGED}") from error
     except (apsw.Error, OSError) as error:
         raise StoreError(f"the spool {path} cannot be opened: {error}") from error
     return connection
@@ -133,9 +138,32 @@ def _make_schema(connection: Database) -> None:
     connection.execute("COMMIT")
 
 
+def _renew_log(path: Path, connection: Database) -> None:
+    """Write the log over itself and sync it: an earlier life may have left commits that were never synced.
+
+    They can be read, and would be built on; after a sync that failed only writing them again brings them to the disk.
+    """
+    connection.execute("BEGIN IMMEDIATE")  # so that nobody else writes it
+    try:
+        descriptor = os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _write_over(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _write_over(descriptor: int) -> None:
+    offset = 0
+    while octets := os.pread(descriptor, _COPIED_BYTES, offset):
+        offset += os.pwrite(descriptor, octets, offset)
+    os.fsync(descriptor)
+
+
 def _check_file(path: Path, connection: Database) -> None:
     if path.stat().st_size > _QUICK_CHECK_BYTES:
         return
     problems = [text for (text,) in connection.execute("PRAGMA quick_check(3)") if text != "ok"]
     if problems:
-        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems)}")
+        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems)}; {_DAMAGED}")

@@ -118,8 +118,8 @@ def _with_rows(connection: Database, found: Columns, statement: str, *values: in
 def _as_store_error() -> Generator[None]:
     try:
         yield
-    except apsw.Error as error:
-        raise StoreError(f"the spool cannot be read: {error}") from error
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"the spool cannot be read: {error}; `postroad check --spool` says what is wrong") from error
 
 
 _LISTED = (
@@ -150,6 +150,11 @@ def _unreadable(connection: Database) -> Iterator[str]:
             message_of(record)
         except Unreadable as error:
             yield f"Message {id}: its record cannot be read ({error})."
+    for id, texts in connection.execute(sql.TEXTS):
+        try:
+            texts.decode()
+        except UnicodeDecodeError as error:
+            yield f"Message {id}: a recipient cannot be read ({error})."
 
 
 def _few(found: Iterable[Columns]) -> Iterator[Columns]:

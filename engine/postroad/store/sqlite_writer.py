@@ -203,14 +203,12 @@ class Writer:
     def _lease(self, take: TakeLeases, token: int, handle: int, budget: int, parked: list[str]) -> LeaseRecord | None:
         id, record, delay, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
         try:
-            message = message_of(record)
+            message, chosen = message_of(record), self._due_rows(take, handle)
         except Unreadable as error:
             self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"the record cannot be read: {error}"))
             if id not in parked:
                 parked.append(id)
             return None
-        due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
-        chosen = [row_of(columns) for columns in due]
         self._executemany(sql.LEASE, [(_LEASED, token, place_of(handle, row.number)) for row in chosen])
         return LeaseRecord(
             token,
@@ -220,6 +218,13 @@ class Writer:
             content,
             delay != DelayNotice.NONE,
         )
+
+    def _due_rows(self, take: TakeLeases, handle: int) -> list[Row]:
+        try:
+            due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
+            return [row_of(columns) for columns in due]
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"a recipient: {error}") from error
 
     # --- Settling ---
 
