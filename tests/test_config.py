@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from postroad.config import Config, Retry, Route, Windows, load_config, read_settings, revalidate
+from postroad.config import Config, PathSetting, Retry, Route, Windows, load_config, read_settings, revalidate
 from postroad.errors import ConfigError, PostroadError
+from postroad.transport import TransportSettings
 
 MINIMAL: dict[str, Any] = {
     "routes": [{"recipients": "*", "transport": "outbound"}],
@@ -57,12 +58,22 @@ def test_transport_settings_are_left_to_the_plugin() -> None:
 @pytest.mark.parametrize(
     ("raw", "key", "said"),
     [
-        ({"spol": {}}, "spol", "no such setting"),
-        ({"retry": {"first_second": 1}}, "retry.first_second", "no such setting"),
-        ({"retry": {"first_seconds": "soon"}}, "retry.first_seconds", "str"),
-        ({"windows": {"start": 0}}, "windows.start", ">= 1"),
-        ({"windows": {"start": 2.5}}, "windows.start", "int"),
-        ({"retry": {"jitter": 0.9}}, "retry.jitter", "<= 0.5"),
+        ({"spol": {}}, "spol", "no such setting; did you mean spool?"),
+        ({"xyz": {}}, "xyz", "no such setting"),
+        ({"retry": {"first_second": 1}}, "retry.first_second", "no such setting; did you mean first_seconds?"),
+        ({"retry": {"first_seconds": "soon"}}, "retry.first_seconds", "must be a number, not a text in quotes"),
+        ({"retry": 300}, "retry", "must be a table, not a whole number"),
+        ({"windows": {"start": 0}}, "windows.start", "must be >= 1"),
+        ({"windows": {"start": 2.5}}, "windows.start", "must be a whole number"),
+        ({"retry": {"jitter": 0.9}}, "retry.jitter", "must be <= 0.5"),
+        ({"spool": {"socket": "yes"}}, "spool.socket", "must be true or false, not a text in quotes"),
+        (
+            {"senders": {"authorized": "*"}},
+            "senders.authorized",
+            'must be a list, such as ["..."], not a text in quotes',
+        ),
+        ({"routes": {"transport": "x"}}, "routes", "must be a list of tables"),
+        ({"transports": {"out": "smtp"}}, "transports.out", "must be a table, not a text in quotes"),
         ({"retry": {"first_seconds": 5000}}, "retry.first_seconds", "retry.max_seconds (4000)"),
         ({"retry": {"give_up_seconds": 60}}, "retry.give_up_seconds", "retry.first_seconds (300)"),
         ({"windows": {"start": 30}}, "windows.start", "windows.max (20)"),
@@ -147,6 +158,35 @@ def test_a_route_is_called_by_its_name_or_its_transports() -> None:
 class PostcardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stamp: str
     pieces: int = 1
+    album: PathSetting = ""
+    size: Literal["small", "large"] = "small"
+    sides: tuple[Literal["front", "back"], ...] = ()
+    dry_seconds: float = 1.0
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (section, field.name)
+        for section in ("limits", "in_flight", "retry", "windows", "reports")
+        for field in msgspec.structs.fields(type(getattr(Config(), section)))
+        if field.type is not int and isinstance(field.default, float)
+    ],
+)
+def test_no_number_is_endless(section: str, key: str, value: float) -> None:
+    others = {"max_seconds": value} if key == "first_seconds" else {}
+    others |= {"hold_max_seconds": value} if key == "hold_seconds" else {}
+    error = refused({section: {key: value, **others}})
+    assert error.key.startswith(f"{section}.")
+    assert error.problem.startswith("must be ")
+
+
+def test_what_is_endless_is_named_in_a_routes_own_table_and_in_python_too() -> None:
+    endless = Retry(give_up_seconds=float("inf"))
+    with pytest.raises(ConfigError, match="must be a finite number, not inf") as caught:
+        revalidate(Config(routes=(Route(transport="out", retry=endless),), transports={"out": {"plugin": "smtp"}}))
+    assert caught.value.key == "routes[0].retry.give_up_seconds"
 
 
 def test_plugin_settings_become_a_struct() -> None:
@@ -155,9 +195,41 @@ def test_plugin_settings_become_a_struct() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "key"),
-    [({"stamp": 3}, "stamp"), ({"stamp": "airmail", "piece": 2}, "piece"), ({}, "stamp")],
+    [
+        ({"stamp": 3}, "stamp"),
+        ({"stamp": "airmail", "piece": 2}, "piece"),
+        ({}, "stamp"),
+        ({"stamp": "airmail", "dry_seconds": float("inf")}, "dry_seconds"),
+    ],
 )
 def test_wrong_plugin_settings_are_refused_by_name(settings: Mapping[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings(settings, PostcardSettings)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "said"),
+    [
+        ({"size": "huge"}, "size", 'must be "large" or "small", not \'huge\''),
+        ({"sides": ["front", "top"]}, "sides[1]", 'must be "back" or "front", not \'top\''),
+        ({"size": 3}, "size", 'must be "large" or "small", not a whole number'),
+        ({"pieces": "3"}, "pieces", "must be a whole number, not a text in quotes"),
+    ],
+)
+def test_what_is_allowed_is_told(settings: Mapping[str, Any], key: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings({"stamp": "airmail", **settings}, PostcardSettings)
+    assert (caught.value.key, caught.value.problem) == (key, said)
+
+
+@pytest.mark.parametrize(("given", "read"), [("album", "/etc/postroad/album"), ("/srv/album", "/srv/album"), ("", "")])
+def test_a_plugins_paths_count_from_the_files_folder(given: str, read: str) -> None:
+    table = TransportSettings({"stamp": "airmail", "album": given}, base=Path("/etc/postroad"))
+    assert read_settings(table, PostcardSettings).album == read
+
+
+def test_paths_given_from_python_count_from_the_working_directory() -> None:
+    assert read_settings({"stamp": "airmail", "album": "album"}, PostcardSettings).album == "album"
+    table = TransportSettings({"stamp": "airmail", "album": "album"})
+    assert read_settings(table, PostcardSettings).album == "album"

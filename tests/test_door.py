@@ -263,9 +263,10 @@ def test_tags_are_few_short_and_printable(tags, field):
     ("dsn", "field"),
     [
         (DsnOptions(notify=("never", "failure")), "dsn.notify"),
-        (DsnOptions(notify=("sometimes",)), "dsn"),  # type: ignore[arg-type]
-        (DsnOptions(notify="failure"), "dsn"),  # type: ignore[arg-type]
-        (DsnOptions(ret="half"), "dsn"),  # type: ignore[arg-type]
+        (DsnOptions(notify=("failure", "sometimes")), "dsn.notify[1]"),  # type: ignore[arg-type]
+        (DsnOptions(notify="failure"), "dsn.notify"),  # type: ignore[arg-type]
+        (DsnOptions(ret="half"), "dsn.ret"),  # type: ignore[arg-type]
+        (DsnOptions(ret=object()), "dsn"),  # type: ignore[arg-type]
         (DsnOptions(envid=""), "dsn.envid"),
         (DsnOptions(envid="x" * 101), "dsn.envid"),
         (DsnOptions(envid="a\r\nb"), "dsn.envid"),
@@ -276,6 +277,11 @@ def test_tags_are_few_short_and_printable(tags, field):
 )
 def test_delivery_reports_are_asked_for_by_the_rules_of_rfc_3461(dsn, field):
     assert refused(dsn=dsn).field == field
+
+
+def test_what_may_be_asked_for_in_delivery_reports_is_told():
+    error = refused(dsn=DsnOptions(ret="half"))  # type: ignore[arg-type]
+    assert error.problem == 'must be "full" or "headers", not \'half\''
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import msgspec
 from .address import parse_address
 from .errors import SubmissionError
 from .message import DsnOptions, Submission
+from .misfits import misfit
 
 __all__ = ["OPTIONS", "Options", "check_expiry", "listed", "mail_arguments", "read_addresses", "read_options"]
 
@@ -161,9 +162,14 @@ def _dsn(dsn: Any) -> DsnOptions:
     if not isinstance(dsn, DsnOptions):
         raise SubmissionError("dsn", f"must be DsnOptions, not {type(dsn).__name__}")
     try:
-        read = msgspec.convert(msgspec.to_builtins(dsn), DsnOptions)
-    except (msgspec.ValidationError, TypeError) as error:
+        plain = msgspec.to_builtins(dsn)
+    except TypeError as error:
         raise SubmissionError("dsn", f"{error}") from None
+    try:
+        read = msgspec.convert(plain, DsnOptions)
+    except msgspec.ValidationError as error:
+        key, problem = misfit(error, plain, DsnOptions)
+        raise SubmissionError(f"dsn.{key}", problem) from None
     if "never" in read.notify and len(read.notify) > 1:
         raise SubmissionError("dsn.notify", '"never" must stand alone (RFC 3461 section 4.1)')
     envid = read.envid

@@ -7,21 +7,24 @@ Who reads a setting names it in the setting's description.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
+from msgspec import inspect as shape
 
+from .contradictions import check_config, is_hostname
 from .errors import ConfigError
+from .misfits import endless_number, misfit
 
 __all__ = [
     "Config",
     "InFlight",
     "Limits",
+    "PathSetting",
     "Reports",
     "Retry",
     "Route",
@@ -35,12 +38,11 @@ __all__ = [
 ]
 
 _DAY = 86_400
-_PATTERN = re.compile(r"\*|[^@\s\x00-\x1f\x7f]+@(?:\*\.)?[^@*\s\x00-\x1f\x7f]+")
-_FIELD = re.compile(r"Object (?:contains (?P<unknown>unknown)|missing required) field `(?P<field>[^`]*)`")
-_HOSTNAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
-)
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+PathSetting: TypeAlias = Annotated[str, Meta(extra={"counts_from": "the configuration file's folder"})]
+"""A path among a plugin's settings: `read_settings` makes a relative one count from the configuration file's folder."""
 
 
 def _about(text: str, **limits: Any) -> Meta:
@@ -292,7 +294,7 @@ class Config(_Section, frozen=True, kw_only=True):
     folder: str = ""
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_config(self)
 
     def retry_of(self, route: Route) -> Retry:
         return route.retry or self.retry
@@ -303,76 +305,6 @@ class Config(_Section, frozen=True, kw_only=True):
     def resolved(self, path: str | os.PathLike[str]) -> Path:
         """A path of the configuration: relative ones count from the configuration file's folder."""
         return Path(self.folder or ".", path)
-
-
-def _check(config: Config) -> None:
-    """Refuse what no single setting shows: contradictions between settings."""
-    _check_retry("retry", config.retry)
-    _check_windows("windows", config.windows)
-    _check_patterns("senders.authorized", config.senders.authorized)
-    _check_patterns("senders.admins", config.senders.admins)
-    for index, admin in enumerate(config.senders.admins):
-        if "*" in admin:
-            raise ConfigError(f"senders.admins[{index}]", f"{admin!r} is no address that mail can go to; write it out")
-    if config.reports.hostname and not is_hostname(config.reports.hostname):
-        raise ConfigError(
-            "reports.hostname",
-            "must be a host name in ASCII, such as mail.example.com (an IDN as its A-label, xn--...)",
-        )
-    labels: set[str] = set()
-    for index, route in enumerate(config.routes):
-        key = f"routes[{index}]"
-        _check_pattern(f"{key}.recipients", route.recipients)
-        if route.senders != "<>":
-            _check_pattern(f"{key}.senders", route.senders)
-        if route.transport not in config.transports:
-            known = ", ".join(sorted(config.transports)) or "none"
-            raise ConfigError(f"{key}.transport", f"there is no [transports.{route.transport}] (known: {known})")
-        if route.label in labels:
-            raise ConfigError(f"{key}.name", f"another route is called {route.label!r} already; give this one a name")
-        labels.add(route.label)
-        if route.retry:
-            _check_retry(f"{key}.retry", route.retry)
-        if route.windows:
-            _check_windows(f"{key}.windows", route.windows)
-    for name, settings in config.transports.items():
-        if not isinstance(settings.get("plugin"), str):
-            raise ConfigError(f"transports.{name}.plugin", 'name the kind of transport, such as "smtp" or "file"')
-    if config.limits.message_bytes > config.limits.queue_bytes:
-        raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
-    if ":" not in config.spool.url:
-        raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
-
-
-def is_hostname(name: str) -> bool:
-    """Whether a name can stand in Message-IDs, reports and EHLO: letters, digits and hyphens between dots, in ASCII."""
-    return _HOSTNAME.fullmatch(name) is not None
-
-
-def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:
-    for index, pattern in enumerate(patterns):
-        _check_pattern(f"{key}[{index}]", pattern)
-
-
-def _check_pattern(key: str, pattern: str) -> None:
-    if not _PATTERN.fullmatch(pattern):
-        raise ConfigError(key, f"{pattern!r} fits nothing; write *, *@example.com, *@*.example.com or one address")
-
-
-def _check_retry(key: str, retry: Retry) -> None:
-    if retry.first_seconds > retry.max_seconds:
-        raise ConfigError(f"{key}.first_seconds", f"must be at most {key}.max_seconds ({retry.max_seconds:g})")
-    if retry.first_seconds > retry.give_up_seconds:
-        raise ConfigError(f"{key}.give_up_seconds", f"must be at least {key}.first_seconds ({retry.first_seconds:g})")
-
-
-def _check_windows(key: str, windows: Windows) -> None:
-    if windows.start > windows.max:
-        raise ConfigError(f"{key}.start", f"must be at most {key}.max ({windows.max})")
-    if windows.hold_seconds > windows.hold_max_seconds:
-        raise ConfigError(
-            f"{key}.hold_seconds", f"must be at most {key}.hold_max_seconds ({windows.hold_max_seconds:g})"
-        )
 
 
 def load_config(source: str | os.PathLike[str] | Mapping[str, Any] | Config) -> Config:
@@ -403,9 +335,31 @@ def read_settings(settings: Mapping[str, Any], into: type[_T]) -> _T:
     """For plugins: turn a transport's table into a msgspec Struct; raises ConfigError with the key at fault.
 
     Declare the Struct with `forbid_unknown_fields=True`, so that a misspelt key is named.  The engine puts
-    `transports.NAME.` before the key.
+    `transports.NAME.` before the key.  A field of the kind `PathSetting` comes back as the file is to be opened; of settings
+    that were not read from a file, a relative path counts from the working directory.
     """
-    return _to_struct(settings, into, "plugin")
+    from .transport import TransportSettings  # which other readers of a configuration do without
+
+    read = _to_struct(settings, into, "plugin")
+    if isinstance(settings, TransportSettings) and isinstance(read, msgspec.Struct):
+        return _resolved(read, settings.base)
+    return read
+
+
+def _resolved(read: _S, base: Path) -> _S:
+    paths = [field.name for field in _fields(type(read)) if _is_path(field)]
+    return msgspec.structs.replace(read, **{name: str(base / path) for name in paths if (path := getattr(read, name))})
+
+
+def _fields(struct: type[msgspec.Struct]) -> tuple[shape.Field, ...]:
+    info = shape.type_info(struct)
+    assert isinstance(info, shape.StructType)
+    return info.fields
+
+
+def _is_path(field: shape.Field) -> bool:
+    marks = cast("dict[str, str] | None", field.type.extra) if isinstance(field.type, shape.Metadata) else None  # pyright: ignore[reportUnknownMemberType]  # msgspec leaves it open
+    return "counts_from" in (marks or {})
 
 
 def _convert(raw: dict[str, Any]) -> Config:
@@ -414,19 +368,12 @@ def _convert(raw: dict[str, Any]) -> Config:
 
 def _to_struct(raw: Any, into: type[_T], whole: str) -> _T:
     try:
-        return msgspec.convert(raw, into, strict=True)
+        read = msgspec.convert(raw, into, strict=True)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise _error_of(str(error), whole) from None
-
-
-def _error_of(text: str, whole: str) -> ConfigError:
-    """What msgspec says, with the key at fault by name."""
-    problem, _, where = text.partition(" - at `$")
-    where = where.rstrip("`").lstrip(".")
-    named = _FIELD.fullmatch(problem)
-    if named is None:
-        return ConfigError(where or whole, problem)
-    key = f"{where}.{named['field']}" if where else named["field"]
-    return ConfigError(key, "there is no such setting" if named["unknown"] else "is missing")
+        key, problem = misfit(error, raw, into)
+        raise ConfigError(key or whole, problem) from None
+    if endless := endless_number(read):
+        raise ConfigError(*endless)
+    return read

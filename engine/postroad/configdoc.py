@@ -30,7 +30,8 @@ _PREFACE = """\
 
 A configuration is a TOML file or a `postroad.Config` of the same shape; `docs/postroad.toml` is an example with every
 setting. An unknown key, a value out of range or two settings that contradict each other stop the start with a
-`ConfigError` that names the key. Times are seconds and sizes octets, always.
+`ConfigError` that names the key. Times are seconds and sizes octets, always. Relative paths count from the configuration
+file's folder; of settings given in Python, from the working directory.
 """
 
 _TRANSPORTS = """

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from postroad.config import PathSetting
 from postroad.errors import ConfigError
 
 from . import emit, sasl
@@ -60,15 +61,15 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = "auto"
     ca_file: Annotated[
-        str,
+        PathSetting,
         Meta(description="PEM file with the authorities to trust for `verified`, instead of the system's."),
     ] = ""
     client_cert_file: Annotated[
-        str,
+        PathSetting,
         Meta(description="PEM file with our own certificate, and the chain behind it, for servers that ask for one."),
     ] = ""
     client_key_file: Annotated[
-        str,
+        PathSetting,
         Meta(description="PEM file with its key, not encrypted. Empty: the key is in `client_cert_file` too."),
     ] = ""
     username: Annotated[
@@ -76,16 +77,14 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = ""
     password_env: Annotated[str, Meta(description="Name of the environment variable that holds the password.")] = ""
     password_file: Annotated[
-        str,
-        Meta(
-            description="File whose first line is the password; relative to the working directory. Read anew for each login."
-        ),
+        PathSetting,
+        Meta(description="File whose first line is the password. Read anew for each login."),
     ] = ""
     token_env: Annotated[
         str, Meta(description="Name of the environment variable that holds a bearer token (XOAUTH2).")
     ] = ""
     token_file: Annotated[
-        str,
+        PathSetting,
         Meta(
             description="File whose first line is a bearer token (XOAUTH2). Read anew for each login, because tokens live "
             "for an hour; it must be there at the start."

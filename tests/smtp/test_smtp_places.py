@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from postroad.config import read_settings
 from postroad.errors import ConfigError
+from postroad.transport import TransportSettings
 from postroad_smtp.places import Place, Sources, read_place, read_sources
 from postroad_smtp.settings import SmtpSettings
 
@@ -109,3 +113,13 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
 
 def test_a_smarthost_by_name_may_have_any_source() -> None:
     assert SmtpSettings(smarthost="mail.example.com", source_addresses=("2001:db8::5",)).source_addresses
+
+
+def test_paths_count_from_the_configuration_files_folder() -> None:
+    keys = ("ca_file", "client_cert_file", "client_key_file", "token_file")
+    table = {key: f"{key}.txt" for key in keys}
+    table |= {"smarthost": "mail.example.com", "username": "u", "tls": "verified"}
+    read = read_settings(TransportSettings(table, base=Path("/etc/postroad")), SmtpSettings)
+    assert [getattr(read, key) for key in keys] == [f"/etc/postroad/{key}.txt" for key in keys]
+    assert read.login_source is not None
+    assert read.login_source.place == "/etc/postroad/token_file.txt"
