@@ -1,7 +1,7 @@
 """What becomes of the requests that a connection leaves behind: doubted, settled, or put back.  No I/O.
 
-In doubt is what was handed over without an answer.  Put back, once for each reason, is what lost the connection by no fault of its own;
-all else is settled by the trouble.  Used by `session.py` when a connection has ended; nothing is ever just dropped.
+In doubt is what was handed over without an answer.  Put back, once for each reason, is what lost the connection by no fault of
+its own; all else is settled by the trouble.  Used by `session.py` when a connection has ended; nothing is ever just dropped.
 """
 
 from __future__ import annotations
