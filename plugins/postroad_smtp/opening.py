@@ -154,7 +154,7 @@ class Opener:
             if trouble.kind is Kind.LOOP:
                 approach.looped(landed.host, trouble)
                 return None
-            if approach.sessions >= MAX_SESSIONS or not self._may_try_again(trouble, landed.host):
+            if not self._may_try_again(trouble, landed.host) or approach.sessions >= MAX_SESSIONS:
                 self._known.forget(landed.host, Flaw.EHLO)  # with HELO it fares no better
                 self._failed(landed.address, trouble, landed.begun, approach)
                 if trouble.kind is Kind.NO_LOGIN:
