@@ -173,16 +173,18 @@ class Opener:
         handshake where resuming may have been the trouble."""
         if trouble.may_be_ticket:
             return True
-        if trouble.flaw is None or self._known.has(host, trouble.flaw) or not self._may_do_without(trouble.flaw):
+        if trouble.flaw is None or self._known.has(host, trouble.flaw) or not self._may_do_without:
             return False
         self._known.note(host, trouble.flaw)
         _log.warning("host_is_flawed", host=host, flaw=trouble.flaw.value, reason=trouble.said)
         return True
 
-    def _may_do_without(self, flaw: Flaw) -> bool:
-        if self._terms.implicit_tls or self._tls.level not in (Level.NONE, Level.OPPORTUNISTIC):
-            return False  # nobody speaks plain text at that port, or nobody should
-        return flaw is Flaw.TLS or self._terms.login is None  # a login is only to be had by EHLO
+    @property
+    def _may_do_without(self) -> bool:
+        """Whether TLS, or EHLO, may be given up where they fail: not where nobody speaks plain text or nobody should; nor with a
+        login, which only EHLO leads to, and whose password whoever cuts a connection would else get to see."""
+        is_open = self._tls.level in (Level.NONE, Level.OPPORTUNISTIC) and not self._terms.implicit_tls
+        return is_open and self._terms.login is None
 
     async def _greet(self, landed: _Landed, approach: Approach) -> Connection:
         approach.sessions += 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
+import pytest
 from smtp_plan import Plan, send
+from smtp_road import OpenRoad
 from trio.testing import MockClock
 
-from postroad.testing.smtp_peer import Behaviour, Raw, SmtpPeer
-from postroad.verdict import Disposition
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Raw, SmtpPeer
+from postroad.verdict import Disposition, Scope
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
 MakeContext = Callable[..., ssl.SSLContext]
@@ -32,3 +34,20 @@ async def test_broken_tls_behind_an_unwilling_first_server_is_noted_too(
         verdict = await send(transport)
         assert (verdict.disposition, verdict.tls) == (ACCEPTED, "none")
         assert verdict.remote.startswith("mx2.example.org ")
+
+
+@pytest.mark.parametrize("more", [{}, {"login_without_tls": True}], ids=["login needs TLS", "login without TLS"])
+async def test_with_a_login_a_failed_handshake_defers_and_is_forgotten(
+    road: OpenRoad, server_context: MakeContext, monkeypatch: pytest.MonkeyPatch, more: dict[str, bool]
+) -> None:
+    """Else whoever cuts one connection has the password in plain text, or the smarthost on hold for an hour."""
+    monkeypatch.setenv("SMTP_PASSWORD", "pencil")
+    behaviour = Behaviour({"STARTTLS": [BROKEN, ACCEPT]}, logins={"user": "pencil"})
+    login = {"username": "user", "password_env": "SMTP_PASSWORD"}
+    async with road(peer=SmtpPeer(behaviour, tls=server_context()), is_strict=False, **login, **more) as way:
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.scope, verdict.status) == (DEFERRED, Scope.SITE, "4.7.5")
+        assert way.commands() == ["EHLO", "STARTTLS"]
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.tls) == (ACCEPTED, "opportunistic TLSv1.3")
+        assert len(way.peer.connections) == 2
