@@ -56,5 +56,5 @@ class Plan:
 
 async def send(transport: SmtpTransport, **more: Any) -> Verdict:
     """One message for example.org, and what became of it."""
-    (verdict,) = await transport.deliver(make_request(domain="example.org", **more))
+    (verdict,) = await transport.deliver(make_request(**{"domain": "example.org", **more}))
     return verdict
