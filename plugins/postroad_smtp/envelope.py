@@ -2,6 +2,7 @@
 
 Says what this server can never take, by the extensions that it offers: SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531),
 DSN (RFC 3461), LIMITS (RFC 9422).  A parameter goes only where its extension is offered.
+What needs one that is not there is refused, but deferred where the server was not asked for its extensions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from postroad.verdict import Scope, Verdict
 from . import emit
 from .features import Features
 from .protocol import Awaited
-from .verdicts import Remote, own_refusal
+from .verdicts import Remote, own_deferral, own_refusal
 
 __all__ = ["Envelope", "Line", "is_eight_bit", "write_envelope"]
 
@@ -24,7 +25,7 @@ Line = tuple[Awaited, bytes]
 
 @dataclass(slots=True)
 class Envelope:
-    """lines: what to say.  named: the recipients in them, by index.  refused: those that can never go there, with the reason."""
+    """lines: what to say.  named: the recipients in them, by index.  refused: those that cannot go there, with the reason."""
 
     lines: list[Line] = field(default_factory=list[Line])
     named: list[int] = field(default_factory=list[int])
@@ -58,19 +59,26 @@ def is_eight_bit(request: DeliveryRequest) -> bool:
 
 
 def _refusal(request: DeliveryRequest, features: Features, remote: Remote) -> Verdict | None:
-    """Why this server can never take this message, if so."""
+    """Why this server cannot take this message, if so."""
     message = request.message
     if features.size is not None and message.size > features.size:
         said = f"the message has {message.size} octets, the server takes {features.size}"
         return own_refusal(said, "5.3.4", remote)
     if message.smtputf8 and not features.smtputf8:
-        return own_refusal("a header needs SMTPUTF8, which the server does not offer", "5.6.9", remote)
+        return _lacking("a header needs SMTPUTF8", "6.9", features, remote)
     if not (message.sender.isascii() or features.smtputf8):
-        return own_refusal("the sender needs SMTPUTF8, which the server does not offer", "5.6.7", remote)
+        return _lacking("the sender needs SMTPUTF8", "6.7", features, remote)
     if message.eight_bit and not features.eight_bit:
-        said = "the message is signed 8-bit content, and the server does not offer 8BITMIME"
-        return own_refusal(said, "5.6.3", remote)
+        return _lacking("8-bit content that is signed needs 8BITMIME", "6.3", features, remote)
     return None
+
+
+def _lacking(what: str, detail: str, features: Features, remote: Remote, *, scope: Scope = Scope.MESSAGE) -> Verdict:
+    """The verdict of what needs an extension that is not there.  detail: the status without its class."""
+    if features.is_known:
+        return own_refusal(f"{what}, which the server does not offer", f"5.{detail}", remote, scope=scope)
+    said = f"{what}; what the server offers is not known, because it hung up at EHLO"
+    return own_deferral(said, f"4.{detail}", remote, scope=scope)
 
 
 def _write_recipients(
@@ -86,8 +94,8 @@ def _write_recipients(
             envelope.refused[index] = own_refusal(str(error), "5.1.3", remote, scope=Scope.RECIPIENT)
             continue
         if not (recipient.address.isascii() or features.smtputf8):
-            said = "the address needs SMTPUTF8, which the server does not offer"
-            envelope.refused[index] = own_refusal(said, "5.6.7", remote, scope=Scope.RECIPIENT)
+            said = "the address needs SMTPUTF8"
+            envelope.refused[index] = _lacking(said, "6.7", features, remote, scope=Scope.RECIPIENT)
         elif _has_room(recipient, len(lines), domains, features):
             lines.append((Awaited.RCPT, line))
             envelope.named.append(index)

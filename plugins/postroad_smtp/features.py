@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .reply import Reply
 
-__all__ = ["NOTHING", "Features", "read_features"]
+__all__ = ["NOTHING", "UNASKED", "Features", "read_features"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Features:
     has_size: whether MAIL may have the parameter SIZE.
     mechanisms: SASL mechanisms, in upper case.
     mail_max, rcpt_max, rcpt_domain_max: MAIL commands of a connection, recipients and their domains of a transaction (RFC 9422).
+    is_known: whether the server was asked, so that what is not here is not offered.
     """
 
     keywords: Mapping[str, str]
@@ -35,9 +36,11 @@ class Features:
     mail_max: int | None = None
     rcpt_max: int | None = None
     rcpt_domain_max: int | None = None
+    is_known: bool = True
 
 
 NOTHING = Features(keywords={})
+UNASKED = Features(keywords={}, is_known=False)
 
 
 def read_features(reply: Reply) -> Features:

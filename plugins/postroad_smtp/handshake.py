@@ -6,7 +6,7 @@ Trouble of this phase says nothing about any message: it is the host's, or the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from postroad.errors import ConfigError
@@ -15,7 +15,8 @@ from postroad.log import printable
 from . import emit, sasl
 from .authentication import Authentication, no_login
 from .deeds import Deed, Derive, Ready, Say, Secure
-from .features import NOTHING, Features, read_features
+from .features import NOTHING, UNASKED, read_features
+from .known import Flaw
 from .login import Login, Source
 from .protocol import Answer, Awaited, Step
 from .tls import Level
@@ -42,15 +43,18 @@ class Terms:
 
 
 class Handshake:
-    """One connection's beginning.  features: what the server offers now.  Every method may raise Trouble."""
+    """One connection's beginning.  avoid: flaws of the host to go round.  features: what the server offers now.
 
-    def __init__(self, terms: Terms, *, avoid_tls: bool = False, avoid_ehlo: bool = False) -> None:
+    Every method may raise Trouble.
+    """
+
+    def __init__(self, terms: Terms, avoid: Collection[Flaw] = ()) -> None:
         self._terms = terms
-        self._avoid_ehlo = avoid_ehlo
-        self._avoid_tls = avoid_tls
+        self._avoid = avoid
         self._is_secure = terms.implicit_tls
         self._authentication: Authentication | None = None
-        self.features: Features = NOTHING
+        self._unoffered = NOTHING  # what HELO tells
+        self.features = NOTHING
 
     @property
     def begins_with_tls(self) -> bool:
@@ -68,7 +72,7 @@ class Handshake:
             case Step.SAY_HELO:
                 return Say(Awaited.HELO, emit.helo(self._terms.helo))
             case Step.GREETED:
-                self.features = NOTHING if awaited is Awaited.HELO else read_features(reply)
+                self.features = self._unoffered if awaited is Awaited.HELO else read_features(reply)
                 return self._greeted()
             case Step.SECURE:
                 return Secure()
@@ -90,14 +94,15 @@ class Handshake:
     def _hello(self) -> Deed:
         if self._terms.is_lmtp:
             return Say(Awaited.LHLO, emit.lhlo(self._terms.helo))
-        if self._avoid_ehlo and not self._is_secure:
+        if Flaw.EHLO in self._avoid and not self._is_secure:
+            self._unoffered = UNASKED
             return Say(Awaited.HELO, emit.helo(self._terms.helo))
         return Say(Awaited.EHLO, emit.ehlo(self._terms.helo))
 
     def _greeted(self) -> Deed:
         if self._is_secure or self._terms.level is Level.NONE:
             return self._log_in()
-        if self.features.starttls and not self._avoid_tls:
+        if self.features.starttls and Flaw.TLS not in self._avoid:
             return Say(Awaited.STARTTLS, emit.starttls())
         if self._terms.level is not Level.OPPORTUNISTIC:
             raise Trouble(Kind.NO_TLS, "TLS is required, and the server does not offer it", "4.7.4")

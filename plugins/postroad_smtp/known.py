@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 import trio
 
 __all__ = ["Flaw", "KnownHosts"]
 
 _SECONDS = 3600.0  # long enough to spare a host its failing handshakes, short enough to notice a repair
+_EHLO_SECONDS = 900.0  # that long it has neither TLS nor extensions, for two connections that somebody cut
 _MOST = 10_000
 
 
@@ -20,22 +22,40 @@ class Flaw(enum.Enum):
     CHUNKING = "it takes BDAT for an error"
     EHLO = "it hangs up at EHLO"
 
+    @property
+    def proofs(self) -> int:
+        """How many times in a row it must be seen: one lost connection may have any cause."""
+        return 2 if self is Flaw.EHLO else 1
+
+    @property
+    def seconds(self) -> float:
+        """For how long it is remembered."""
+        return _EHLO_SECONDS if self is Flaw.EHLO else _SECONDS
+
+
+class _Seen(NamedTuple):
+    times: int
+    until: float
+
 
 class KnownHosts:
     """Flaws by host.  Used by all sessions of a transport."""
 
     def __init__(self) -> None:
-        self._until: dict[tuple[str, Flaw], float] = {}
+        self._seen: dict[tuple[str, Flaw], _Seen] = {}
 
     def note(self, host: str, flaw: Flaw) -> None:
-        self._until.pop((host, flaw), None)
-        while len(self._until) >= _MOST:
-            del self._until[next(iter(self._until))]
-        self._until[host, flaw] = trio.current_time() + _SECONDS
+        """It was seen, once more."""
+        now, seen = trio.current_time(), self._seen.pop((host, flaw), None)
+        while len(self._seen) >= _MOST:
+            del self._seen[next(iter(self._seen))]
+        times = seen.times if seen is not None and now < seen.until else 0
+        self._seen[host, flaw] = _Seen(times + 1, now + flaw.seconds)
 
     def forget(self, host: str, flaw: Flaw) -> None:
         """It was something else."""
-        self._until.pop((host, flaw), None)
+        self._seen.pop((host, flaw), None)
 
     def has(self, host: str, flaw: Flaw) -> bool:
-        return bool(self._until) and trio.current_time() < self._until.get((host, flaw), 0.0)
+        seen = self._seen.get((host, flaw))
+        return seen is not None and seen.times >= flaw.proofs and trio.current_time() < seen.until

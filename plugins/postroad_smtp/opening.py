@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 from typing import Protocol as Port
 
@@ -145,52 +145,64 @@ class Opener:
         self._endpoints.failed((address, approach.route.port), trouble, begun)
 
     async def _get_ready(self, landed: _Landed, approach: Approach) -> Connection | None:
-        """Greet; once more, on a new connection, where `_may_try_again` sees a way."""
-        for _ in range(MAX_SESSIONS):
+        host = landed.host
+        avoid = {flaw for flaw in (Flaw.TLS, Flaw.EHLO) if self._known.has(host, flaw)}
+        connection = await self._greet_until_ready(landed, avoid, approach)
+        if (Flaw.EHLO in avoid) is (connection is None):
+            self._known.forget(host, Flaw.EHLO)  # it works, or HELO fares no better: it was something else
+        return connection
+
+    async def _greet_until_ready(self, landed: _Landed, avoid: set[Flaw], approach: Approach) -> Connection | None:
+        """Greet; once more, on a new connection, where the trouble can be gone round.  avoid: gets what is then left out."""
+        while True:
             try:
-                return await self._greet(landed, approach)
+                return await self._greet(landed, avoid, approach)
             except Trouble as caught:
                 trouble = caught
-            if trouble.kind is Kind.LOOP:
-                approach.looped(landed.host, trouble)
+            way = self._way_round(trouble, landed.host)  # is noted even where only the next attempt can take it
+            if way is None or approach.sessions >= MAX_SESSIONS:
+                self._give_up(landed, trouble, approach)
                 return None
-            if approach.sessions >= MAX_SESSIONS or not self._may_try_again(trouble, landed.host):
-                self._known.forget(landed.host, Flaw.EHLO)  # with HELO it fares no better
-                self._failed(landed.address, trouble, landed.begun, approach)
-                if trouble.kind is Kind.NO_LOGIN:
-                    raise trouble
-                return None
+            avoid |= way
             approach.note(trouble)
             again, _ = await self._connect(landed.host, [landed.address], approach)
             if again is None:
-                self._known.forget(landed.host, Flaw.EHLO)  # it hung up because it was going down
                 return None
             landed = again
-        return None
 
-    def _may_try_again(self, trouble: Trouble, host: str) -> bool:
-        """Without TLS where it fails and may be done without (RFC 7435), with HELO where EHLO is hung up on, with a whole
-        handshake where resuming may have been the trouble."""
+    def _give_up(self, landed: _Landed, trouble: Trouble, approach: Approach) -> None:
+        if trouble.kind is Kind.LOOP:
+            approach.looped(landed.host, trouble)
+            return
+        self._failed(landed.address, trouble, landed.begun, approach)
+        if trouble.kind is Kind.NO_LOGIN:
+            raise trouble
+
+    def _way_round(self, trouble: Trouble, host: str) -> set[Flaw] | None:
+        """What more to go without: TLS where it fails and may be done without (RFC 7435), EHLO where it is hung up on; nothing
+        where resuming may have been the trouble; None where there is no point in another connection."""
         if trouble.may_be_ticket:
-            return True
-        if trouble.flaw is None or self._known.has(host, trouble.flaw) or not self._may_do_without(trouble.flaw):
-            return False
-        self._known.note(host, trouble.flaw)
-        _log.warning("host_is_flawed", host=host, flaw=trouble.flaw.value, reason=trouble.said)
-        return True
+            return set()
+        flaw = trouble.flaw
+        if flaw is None or not self._may_do_without:
+            return None
+        self._known.note(host, flaw)
+        if self._known.has(host, flaw):
+            _log.warning("host_is_flawed", host=host, flaw=flaw.value, reason=trouble.said)
+        return {flaw}
 
-    def _may_do_without(self, flaw: Flaw) -> bool:
-        if self._terms.implicit_tls or self._tls.level not in (Level.NONE, Level.OPPORTUNISTIC):
-            return False  # nobody speaks plain text at that port, or nobody should
-        return flaw is Flaw.TLS or self._terms.login is None  # a login is only to be had by EHLO
+    @property
+    def _may_do_without(self) -> bool:
+        """Whether TLS, or EHLO, may be given up where they fail: not where nobody speaks plain text or nobody should; nor with a
+        login, which only EHLO leads to, and whose password whoever cuts a connection would else get to see."""
+        is_open = self._tls.level in (Level.NONE, Level.OPPORTUNISTIC) and not self._terms.implicit_tls
+        return is_open and self._terms.login is None
 
-    async def _greet(self, landed: _Landed, approach: Approach) -> Connection:
+    async def _greet(self, landed: _Landed, avoid: Collection[Flaw], approach: Approach) -> Connection:
         approach.sessions += 1
         host, address, route = landed.host, landed.address, approach.route
         remote = Remote(site=route.site, host=_name(host, address, route.port))
-        handshake = Handshake(
-            self._terms, avoid_tls=self._known.has(host, Flaw.TLS), avoid_ehlo=self._known.has(host, Flaw.EHLO)
-        )
+        handshake = Handshake(self._terms, avoid)
         connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port))
         try:
             await self._greeter.greet(connection)

@@ -21,6 +21,7 @@ __all__ = [
     "is_too_many",
     "of_reply",
     "of_trouble",
+    "own_deferral",
     "own_refusal",
     "retry_hint",
     "trouble_of",
@@ -147,6 +148,11 @@ def in_doubt(trouble: Trouble, remote: Remote) -> Verdict:
     """The verdict for a recipient whose message was handed over without a readable answer."""
     said = f"{trouble.said}; the message may have been accepted"
     return Verdict.in_doubt(said, remote=remote.host, site=remote.site, tls=remote.tls)
+
+
+def own_deferral(said: str, status: str, remote: Remote, *, scope: Scope = Scope.MESSAGE) -> Verdict:
+    """A deferral by ourselves: this cannot be sent there now."""
+    return Verdict.deferred(said, status=status, scope=scope, remote=remote.host, site=remote.site, tls=remote.tls)
 
 
 def own_refusal(said: str, status: str, remote: Remote, *, scope: Scope = Scope.MESSAGE) -> Verdict:

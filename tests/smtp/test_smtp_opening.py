@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from smtp_wide import Names, open_wide
+from smtp_plan import Plan, send
+from smtp_wide import open_wide
 from trio.testing import MockClock
 
 from postroad.testing import make_request
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, SmtpPeer
-from postroad.verdict import Disposition, Scope, Verdict
+from postroad.verdict import Disposition, Scope
 from postroad_smtp import smtp_transport
 from postroad_smtp.plain import connect
-from postroad_smtp.settings import SmtpSettings
-from postroad_smtp.transport import SmtpTransport
 
 ACCEPTED, DEFERRED, POSTPONED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.POSTPONED
 ZONE: dict[str, Any] = {
@@ -78,54 +76,13 @@ async def test_a_smarthost_by_name_is_reached_by_the_family_that_works() -> None
 # --- By a plan ---
 
 
-Step = float | OSError
-
-
-class Plan:
-    """A transport over MX whose connections follow a plan: seconds until the peer answers, or an exception; a list: one each."""
-
-    def __init__(self, addresses: dict[str, Sequence[str]], plan: Mapping[str, Step | list[Step]]) -> None:
-        self.dialled: list[tuple[str, float]] = []
-        self._plan = plan
-        self._zone: dict[tuple[str, str], Sequence[Any]] = {
-            ("example.org", "MX"): [(10 * number, host) for number, host in enumerate(addresses, 1)]
-        }
-        for host, found in addresses.items():
-            for kind, is_v6 in (("AAAA", True), ("A", False)):
-                self._zone[host, kind] = [address for address in found if (":" in address) is is_v6]
-
-    @asynccontextmanager
-    async def running(self, peer: SmtpPeer, **settings: Any) -> AsyncIterator[SmtpTransport]:
-        async with trio.open_nursery() as nursery:
-
-            async def dial(address: str, port: int) -> trio.abc.Stream:
-                self.dialled.append((address, trio.current_time()))
-                planned = self._plan[address]
-                step = planned.pop(0) if isinstance(planned, list) else planned
-                await trio.sleep(0 if isinstance(step, OSError) else step)
-                if isinstance(step, OSError):
-                    raise step
-                return peer.connect(nursery)
-
-            read = SmtpSettings(helo="client.example", **settings)
-            yield (
-                transport := SmtpTransport(read, nursery, dial=dial, resolver=Names(self._zone), rng=random.Random(1))
-            )
-            transport.close()
-
-
-async def _send(transport: SmtpTransport) -> Verdict:
-    (verdict,) = await transport.deliver(make_request(domain="example.org"))
-    return verdict
-
-
 V6, V4, MORE_V6, MORE_V4 = "2606:4700::1", "8.8.8.1", "2606:4700::2", "8.8.8.2"
 
 
 async def test_addresses_are_started_in_turns_and_the_first_answer_wins(autojump_clock: MockClock) -> None:
     plan = Plan({"mx.example.org": [V6, MORE_V6, V4]}, {V6: 100, V4: 100, MORE_V6: 0.0625})
     async with plan.running(SmtpPeer()) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert verdict.remote == f"mx.example.org [{MORE_V6}]:25"
         assert plan.dialled == [(V6, 0.0), (V4, 0.25), (MORE_V6, 0.5)]
 
@@ -134,7 +91,7 @@ async def test_an_address_that_was_overtaken_comes_later_the_next_time(autojump_
     plan = Plan({"mx.example.org": [V6, V4]}, {V6: 100, V4: 0.0625})
     async with plan.running(SmtpPeer(), messages_per_session=1) as transport:
         for _ in range(3):
-            assert (await _send(transport)).disposition is ACCEPTED
+            assert (await send(transport)).disposition is ACCEPTED
         assert [address for address, _ in plan.dialled] == [V6, V4, V4, V4]
 
 
@@ -142,7 +99,7 @@ async def test_an_address_that_lost_is_tried_when_the_winner_is_unwilling(autoju
     peer = SmtpPeer(Behaviour({"CONNECT": [Cut(), "220 peer.example ESMTP"]}))
     plan = Plan({"mx.example.org": [V6, V4]}, {V6: 0.5, V4: 0.0})
     async with plan.running(peer) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert verdict.remote == f"mx.example.org [{V6}]:25"
         assert [address for address, _ in plan.dialled] == [V6, V4, V6]
 
@@ -153,16 +110,16 @@ async def test_a_server_that_died_at_ehlo_is_greeted_with_ehlo_when_it_is_back(a
     refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
     plan = Plan({"mx.example.org": [V4]}, {V4: [0.0, refused, 0.0]})
     async with plan.running(peer) as transport:
-        assert (await _send(transport)).disposition is DEFERRED
+        assert (await send(transport)).disposition is DEFERRED
         await trio.sleep(60)
-        assert (await _send(transport)).disposition is ACCEPTED
+        assert (await send(transport)).disposition is ACCEPTED
         assert [each.commands[0] for each in peer.connections] == ["EHLO client.example"] * 2
 
 
 async def test_refused_addresses_do_not_take_part(autojump_clock: MockClock) -> None:
     plan = Plan({"mx.example.org": ["fe80::1", "::ffff:127.0.0.1", "10.0.0.1", "127.0.0.1", V4]}, {V4: 0.0})
     async with plan.running(SmtpPeer()) as transport:
-        assert (await _send(transport)).disposition is ACCEPTED
+        assert (await send(transport)).disposition is ACCEPTED
         assert plan.dialled == [(V4, 0.0)]
 
 
@@ -171,7 +128,7 @@ async def test_no_more_than_five_addresses_are_tried_and_three_of_one_host(autoj
     hosts = {f"mx{number}.example.org": [f"8.8.{number}.{last}" for last in range(6)] for number in range(1, 4)}
     plan = Plan(dict(hosts), {address: refused for found in hosts.values() for address in found})
     async with plan.running(SmtpPeer()) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert (verdict.disposition, verdict.status, verdict.scope) == (DEFERRED, "4.4.1", Scope.SITE)
         assert verdict.remote == "mx1.example.org [8.8.1.0]:25"
         assert [address for address, _ in plan.dialled] == ["8.8.1.0", "8.8.1.1", "8.8.1.2", "8.8.2.0", "8.8.2.1"]
@@ -181,7 +138,7 @@ async def test_no_more_than_two_servers_are_spoken_to(autojump_clock: MockClock)
     hosts = {f"mx{number}.example.org": [f"8.8.8.{number}"] for number in range(1, 4)}
     plan = Plan(dict(hosts), {address: 0.0 for (address,) in hosts.values()})
     async with plan.running(SmtpPeer(Behaviour({"CONNECT": "421 4.3.2 Busy"}))) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert (verdict.reply, verdict.remote) == ("421 4.3.2 Busy", "mx1.example.org [8.8.8.1]:25")
         assert [address for address, _ in plan.dialled] == ["8.8.8.1", "8.8.8.2"]
 
@@ -189,7 +146,7 @@ async def test_no_more_than_two_servers_are_spoken_to(autojump_clock: MockClock)
 async def test_each_address_has_its_own_time(autojump_clock: MockClock) -> None:
     plan = Plan({"mx.example.org": [V6, V4]}, {V6: 100, V4: 100})
     async with plan.running(SmtpPeer(), connect_seconds=10.0) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert verdict.reply == "cannot connect: no answer within 10 seconds"
         assert trio.current_time() == 10.25
 
@@ -199,21 +156,21 @@ async def test_a_machine_without_ipv6_delivers_by_ipv4(autojump_clock: MockClock
     absent = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
     for order in ({V6: absent, V4: 0.0}, {V6: OSError(errno.ENETUNREACH, "Network is unreachable"), V4: 0.0}):
         async with Plan({"mx.example.org": [V6, V4]}, dict(order)).running(SmtpPeer()) as transport:
-            assert (await _send(transport)).disposition is ACCEPTED
+            assert (await send(transport)).disposition is ACCEPTED
 
 
 async def test_no_own_address_at_all_postpones_and_a_dead_server_beside_it_defers(autojump_clock: MockClock) -> None:
     absent, refused = OSError(errno.EADDRNOTAVAIL, "Cannot assign"), ConnectionRefusedError(errno.ECONNREFUSED, "No")
     for plan, expected in (({V6: absent, V4: absent}, POSTPONED), ({V6: absent, V4: refused}, DEFERRED)):
         async with Plan({"mx.example.org": [V6, V4]}, dict(plan)).running(SmtpPeer()) as transport:
-            assert (await _send(transport)).disposition is expected
+            assert (await send(transport)).disposition is expected
 
 
 async def test_without_descriptors_nothing_more_is_tried(autojump_clock: MockClock) -> None:
     full = OSError(errno.EMFILE, "Too many open files")
     plan = Plan({"mx1.example.org": [V4], "mx2.example.org": [MORE_V4]}, {V4: full, MORE_V4: 0.0})
     async with plan.running(SmtpPeer()) as transport:
-        verdict = await _send(transport)
+        verdict = await send(transport)
         assert (verdict.disposition, verdict.scope) == (POSTPONED, Scope.LOCAL)
         assert [address for address, _ in plan.dialled] == [V4]
 
