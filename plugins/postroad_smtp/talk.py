@@ -18,7 +18,7 @@ from .wire import Wire
 __all__ = ["Talk"]
 
 _ENVELOPE = frozenset({Awaited.MAIL, Awaited.RCPT, Awaited.DATA})
-_WORDS = dict.fromkeys((Awaited.DOT, Awaited.DOT_RCPT), "the end of the content")  # no command, as the others are
+_ENDS = frozenset({Awaited.DOT, Awaited.DOT_RCPT})
 
 
 class Talk:
@@ -84,4 +84,5 @@ class Talk:
         awaited = self.protocol.awaited
         if awaited is None:
             return Trouble(Kind.SILENT, "the server took too long", "4.4.2")
-        return Trouble(Kind.SILENT, f"no reply to {_WORDS.get(awaited, awaited.name)} in time", "4.4.2")
+        what = "the end of the content" if awaited in _ENDS else awaited.name
+        return Trouble(Kind.SILENT, f"no reply to {what} in time", "4.4.2")
