@@ -14,7 +14,7 @@ from postroad.verdict import Scope
 
 from .trouble import Kind, Trouble
 
-__all__ = ["canonical", "literal_address"]
+__all__ = ["canonical", "is_host_name", "literal_address"]
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _OCTETS = 253  # RFC 1035 section 2.3.4: 255 on the wire
@@ -30,9 +30,15 @@ def canonical(domain: str) -> str:
     name = (domain if domain.isascii() else _encode(domain)).lower().removesuffix(".")
     if len(name) > _OCTETS:
         raise _refusal(domain, "it is too long")
-    if not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if not is_host_name(name):
         raise _refusal(domain, "its labels must be 1 to 63 letters, digits and hyphens")
     return name
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a name in lower case has only labels as hosts have them (RFC 1123 section 2.1), underscores being tolerated: the DNS
+    itself takes any octets (RFC 2181 section 11)."""
+    return all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def _encode(domain: str) -> str:

@@ -17,7 +17,7 @@ import trio
 from postroad.verdict import Scope
 
 from .cache import Cache
-from .domains import canonical, literal_address
+from .domains import canonical, is_host_name, literal_address
 from .lookup import Found, Resolver, Status
 from .race import in_turns
 from .trouble import Kind, Trouble
@@ -111,6 +111,9 @@ class Exchangers:
         hosts = [(preference, host) for preference, host in records if host not in ("", ".")]
         if not hosts:
             raise _refusal(f"the domain {domain} takes no mail (null MX)", "5.1.10")
+        hosts = [pair for pair in hosts if is_host_name(pair[1])]
+        if not hosts:
+            raise _refusal(f"the mail servers of {domain} have no names that a host can have", "5.4.4")
         own = min((preference for preference, host in hosts if host == self._own_name), default=None)
         left = hosts if own is None else [pair for pair in hosts if pair[0] < own]
         if not left:
@@ -130,11 +133,11 @@ def _addresses_of(v6: Found, v4: Found) -> Sequence[str]:
 
 
 def _site(hosts: Sequence[str]) -> str:
-    """A name for the set: readable, and the same whatever the order."""
+    """A name for the set: readable, and the same whatever the order; no host can have the name of a set, nor two sets the same."""
     names = sorted(set(hosts))
     if len(names) == 1:
         return names[0]
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:10]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
     return f"{names[0]}+{len(names) - 1}#{digest}"
 
 

@@ -27,6 +27,7 @@ HOSTS: dict[str, Any] = {
     "v6-broken.example.org": {"AAAA": Lie.SERVFAIL},
     "private.example.org": {"A": ["10.1.2.3", "169.254.169.254"], "AAAA": ["::ffff:127.0.0.1"]},
     "mostly-private.example.org": {"A": ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "127.0.0.1"]},
+    "mx_3.example.org": {"A": ["127.0.0.1"]},
     "dead.example.org": {"A": ["127.0.0.2"]},
     **{f"m{number}.example.org": {"A": ["127.0.0.3", "127.0.0.4"]} for number in range(100)},
 }
@@ -63,6 +64,10 @@ FATE: dict[str, tuple[dict[str, Any] | None, str]] = {
     "dead-first.example": ({"MX": ["10 dead.example.org.", "20 mx1.example.org."]}, "accepted"),
     "many.example": ({"MX": [f"10 m{number}.example.org." for number in range(100)]}, "deferred 4.4.1"),
     "500-missing.example": ({"MX": [f"10 gone{number}.example.org." for number in range(500)]}, "deferred 4.4.4"),
+    # names that no host has (RFC 1123 section 2.1), though the DNS takes them
+    "sharp.example": ({"MX": ["10 mx1.example.org+1#0123456789."]}, "refused 5.4.4"),
+    "sharp-first.example": ({"MX": ["10 a#b.example.org.", "20 mx1.example.org."]}, "accepted"),
+    "underscore.example": ({"MX": ["10 mx_3.example.org."]}, "accepted"),
     # this host itself: dropped, with whatever is worse
     "myself.example": ({"MX": ["10 client.example."]}, "refused 5.4.6"),
     "myself-first.example": ({"MX": ["10 Client.Example.", "20 mx1.example.org."]}, "refused 5.4.6"),
@@ -137,6 +142,20 @@ async def test_domains_with_the_same_servers_share_a_site_and_its_connections() 
         sites = {(await wide.send(domain)).site for domain in ("example.org", "other.example", "alias.example")}
         assert len(sites) == 1
         assert len(wide.peer.connections) == 1
+
+
+async def test_no_servers_of_a_stranger_share_a_site_by_their_name() -> None:
+    """The name of a set of servers, as a stranger may learn it from a log, given to a server of his own."""
+    zone = dict(ZONE)
+    async with open_wide(ZONE) as wide:
+        name = (await wide.send("example.org")).site
+    zone["stranger.example"] = {"MX": [f"10 {name}."]}
+    zone[name] = {"A": ["127.0.0.1"]}
+    async with open_wide(zone) as wide:
+        verdicts = [await wide.send(domain) for domain in ("example.org", "stranger.example")]
+        assert [fate(verdict) for verdict in verdicts] == ["accepted", "refused 5.4.4"]
+        assert len(wide.peer.transactions) == 1
+    assert len(name.partition("#")[2]) == 32  # 128 bits: no second set is found that has the same name
 
 
 async def _send_at_once(wide: Wide, domains: list[str]) -> None:
