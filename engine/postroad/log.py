@@ -18,12 +18,12 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
-__all__ = ["REDACTED", "configure_logging", "get_logger", "make_printable", "printable", "redact_secrets"]
+__all__ = ["CUT", "REDACTED", "configure_logging", "get_logger", "make_printable", "printable", "redact_secrets"]
 
 EventDict: TypeAlias = MutableMapping[str, Any]
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 
-_CUT = " [cut]"
+CUT = " [cut]"  # ends what was too long
 _VALUE_LIMIT = 2048  # characters of one value in a log line: four times the longest SMTP reply line
 _DEPTH = 4  # of mappings and lists inside a log line
 
@@ -56,9 +56,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    if limit <= len(_CUT):
+    if limit <= len(CUT):
         return text[:limit]
-    return _BROKEN_ESCAPE.sub("", text[: limit - len(_CUT)]) + _CUT
+    return _BROKEN_ESCAPE.sub("", text[: limit - len(CUT)]) + CUT
 
 
 # --- Processors: an application that configures structlog itself may put them into its own chain ---

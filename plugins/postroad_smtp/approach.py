@@ -113,5 +113,5 @@ def _weight(trouble: Trouble) -> int:
 
 
 def _prohibited(host: str, address: str) -> Trouble:
-    said = f"{printable(host, 255)} has the address {address}, which is not public and not allowed"
+    said = f"{printable(host, 255)} has the address {address}, which is not public, and allow_networks does not have it"
     return Trouble(Kind.PROHIBITED, said, "5.4.4")

@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import Sequence
 
-from postroad.log import printable
+from postroad.log import CUT, printable
 from postroad.verdict import Scope
 
 from . import emit, sasl
@@ -26,7 +26,8 @@ __all__ = ["Authentication", "no_login"]
 _UNKNOWN = 504  # RFC 4954 section 6: it does not know the mechanism after all; nothing was judged
 _CHALLENGE = 334
 _HIDDEN = "***"
-_RUN = re.compile(r"[A-Za-z0-9+/=]{8,}")  # what may be base64, or a piece of it
+_WORD = 3  # characters: as much of a secret may end any text by chance, and tells nothing
+_RUN = re.compile(r"[A-Za-z0-9+/]{8,}")  # what may be base64, or a piece of it
 
 
 def no_login(said: str) -> Trouble:
@@ -45,7 +46,9 @@ class Authentication:
         self._derivation: Derivation | None = None
         self._was_challenged = False
         self._given_up = ""  # why, once `*` was said
-        self._shown = [login.secret.lower()] if login.is_token else []  # a piece of a password may be any word
+        self._shown = [base64.b64encode(login.secret.encode()).decode().lower()]
+        if login.is_token:  # a piece of a password may be any word
+            self._shown.append(login.secret.lower())
 
     def begin(self) -> Deed:
         """AUTH by the next mechanism."""
@@ -82,11 +85,11 @@ class Authentication:
         """A server's words without the secrets that it was shown, whole or in pieces of eight base64 characters and more."""
         secret = self._login.secret
         for text in (secret, printable(secret, len(secret) * 10)):
-            said = said.replace(text, _HIDDEN)
+            said = _without_beginning(said.replace(text, _HIDDEN), text)
         return _RUN.sub(lambda run: _HIDDEN if self._was_shown(run[0].lower()) else run[0], said)
 
     def _was_shown(self, run: str) -> bool:
-        return any(run in shown or run.rstrip("=") in shown for shown in self._shown)
+        return any(run in shown for shown in self._shown)
 
     def _show(self, response: bytes | None) -> None:
         if response:
@@ -124,3 +127,14 @@ class Authentication:
         if answer.reply.code == _UNKNOWN and self._names and not self._was_challenged:
             return self.begin()
         raise trouble_of(Kind.NO_LOGIN, Awaited.AUTH, answer.reply)
+
+
+def _without_beginning(said: str, secret: str) -> str:
+    """A text that was cut short, without the beginning of a secret at its end."""
+    text = said.removesuffix(CUT)
+    if text == said:
+        return said
+    for length in range(min(len(secret), len(text)), _WORD, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length] + _HIDDEN + CUT
+    return said

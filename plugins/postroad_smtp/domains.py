@@ -36,8 +36,8 @@ def canonical(domain: str) -> str:
 
 
 def is_host_name(name: str) -> bool:
-    """Whether a name in lower case has only labels as hosts have them (RFC 1123 section 2.1), underscores being tolerated: the DNS
-    itself takes any octets (RFC 2181 section 11)."""
+    """Whether a name in lower case has only labels as hosts have them (RFC 1123 section 2.1), underscores being tolerated: the
+    DNS itself takes any octets (RFC 2181 section 11)."""
     return all(_LABEL.fullmatch(label) for label in name.split("."))
 
 

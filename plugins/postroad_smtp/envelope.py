@@ -69,7 +69,9 @@ def _refusal(request: DeliveryRequest, features: Features, remote: Remote) -> Ve
     if not (message.sender.isascii() or features.smtputf8):
         return _lacking("the sender needs SMTPUTF8", "6.7", features, remote)
     if message.eight_bit and not features.eight_bit:
-        return _lacking("8-bit content that is signed needs 8BITMIME", "6.3", features, remote)
+        return _lacking(
+            "8-bit content that is signed, or cannot be written anew in 7 bits, needs 8BITMIME", "6.3", features, remote
+        )
     return None
 
 

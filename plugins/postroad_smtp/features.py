@@ -1,4 +1,4 @@
-"""What a server offers in its EHLO reply (RFC 5321 section 4.1.1.1, RFC 1869).  Pure; unknown keywords are kept and ignored."""
+"""What a server offers in its EHLO reply (RFC 5321 section 4.1.1.1, RFC 1869).  Pure; unknown keywords are ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ __all__ = ["NOTHING", "UNASKED", "Features", "read_features"]
 class Features:
     """The extensions offered.
 
-    keywords: every keyword in upper case, with its parameters as they came.
     size: the largest content in octets; None without a limit (SIZE missing, `SIZE 0`, or without a number: RFC 1870).
     has_size: whether MAIL may have the parameter SIZE.
     mechanisms: SASL mechanisms, in upper case.
@@ -23,7 +22,6 @@ class Features:
     is_known: whether the server was asked, so that what is not here is not offered.
     """
 
-    keywords: Mapping[str, str]
     size: int | None = None
     has_size: bool = False
     pipelining: bool = False
@@ -39,8 +37,8 @@ class Features:
     is_known: bool = True
 
 
-NOTHING = Features(keywords={})
-UNASKED = Features(keywords={}, is_known=False)
+NOTHING = Features()
+UNASKED = Features(is_known=False)
 
 
 def read_features(reply: Reply) -> Features:
@@ -51,7 +49,6 @@ def read_features(reply: Reply) -> Features:
         keywords.setdefault(keyword.upper(), parameters.strip())
     limits = _limits(keywords.get("LIMITS", ""))
     return Features(
-        keywords=keywords,
         size=_size(keywords.get("SIZE", "")),
         has_size="SIZE" in keywords,
         pipelining="PIPELINING" in keywords,

@@ -133,7 +133,7 @@ def _addresses_of(v6: Found, v4: Found) -> Sequence[str]:
 
 
 def _site(hosts: Sequence[str]) -> str:
-    """A name for the set: readable, and the same whatever the order; no host can have the name of a set, nor two sets the same."""
+    """A name for the set: readable, the same whatever the order, and such as no host and no other set can have."""
     names = sorted(set(hosts))
     if len(names) == 1:
         return names[0]

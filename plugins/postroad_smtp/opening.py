@@ -206,6 +206,8 @@ class Opener:
         connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port))
         try:
             await self._greeter.greet(connection)
+            if self._terms.login is not None:
+                remote.hide = handshake.hide
             if not route.is_trusted and self._is_ourselves(connection.name):
                 raise _loop(connection)
         except BaseException:

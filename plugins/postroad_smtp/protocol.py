@@ -23,7 +23,7 @@ class Awaited(enum.IntEnum):
     """What the next reply will be an answer to.
 
     DOT: the end of the content, be it a final dot or the last BDAT.  DOT_RCPT: the same for one recipient (LMTP).  BDAT: a chunk
-    that is not the last.
+    that is not the last.  QUIT is not among them: whatever is said to it, the connection is closed.
     """
 
     GREETING = 0
@@ -36,10 +36,9 @@ class Awaited(enum.IntEnum):
     DATA = 7
     DOT = 8
     RSET = 9
-    QUIT = 10
-    BDAT = 11
-    DOT_RCPT = 12
-    LHLO = 13
+    BDAT = 10
+    DOT_RCPT = 11
+    LHLO = 12
 
 
 class Step(enum.Enum):
@@ -59,7 +58,6 @@ class Step(enum.Enum):
     DELIVERED = "accepted: the peer has the responsibility"
     DEFER = "defer whom it concerns"
     REFUSE = "refuse whom it concerns"
-    GONE = "close"
     BREAK = "break: throw the connection away, defer"
 
 
@@ -77,7 +75,6 @@ TABLE: Mapping[Awaited, Mapping[int, Step]] = {
     Awaited.DOT: {2: Step.DELIVERED, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.DOT_RCPT: {2: Step.DELIVERED, 4: Step.DEFER, 5: Step.REFUSE},
     Awaited.RSET: {2: Step.GO_ON},
-    Awaited.QUIT: {2: Step.GONE, 3: Step.GONE, 4: Step.GONE, 5: Step.GONE},
 }
 
 

@@ -7,6 +7,7 @@ where its class fits, else made up; the reply's text is made printable and cut b
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from postroad.verdict import Disposition, Scope, Verdict
 
@@ -41,7 +42,6 @@ _SCOPES = {
     Awaited.DOT: Scope.MESSAGE,
     Awaited.DOT_RCPT: Scope.RECIPIENT,
     Awaited.RSET: Scope.SITE,
-    Awaited.QUIT: Scope.SITE,
 }
 _CLOSING = 421  # RFC 5321 section 3.8: may answer anything, and always means the server
 _BEFORE_MAIL = frozenset({Awaited.GREETING, Awaited.EHLO, Awaited.HELO, Awaited.LHLO, Awaited.STARTTLS, Awaited.AUTH})
@@ -50,14 +50,18 @@ _OURS = frozenset({530, 534, 535, 538})  # RFC 4954, RFC 3207: our login or our 
 
 
 class Remote:
-    """Who speaks, as it stands in every verdict of a connection.  site, host and tls are texts of `Verdict`."""
+    """Who speaks, as it stands in every verdict of a connection.  site, host and tls are texts of `Verdict`.
 
-    __slots__ = ("host", "site", "tls")
+    hide: takes the secrets of the login out of what the server says, which may repeat them at any time.
+    """
+
+    __slots__ = ("hide", "host", "site", "tls")
 
     def __init__(self, *, site: str, host: str = "", tls: str = "") -> None:
         self.site = site
         self.host = host
         self.tls = tls
+        self.hide: Callable[[str], str] = str  # as it is
 
 
 def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, too_many: bool = False) -> Verdict:
@@ -65,11 +69,15 @@ def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, too_many: bool =
     kind = reply.code // 100
     if kind == 2:
         return Verdict.accepted(
-            reply.said, status=reply.enhanced or "2.0.0", remote=remote.host, site=remote.site, tls=remote.tls
+            remote.hide(reply.said),
+            status=reply.enhanced or "2.0.0",
+            remote=remote.host,
+            site=remote.site,
+            tls=remote.tls,
         )
     if kind == 5 and not (too_many or reply.code in _OURS or awaited in _BEFORE_MAIL):
         return Verdict.refused(
-            reply.said,
+            remote.hide(reply.said),
             status=reply.enhanced or "5.0.0",
             scope=_SCOPES[awaited],
             remote=remote.host,
@@ -77,7 +85,7 @@ def of_reply(awaited: Awaited, reply: Reply, remote: Remote, *, too_many: bool =
             tls=remote.tls,
         )
     return Verdict.deferred(
-        reply.said,
+        remote.hide(reply.said),
         status="4.5.3" if too_many else _temporary_status(reply),
         scope=_deferral_scope(awaited, reply),
         remote=remote.host,
@@ -124,7 +132,7 @@ def of_trouble(trouble: Trouble, remote: Remote) -> Verdict:
         disposition=disposition,
         scope=Scope.LOCAL if disposition is Disposition.POSTPONED else trouble.scope,
         status=trouble.status,
-        reply=trouble.said,
+        reply=remote.hide(trouble.said),
         remote=trouble.remote or remote.host,
         site=remote.site,
         retry_after_seconds=trouble.retry_after_seconds,
@@ -146,7 +154,7 @@ def broken(awaited: Awaited, reply: Reply) -> Trouble:
 
 def in_doubt(trouble: Trouble, remote: Remote) -> Verdict:
     """The verdict for a recipient whose message was handed over without a readable answer."""
-    said = f"{trouble.said}; the message may have been accepted"
+    said = f"{remote.hide(trouble.said)}; the message may have been accepted"
     return Verdict.in_doubt(said, remote=remote.host, site=remote.site, tls=remote.tls)
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from postroad.errors import ConfigError
+from postroad.log import CUT
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Raw, Reaction, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
 from postroad_smtp import emit, smtp_transport
@@ -353,6 +354,36 @@ async def test_a_server_that_repeats_a_secret_does_not_get_it_into_verdicts_or_l
     assert "***" in told or echo == "with another code"
     for start in range(len(sent) - 12):
         assert sent[start : start + 12].lower() not in told
+
+
+LATER = {
+    "in the clear": lambda secret, sent: f"550 5.7.1 not with {secret}",
+    "as it was sent": lambda secret, sent: f"451 4.7.1 AUTH={sent}",
+    "in base64 by itself": lambda secret, sent: f"550 5.7.1 {base64.b64encode(secret.encode()).decode()}",
+    "cut in the middle": lambda secret, sent: "550 5.7.1 ".ljust(512 - len(CUT) - 6, "x") + secret + "x" * 20,
+    "in a goodbye": lambda secret, sent: f"421 4.3.2 {secret}",
+    "in nonsense": lambda secret, sent: Raw(f"eh {secret} {sent}\r\n".encode()),
+}
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
+@pytest.mark.parametrize("echo", LATER)
+async def test_a_server_that_repeats_the_password_later_does_not_get_it_into_verdicts_or_logs(
+    road: OpenRoad, server_context: MakeContext, echo: str, verb: str
+) -> None:
+    sent = base64.b64encode(f"\0{LOGIN['username']}\0{PASSWORD}".encode()).decode()
+    replies = {verb: LATER[echo](PASSWORD, sent)}
+    behaviour = Behaviour(replies, logins={LOGIN["username"]: PASSWORD}, mechanisms=("PLAIN",))
+    with capture_logs() as logs:
+        async with road(
+            peer=SmtpPeer(behaviour, tls=server_context()), tls="required", is_strict=False, **LOGIN
+        ) as way:
+            (verdict,) = await way.send()
+    told = f"{verdict!r} {logs!r}"
+    assert "***" in told
+    assert PASSWORD[:5] not in told
+    assert sent[8:20] not in told
+    assert base64.b64encode(PASSWORD.encode()).decode()[:10] not in told
 
 
 def _answer(reply: Reply) -> Answer[None]:
