@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
-from ..errors import PostroadError, StoreError
+from ..errors import EngineClosed, PostroadError, StoreError
 from ..events import RemoteBounce, ReportQueued
 from ..log import get_logger
 from ..message import Kind, Message, new_message_id
@@ -118,6 +118,8 @@ class Bounce:
                 await self._report_all(chore)
                 if chore.take_back():  # last, so that what cannot be written never keeps the others waiting
                     await self._report_all(chore)
+            except EngineClosed:
+                return  # no trouble: the spool keeps what is to be reported for the next engine
             except Exception as error:
                 _log.error("reports_wait", kind=chore.kind, error=repr(error), again_in=_AGAIN_SECONDS)
                 times.append(trio.current_time() + _AGAIN_SECONDS)
@@ -145,6 +147,8 @@ class Bounce:
         """Report one message, or set it aside: one that cannot be reported must not stop the others, nor the ring."""
         try:
             await chore.report(stored)
+        except EngineClosed:
+            raise
         except Exception as error:
             _log.exception("report_failed", kind=chore.kind, id=stored.message.id, again_in=_AGAIN_SECONDS)
             if not chore.set_aside(stored.handle):
