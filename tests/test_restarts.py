@@ -17,7 +17,7 @@ from postroad.store.contract import Accept, NewRecipient, Remember, TakeLeases
 from postroad.store.memory import MemoryStore
 from postroad.store.states import State
 from postroad.testing.engine import open_test_engine
-from postroad.testing.fakes import ScriptedTransport
+from postroad.testing.fakes import Hang, ScriptedTransport
 
 RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
 LEFT = 7  # the token of a lease that an earlier life left behind
@@ -109,6 +109,16 @@ async def test_a_failure_that_the_engine_was_closed_upon_is_reported_once_by_the
     assert b"550 5.1.1 nobody" in call.content
     assert store.message(event.id).recipients[0].state is State.REPORTED
     assert [log["event"] for log in logs].count("reported") == 1
+
+
+async def test_a_shutdown_gives_up_nothing_however_old(autojump_clock):
+    store, transport = SharedStore(), ScriptedTransport(default=Hang())
+    message = postroad.store.contract.Message(id="0" * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW))
+    store.apply([Accept(message, (NewRecipient("b@example.org", "scripted", 1.0),), RAW)])
+    async with engine_on(store, transport):
+        await transport.wait_calls(1)
+        await trio.sleep(1000)
+    assert store.message(message.id).recipients[0].state is State.WAITING
 
 
 async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Path):

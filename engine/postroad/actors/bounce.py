@@ -171,7 +171,7 @@ class Bounce:
 
     async def _report_delay(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
-        late = [recipient for recipient in stored.recipients if recipient.attempts]
+        late = [recipient for recipient in stored.recipients if recipient.attempts or recipient.settled_at]
         if not late or not _report_to(stored.message):
             await self._put(DelayReport(stored.handle, None, now))
             return
@@ -237,7 +237,7 @@ class Bounce:
             remote=recipient.remote,
             attempts=recipient.attempts,
             orcpt=recipient.orcpt,
-            last_attempt_at=recipient.settled_at,
+            last_attempt_at=recipient.settled_at if recipient.attempts else None,
             will_retry_until=self._until(message, recipient) if kind == "delayed" else None,
         )
 

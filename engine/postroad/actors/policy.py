@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TypeAlias, assert_never
 
@@ -232,8 +233,8 @@ class Policy:
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
     """What becomes of each recipient of a lease, by its verdict."""
-    notice_seconds = ports.config.reports.delay_notice_seconds
-    wants_notice = notice_seconds > 0 and not lease.delay_noticed and now - lease.message.started_at >= notice_seconds
+    wants_notice = _is_notice_due(lease, ports, now)
+    untried_until = math.inf if lease.is_cut else retry.untried_until(ports.clock.awake_since, road.retry)
     return tuple(
         [
             retry.outcome(
@@ -246,7 +247,13 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 now=now,
                 draw=ports.random.random,
                 delay_notice=wants_notice,
+                untried_until=untried_until,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)
         ]
     )
+
+
+def _is_notice_due(lease: Lease, ports: Ports, now: float) -> bool:
+    seconds = ports.config.reports.delay_notice_seconds
+    return seconds > 0 and not lease.delay_noticed and now - lease.message.started_at >= seconds
