@@ -285,6 +285,21 @@ async def test_a_site_in_trouble_is_held_and_probed(autojump_clock):
         assert len(transport.calls) - before <= 2, "one probe after the hold"
 
 
+async def test_mail_behind_refused_credentials_waits_and_is_all_given_up_when_its_time_is_over(autojump_clock):
+    refused = Verdict.refused("535 wrong password", status="5.7.8", scope=Scope.TRANSPORT, site="smart.example")
+    transport = ScriptedTransport(default=refused)
+    async with open_test_engine(transport=transport) as engine:
+        receipts = await engine.submit_many([submission(f"u{number}@example.org") for number in range(300)])
+        await trio.sleep(4 * DAY)
+        assert (await engine.status()).by_state == {"waiting": 300}
+        await trio.sleep(1.5 * DAY)
+        outcomes = [next(iter((await receipt.outcome()).recipients.values())) for receipt in receipts]
+        assert (await engine.status()).by_state == {"reported": 300, "waiting": 300}, "the reports have to wait, too"
+    assert {(outcome.state, outcome.status) for outcome in outcomes} == {("failed", "4.4.7")}
+    assert {outcome.reply.removeprefix("given up: ") for outcome in outcomes} == {"535 wrong password"}
+    assert len(transport.calls) < 300, "one login after each hold"
+
+
 async def test_an_unknown_receipt_is_an_error_that_says_so(autojump_clock):
     async with open_test_engine() as engine:
         with pytest.raises(postroad.UnknownMessage, match="no message"):
