@@ -174,6 +174,7 @@ def test_words_in_other_scripts_stay_readable() -> None:
         ("5.2.2", "full"),
         ("5.3.4", "large"),
         ("4.4.1", "could not be reached"),
+        ("4.4.7", "no more time"),
         ("5.7.1", "rules"),
         ("5.6.3", "form"),
         ("", "words above"),

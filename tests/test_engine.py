@@ -120,6 +120,24 @@ async def test_one_notice_of_delay_when_it_is_switched_on(autojump_clock):
     assert b"Action: delayed" in notices[0].content
 
 
+async def test_local_trouble_that_lasts_is_told_to_the_sender_and_given_up_at_the_same_age(autojump_clock):
+    trouble = Verdict.postponed("192.0.2.9 is no address of this machine", retry_after_seconds=3600)
+    transport = ScriptedTransport({"a@example.com": [Verdict.accepted("250 ok")] * 2}, default=trouble)
+    reports = {"hostname": "engine.test", "delay_notice_seconds": 14_400}
+    async with open_test_engine(transport=transport, reports=reports) as engine:
+        begun = trio.current_time()
+        outcome = await (await engine.submit(submission())).settled()
+        assert trio.current_time() - begun == pytest.approx(5 * DAY, abs=5)
+        await trio.sleep(60)
+    (recipient,) = outcome.recipients.values()
+    assert (recipient.state, recipient.status, recipient.attempts) == ("failed", "4.4.7", 0)
+    notice, report = [call.content for call in transport.calls if call.addresses == ("a@example.com",)]
+    for content, action in ((notice, b"delayed"), (report, b"failed")):
+        assert b"Action: " + action in content
+        assert b"Diagnostic-Code: x-postroad; 192.0.2.9 is no address of this machine" in content
+        assert b"Last-Attempt-Date" not in content
+
+
 async def test_events_tell_the_story_in_order(autojump_clock):
     transport = ScriptedTransport([Verdict.deferred("451 later"), Verdict.refused("550 no")])
     seen = []
@@ -265,6 +283,21 @@ async def test_a_site_in_trouble_is_held_and_probed(autojump_clock):
         before = len(transport.calls)
         await trio.sleep(30)
         assert len(transport.calls) - before <= 2, "one probe after the hold"
+
+
+async def test_mail_behind_refused_credentials_waits_and_is_all_given_up_when_its_time_is_over(autojump_clock):
+    refused = Verdict.refused("535 wrong password", status="5.7.8", scope=Scope.TRANSPORT, site="smart.example")
+    transport = ScriptedTransport(default=refused)
+    async with open_test_engine(transport=transport) as engine:
+        receipts = await engine.submit_many([submission(f"u{number}@example.org") for number in range(300)])
+        await trio.sleep(4 * DAY)
+        assert (await engine.status()).by_state == {"waiting": 300}
+        await trio.sleep(1.5 * DAY)
+        outcomes = [next(iter((await receipt.outcome()).recipients.values())) for receipt in receipts]
+        assert (await engine.status()).by_state == {"reported": 300, "waiting": 300}, "the reports have to wait, too"
+    assert {(outcome.state, outcome.status) for outcome in outcomes} == {("failed", "4.4.7")}
+    assert {outcome.reply.removeprefix("given up: ") for outcome in outcomes} == {"535 wrong password"}
+    assert len(transport.calls) < 300, "one login after each hold"
 
 
 async def test_an_unknown_receipt_is_an_error_that_says_so(autojump_clock):

@@ -10,12 +10,14 @@ import trio
 from structlog.testing import capture_logs
 
 import postroad
-from postroad import Submission, hookimpl
+from postroad import Submission, Verdict, hookimpl
+from postroad.events import RecipientFailed
 from postroad.spool import Marks
 from postroad.store.contract import Accept, NewRecipient, Remember, TakeLeases
 from postroad.store.memory import MemoryStore
+from postroad.store.states import State
 from postroad.testing.engine import open_test_engine
-from postroad.testing.fakes import ScriptedTransport
+from postroad.testing.fakes import Hang, ScriptedTransport
 
 RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
 LEFT = 7  # the token of a lease that an earlier life left behind
@@ -88,6 +90,35 @@ async def test_no_token_is_ever_used_again(autojump_clock):
     assert all(len(tokens) >= 20 for tokens in lives)
     assert not lives[0] & lives[1]
     assert not (lives[0] | lives[1]) & lives[2]
+
+
+async def test_a_failure_that_the_engine_was_closed_upon_is_reported_once_by_the_next_one(autojump_clock):
+    store, refusing = SharedStore(), ScriptedTransport(default=Verdict.refused("550 5.1.1 nobody", status="5.1.1"))
+    with capture_logs() as logs:
+        async with engine_on(store, refusing) as engine, engine.events() as events:
+            await engine.submit(submission())
+            async for event in events:
+                if isinstance(event, RecipientFailed):
+                    break
+        assert [log["event"] for log in logs if log["log_level"] in ("error", "critical")] == []
+        assert [store.message(event.id).recipients[0].state] == [State.FAILED], "closed before its report"
+        transport = ScriptedTransport()
+        async with engine_on(store, transport):
+            (call,) = await transport.wait_ended(1)
+    assert call.addresses == ("a@example.com",)
+    assert b"550 5.1.1 nobody" in call.content
+    assert store.message(event.id).recipients[0].state is State.REPORTED
+    assert [log["event"] for log in logs].count("reported") == 1
+
+
+async def test_a_shutdown_gives_up_nothing_however_old(autojump_clock):
+    store, transport = SharedStore(), ScriptedTransport(default=Hang())
+    message = postroad.store.contract.Message(id="0" * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW))
+    store.apply([Accept(message, (NewRecipient("b@example.org", "scripted", 1.0),), RAW)])
+    async with engine_on(store, transport):
+        await transport.wait_calls(1)
+        await trio.sleep(1000)
+    assert store.message(message.id).recipients[0].state is State.WAITING
 
 
 async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Path):

@@ -25,6 +25,7 @@ class Clock:
     """Tells wall seconds (Unix).
 
     `now()` never goes back.  jumped_at: the time just after the last jump forward, or None.
+    awake_since: the clock's beginning, or its last jump: how long time has been passing without a gap.
     ahead_seconds: how far it is ahead of a wall that was set back; what is shown to people or compared with what they
     gave is shifted by that.  With `follow_wall=False` (test clocks) the wall is read once and never looked at again.
     """
@@ -32,7 +33,7 @@ class Clock:
     def __init__(self, *, follow_wall: bool = True, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._follow = follow_wall
-        self._anchor_wall = wall()
+        self.awake_since = self._anchor_wall = wall()
         self._anchor_trio = trio.current_time()
         self.jumped_at: float | None = None
         self.ahead_seconds = 0.0
@@ -52,7 +53,7 @@ class Clock:
 
     def _jump(self, wall: float) -> float:
         self._anchor_wall, self._anchor_trio = wall, trio.current_time()
-        self.jumped_at = wall
+        self.jumped_at = self.awake_since = wall
         self.ahead_seconds = 0.0
         return wall
 

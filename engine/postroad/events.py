@@ -114,15 +114,27 @@ class RemoteBounce(_Event, frozen=True, kw_only=True):
 
 
 class LaneHeld(_Event, frozen=True, kw_only=True):
-    """No attempts on a lane until a moment (None: until released)."""
+    """No attempts on a lane, nor on any other of its site, until a moment (None: until released).
+
+    site: the servers behind the lane, or the lane itself where no verdict has named them.  lane, transport: whose mail met the
+    trouble.  reason: "site trouble" (so many failures in a row) or "transport trouble" (refused credentials and the like: one
+    is enough).  status, reply: what was said; mail that is postponed or given up by this hold repeats it.
+    """
 
     lane: str
     until: float | None
     reason: str
+    site: str = ""
+    transport: str = ""
+    status: str = ""
+    reply: str = ""
 
 
 class LaneResumed(_Event, frozen=True, kw_only=True):
+    """Attempts again, on the lane and all others of its site.  lane: as in the LaneHeld before."""
+
     lane: str
+    site: str = ""
 
 
 class RingRestarted(_Event, frozen=True, kw_only=True):

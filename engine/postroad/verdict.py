@@ -29,7 +29,9 @@ class Scope(enum.Enum):
     RECIPIENT = "recipient"
     MESSAGE = "message"
     SITE = "site"  # the destination's servers: back off for all mail to them
-    TRANSPORT = "transport"  # the whole transport, such as wrong credentials: hold it, bounce nothing
+    TRANSPORT = (
+        "transport"  # what this transport brings along, such as wrong credentials: hold its site, bounce nothing
+    )
     LOCAL = "local"  # this machine or process: no descriptors, no memory, shutting down
 
 

@@ -405,3 +405,15 @@ async def test_returned_mail_that_breaks_the_reader_does_not_stop_the_actor(mock
         bounce.failed()
         await bounce.wake()
         assert len(bounce.reports()) == 1
+
+
+async def test_a_shutdown_before_a_report_is_written_is_no_error(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed()
+        bounce.ports.intake.close()
+        with capture_logs() as logs:
+            await bounce.wake()
+            mock_clock.jump(600)
+            await wait_all_tasks_blocked()
+        assert logs == []
+        assert [stored.message.id for stored in bounce.store.failures(9)] == ["m1"]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from postroad.actors.inbox import Inbox
@@ -184,10 +185,19 @@ async def test_holds_are_told_to_observers_when_they_begin_and_when_they_end(moc
         with policy.ports.observers.subscribed() as events:
             await policy.fail()
             start = policy.ports.clock.now()
-            assert await anext(events) == LaneHeld(at=start, lane=LANE, until=start + 60, reason="421 down")
+            assert await anext(events) == LaneHeld(
+                at=start,
+                site=LANE,
+                lane=LANE,
+                transport="out",
+                until=start + 60,
+                reason="site trouble",
+                status="4.0.0",
+                reply="421 down",
+            )
             mock_clock.jump(60)
             await wait_all_tasks_blocked()
-            assert await anext(events) == LaneResumed(at=start + 60, lane=LANE)
+            assert await anext(events) == LaneResumed(at=start + 60, site=LANE, lane=LANE)
 
 
 async def test_a_hold_that_ends_by_a_late_success_is_told_once(mock_clock, desk):
@@ -211,6 +221,78 @@ async def test_wrong_credentials_hold_at_once_and_bounce_nothing(mock_clock, des
         await policy.come_back(*policy.attempts(), Verdict.refused("535 wrong password", scope=Scope.TRANSPORT))
         assert policy.rooms() == [Room(LANE, 0)]
         assert policy.settled()[0].outcomes[0].step is Step.DEFER
+
+
+BAD_LOGIN = Verdict.refused("535 5.7.8 wrong password", status="5.7.8", scope=Scope.TRANSPORT, site="smart.example:587")
+
+
+async def test_one_refused_login_holds_all_that_goes_to_the_same_servers(mock_clock, desk):
+    async with desk() as policy:
+        leases = [policy.lease() for _ in range(8)]
+        await policy.leave(*leases)
+        first, *others = policy.attempts()
+        with policy.ports.observers.subscribed() as events, capture_logs() as logs:
+            await policy.come_back(first, BAD_LOGIN)
+            held = await anext(events)
+        assert (held.site, held.lane, held.transport) == ("smart.example:587", LANE, "out")
+        assert (held.reason, held.status, held.reply) == ("transport trouble", "5.7.8", "535 5.7.8 wrong password")
+        (line,) = [log for log in logs if log["event"] == "site_held"]
+        assert {name: line[name] for name in ("site", "lane", "transport", "reason", "status", "reply", "seconds")} == {
+            **{name: getattr(held, name) for name in ("site", "lane", "transport", "reason", "status", "reply")},
+            "seconds": 60.0,
+        }
+        await policy.leave(policy.lease())
+        assert policy.attempts() == [], "what waited, and what comes, stays until the hold ends"
+        assert len([note for note in policy.settled() if note.outcomes[0].step is Step.POSTPONE]) == 4
+        assert Room("smart.example:587", 0) in policy.rooms()
+        for attempt in others:
+            await policy.come_back(attempt, BAD_LOGIN)
+        assert policy.attempts() == []
+
+
+ROUTES = [{"name": "bulk", "tag": "bulk", "transport": "out"}, {"transport": "out"}]
+
+
+async def test_a_refused_login_holds_the_other_routes_of_the_same_transport(mock_clock, desk):
+    async with desk(routes=ROUTES, by_domain=False) as policy:
+        await policy.leave(policy.lease("bulk"))
+        await policy.come_back(*policy.attempts(), BAD_LOGIN)
+        await policy.leave(policy.lease("out"))
+        assert policy.attempts() == []
+        assert policy.rooms()[-1] == Room("smart.example:587", 0, "out")
+
+
+async def test_old_mail_behind_a_held_site_is_all_given_up_and_young_mail_left_alone(mock_clock, desk, parts):
+    async with desk() as policy:
+        old = parts.START - 5 * 86_400
+        await policy.fail()
+        assert policy.rooms()[-1] == Room(LANE, 0)
+        await policy.leave(policy.lease(accepted_at=old))
+        assert policy.rooms() == [Room(LANE, 10)], "where one was too old there may be more"
+        await policy.leave(*[policy.lease(accepted_at=old) for _ in range(10)])
+        assert policy.rooms() == []
+        await policy.leave(*[policy.lease() for _ in range(10)])
+        assert policy.rooms()[-1] == Room(LANE, 0)
+        assert policy.attempts() == []
+
+
+async def test_mail_that_runs_out_of_time_during_the_hold_comes_before_younger_mail(mock_clock, desk, parts):
+    async with desk() as policy:
+        await policy.fail()
+        await policy.leave(policy.lease(accepted_at=parts.START - 5 * 86_400 + 10))
+        assert policy.settled()[0].outcomes[0].due == parts.START + 10
+
+
+async def test_a_notice_of_delay_is_wanted_behind_a_held_site_too(mock_clock, desk, parts):
+    async with desk(reports={"hostname": "engine.test", "delay_notice_seconds": 100}) as policy:
+        await policy.fail()
+        policy.rooms()
+        await policy.leave(policy.lease(accepted_at=parts.START - 100))
+        assert policy.settled()[0].outcomes[0].delay_notice
+        assert policy.rooms() == [Room(LANE, 10)]
+        await policy.leave(policy.lease(accepted_at=parts.START - 99))
+        assert not policy.settled()[0].outcomes[0].delay_notice
+        assert policy.rooms() == [Room(LANE, 9)]
 
 
 async def test_lanes_behind_the_same_servers_share_one_window(mock_clock, desk):

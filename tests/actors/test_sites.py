@@ -30,6 +30,15 @@ def test_learning_tells_only_what_is_new():
     assert sites.learn("a", "a")
 
 
+def test_the_lanes_of_a_transport_that_does_not_work_by_domain_lead_to_the_same_servers():
+    sites = Sites()
+    assert sites.learn("bulk", "smart.example", "outbound")
+    assert sites.of("news", WINDOWS, "outbound") is sites.of("bulk", WINDOWS, "outbound")
+    assert not sites.learn("news", "smart.example", "outbound")
+    assert sites.of("other", WINDOWS, "elsewhere").name == "other"
+    assert sites.of("out/a.example", WINDOWS).name == "out/a.example"
+
+
 def test_queue_is_told_of_room_only_when_it_changed():
     site = Sites().of("a", WINDOWS)
     assert site.room_note(0.0) is None

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+
+from postroad.store.contract import Outcome, Settle, TakeLeases
+from postroad.store.sqlite import sqlite_store
+from postroad.store.states import Step
+
+
+def attempt(command, step, **outcome):
+    """What an engine would have done with the mail that was sent: an attempt, an hour ago."""
+    path = command.folder / "spool" / "postroad.db"
+    now = time.time() - 3600
+    with sqlite_store(str(path), folder=path.with_name("postroad.db.content")) as store:
+        (taken,) = store.apply([TakeLeases("?", time.time(), (1,))])
+        (lease,) = taken.leases
+        told = {"due": now + 7200, "status": "4.3.0", "reply": "451 later", "remote": "mx.example.org", **outcome}
+        numbers = [recipient.number for recipient in lease.recipients]
+        store.apply([Settle(tuple(Outcome(1, lease.handle, number, step, **told) for number in numbers), now)])
 
 
 def send(command, recipient="b@example.org", *words):
@@ -51,6 +69,21 @@ def test_a_message_is_shown_with_all_its_recipients(command):
     text = command.ok("queue", "show", id)
     for word in (id, "a@example.com", "news", "b@example.org", "c@example.org", "waiting"):
         assert word in text
+
+
+def test_only_what_has_ended_is_called_settled(command):
+    id = send(command)
+    attempt(command, Step.DEFER)
+    lines = command.ok("queue", "show", id).splitlines()
+    assert [line.split(":")[0] for line in lines if "settled" in line] == []
+    assert [line.split(":")[0] for line in lines[-3:]] == ["last word", "by", "last word at"]
+    (record,) = command.json("queue", "show", id)["recipients"]
+    assert record["settled_at"] is None
+    assert record["last_word_at"] == pytest.approx(time.time() - 3600, abs=60)
+    command.ok("queue", "cancel", id)
+    assert "settled: " in command.ok("queue", "show", id)
+    (record,) = command.json("queue", "show", id)["recipients"]
+    assert record["settled_at"] == pytest.approx(time.time(), abs=60)
 
 
 def test_hold_release_retry_and_cancel(command):

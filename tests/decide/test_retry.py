@@ -47,7 +47,7 @@ def message(**fields):
     return Message(**{"id": "m", "sender": "a@example.com", "accepted_at": BORN, "size": 1, **fields})
 
 
-def after(verdict, *, now=BORN, retry=DEFAULT, draw=0.5, notice=False, to=RECIPIENT, **fields):
+def after(verdict, *, now=BORN, retry=DEFAULT, draw=0.5, notice=False, to=RECIPIENT, untried_until=0.0, **fields):
     return outcome(
         verdict,
         token=7,
@@ -58,6 +58,7 @@ def after(verdict, *, now=BORN, retry=DEFAULT, draw=0.5, notice=False, to=RECIPI
         now=now,
         draw=lambda: draw,
         delay_notice=notice,
+        untried_until=untried_until,
     )
 
 
@@ -161,11 +162,29 @@ def test_doubt_is_tried_again_by_the_same_schedule():
     assert after(Verdict.in_doubt("cut"), now=BORN + 5 * DAY).step is Step.FAIL
 
 
-@given(st.one_of(st.none(), st.floats(-1e9, 1e9), st.just(math.inf)), DRAWS)
-def test_what_was_not_tried_costs_no_try_and_waits_shortly(hint, draw):
-    result = after(Verdict.postponed("no descriptors", retry_after_seconds=hint), now=BORN + 9 * DAY, draw=draw)
+@given(st.one_of(st.none(), st.floats(-1e9, 1e9), st.just(math.inf)), st.floats(0, 5 * DAY - 1), DRAWS)
+def test_what_was_not_tried_costs_no_try_and_waits_shortly(hint, age, draw):
+    now = BORN + age
+    result = after(Verdict.postponed("no descriptors", retry_after_seconds=hint), now=now, draw=draw)
     assert (result.step, result.tried) == (Step.POSTPONE, False)
-    assert 1.0 <= result.due - (BORN + 9 * DAY) <= 14_400 * 1.1 + 1
+    assert min(now + 1.0, BORN + 5 * DAY) <= result.due <= min(now + 14_400 * 1.1 + 1, BORN + 5 * DAY)
+
+
+def test_what_is_never_tried_is_given_up_at_the_same_age_and_says_what_the_local_trouble_was():
+    trouble = Verdict.postponed("local trouble: no descriptors")
+    assert after(trouble, now=BORN + 5 * DAY - 1).step is Step.POSTPONE
+    given_up = after(trouble, now=BORN + 5 * DAY)
+    assert (given_up.step, given_up.tried) == (Step.FAIL, False)
+    assert (given_up.status, given_up.reply) == ("4.4.7", "local trouble: no descriptors")
+
+
+def test_what_could_not_be_tried_for_a_moment_only_is_not_given_up_for_that():
+    late = BORN + 6 * DAY
+    trouble = Verdict.postponed("no network yet")
+    assert after(trouble, now=late, untried_until=late + 1).step is Step.POSTPONE
+    assert after(trouble, now=late, untried_until=late + 1).due > late
+    assert after(trouble, now=late, untried_until=late).step is Step.FAIL
+    assert after(LATER, now=late, untried_until=late + 1).step is Step.FAIL
 
 
 def test_what_was_not_tried_waits_fifteen_seconds_where_nobody_says_otherwise():
@@ -201,5 +220,10 @@ def test_notify_decides_on_notices_of_delay(fields, notify, wanted):
 
 
 def test_a_recipient_that_is_done_brings_no_notice_of_delay():
-    for verdict in (Verdict.accepted("250"), Verdict.refused("550"), Verdict.postponed("local")):
+    for verdict in (Verdict.accepted("250"), Verdict.refused("550")):
         assert not after(verdict, notice=True).delay_notice
+
+
+def test_a_recipient_that_stays_brings_a_notice_of_delay_whether_or_not_it_was_tried():
+    for verdict in (LATER, Verdict.in_doubt("cut"), Verdict.postponed("local")):
+        assert after(verdict, notice=True).delay_notice

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
-from ..errors import PostroadError, StoreError
+from ..errors import EngineClosed, PostroadError, StoreError
 from ..events import RemoteBounce, ReportQueued
 from ..log import get_logger
 from ..message import Kind, Message, new_message_id
@@ -118,6 +118,8 @@ class Bounce:
                 await self._report_all(chore)
                 if chore.take_back():  # last, so that what cannot be written never keeps the others waiting
                     await self._report_all(chore)
+            except EngineClosed:
+                return  # no trouble: the spool keeps what is to be reported for the next engine
             except Exception as error:
                 _log.error("reports_wait", kind=chore.kind, error=repr(error), again_in=_AGAIN_SECONDS)
                 times.append(trio.current_time() + _AGAIN_SECONDS)
@@ -145,6 +147,8 @@ class Bounce:
         """Report one message, or set it aside: one that cannot be reported must not stop the others, nor the ring."""
         try:
             await chore.report(stored)
+        except EngineClosed:
+            raise
         except Exception as error:
             _log.exception("report_failed", kind=chore.kind, id=stored.message.id, again_in=_AGAIN_SECONDS)
             if not chore.set_aside(stored.handle):
@@ -167,7 +171,7 @@ class Bounce:
 
     async def _report_delay(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
-        late = [recipient for recipient in stored.recipients if recipient.attempts]
+        late = [recipient for recipient in stored.recipients if recipient.attempts or recipient.settled_at]
         if not late or not _report_to(stored.message):
             await self._put(DelayReport(stored.handle, None, now))
             return
@@ -233,7 +237,7 @@ class Bounce:
             remote=recipient.remote,
             attempts=recipient.attempts,
             orcpt=recipient.orcpt,
-            last_attempt_at=recipient.settled_at,
+            last_attempt_at=recipient.settled_at if recipient.attempts else None,
             will_retry_until=self._until(message, recipient) if kind == "delayed" else None,
         )
 

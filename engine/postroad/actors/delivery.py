@@ -124,6 +124,7 @@ class Delivery:
             self._running.discard(scope)
         if scope.cancelled_caught:
             verdicts = self._of_cancellation(attempt)
+        lease.is_cut = self._is_ending
         lease.verdicts = self._checked(attempt, verdicts)
         self._policy.put(Attempted(lease, trio.current_time() - begun))
 

@@ -29,6 +29,7 @@ class Lease:
 
     slot: the credit it uses, 0 to `in_flight.leases` - 1, and its place in the marks file.
     marked: the transport has begun to hand over (set by the transport through `DeliveryRequest.committing`).
+    is_cut: the engine's end came before the attempt's; like verdicts written by delivery.
     verdicts: written by delivery before it passes the lease on, so that a crash of the ring does not throw them away.
     site: only used by policy, between Attempt and Attempted.
     """
@@ -42,6 +43,7 @@ class Lease:
     content: Content
     delay_noticed: bool = False
     marked: bool = False
+    is_cut: bool = False
     verdicts: Sequence[Verdict] | None = field(default=None, repr=False)
     site: Site | None = field(default=None, repr=False)
 

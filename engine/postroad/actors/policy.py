@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
+from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 import trio
 
@@ -24,7 +26,7 @@ from ..verdict import Scope, Verdict
 from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease, Leased, Room, Settled
 from .ports import Ports
-from .sites import Site, Sites
+from .sites import CLEARING, Site, Sites
 
 __all__ = ["HOLDS_PER_TURN", "Policy", "PolicyNote", "judge"]
 
@@ -91,7 +93,7 @@ class Policy:
         if road is None:
             self._route_anew(lease, now)
             return
-        site = self._sites.of(lease.lane, road.windows)
+        site = self._site_of(lease, road)
         if site.name != lease.lane:
             self._queue.put(Room(site.name, site.told, lease.lane))
         if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
@@ -102,6 +104,9 @@ class Policy:
             self._send(lease, site, road)
         else:
             site.waiting.append(lease)
+
+    def _site_of(self, lease: Lease, road: Road) -> Site:
+        return self._sites.of(lease.lane, road.windows, road.shared_by)
 
     def _route_anew(self, lease: Lease, now: float) -> None:
         """Its lane is gone: mail that was held while the routes changed.  What has no route now is held, loudly."""
@@ -132,14 +137,28 @@ class Policy:
     def _postpone(self, lease: Lease, site: Site, road: Road, now: float) -> None:
         """The site is left alone.  What ran out of time meanwhile fails, unless only the clock jumped."""
         window, clock = site.window, self._ports.clock
-        is_over = now >= retry.expires_at(lease.message, road.retry)
-        if is_over and (clock.jumped_at is None or window.failed_at >= clock.jumped_at):
+        end = retry.expires_at(lease.message, road.retry)
+        is_given_up = now >= end and (clock.jumped_at is None or window.failed_at >= clock.jumped_at)
+        notice = _is_notice_due(lease, self._ports, now)
+        if is_given_up:
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply=f"given up: {window.reason}")
-            return
-        due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
-        self._settle_all(lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}")
+        else:
+            due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
+            due = min(due, end) if now < end else due
+            self._settle_all(lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}", delay_notice=notice)
+        site.clearing = CLEARING if is_given_up or notice else max(0, site.clearing - 1)
+        self._tell_room(site, now)
 
-    def _settle_all(self, lease: Lease, step: Step, *, due: float = 0.0, status: str = "", reply: str = "") -> None:
+    def _settle_all(
+        self,
+        lease: Lease,
+        step: Step,
+        *,
+        due: float = 0.0,
+        status: str = "",
+        reply: str = "",
+        delay_notice: bool = False,
+    ) -> None:
         outcomes = tuple(
             Outcome(
                 token=lease.token,
@@ -150,6 +169,7 @@ class Policy:
                 tried=False,
                 status=status,
                 reply=reply,
+                delay_notice=delay_notice and retry.wants_delay_notice(lease.message, recipient),
             )
             for recipient in lease.recipients
         )
@@ -160,47 +180,63 @@ class Policy:
     def _return(self, note: Attempted, now: float) -> None:
         lease = note.lease
         verdicts: Sequence[Verdict] = lease.verdicts or ()
-        site = lease.site
-        assert site is not None, "set when it left"
-        site.in_flight -= 1
-        self._learn(lease, site, verdicts, now)
         road = self._ports.table.road_of(lease.lane)
         assert road is not None, "it left by this road"
+        left = lease.site
+        assert left is not None, "set when it left"
+        left.in_flight -= 1
+        site = self._learn_site(lease, left, verdicts, road)
+        self._learn(lease, site, verdicts, road, now)
         self._queue.put(Settled(lease, judge(lease, verdicts, road, self._ports, now)))
-        self._let_go(site, now)
+        self._let_go(left, now)
+        if site is not left:
+            self._let_go(site, now)
 
-    def _learn(self, lease: Lease, site: Site, verdicts: Sequence[Verdict], now: float) -> None:
+    def _learn_site(self, lease: Lease, left: Site, verdicts: Sequence[Verdict], road: Road) -> Site:
+        """The site that the lane belongs to from now on: what the verdicts say of it must meet the mail that waits here, too."""
+        if not verdicts or not self._sites.learn(lease.lane, verdicts[0].site, road.shared_by):
+            return self._site_of(lease, road)
+        site = self._sites.of(lease.lane, left.settings, road.shared_by)
+        self._queue.put(Room(site.name, site.told, lease.lane))
+        site.waiting.extend(other for other in left.waiting if other.lane == lease.lane)
+        left.waiting = deque(other for other in left.waiting if other.lane != lease.lane)
+        return site
+
+    def _learn(self, lease: Lease, site: Site, verdicts: Sequence[Verdict], road: Road, now: float) -> None:
         trouble = next((verdict for verdict in verdicts if limits.is_site_trouble(verdict)), None)
         before = site.window
         if trouble is not None:
-            site.window = limits.after_failure(
-                before, site.settings, now, trouble.reply, hold_now=trouble.scope is Scope.TRANSPORT
-            )
+            hold_now = trouble.scope is Scope.TRANSPORT
+            site.window = limits.after_failure(before, site.settings, now, trouble.reply, hold_now=hold_now)
+            if site.window.hold_until > now >= before.hold_until:
+                self._begin_hold(site, lease.lane, road.transport, trouble, now)
         elif any(limits.is_answer(verdict) for verdict in verdicts):
             site.window = limits.after_success(before, site.settings)
-        if verdicts and self._sites.learn(lease.lane, verdicts[0].site):
-            shared = self._sites.of(lease.lane, site.settings)
-            self._queue.put(Room(shared.name, shared.told, lease.lane))
-        if site.window is not before:
-            self._window_changed(site, before, now)
-
-    def _window_changed(self, site: Site, before: limits.Window, now: float) -> None:
-        window = site.window
-        if window.hold_until > now and before.hold_until <= now:
-            heapq.heappush(self._holds, (window.hold_until, next(self._count), site))
-            _log.warning("site_held", site=site.name, seconds=round(window.hold_until - now, 1), reason=window.reason)
-            if self._ports.observers.is_active:
-                self._ports.observers.publish(
-                    LaneHeld(at=now, lane=site.name, until=window.hold_until, reason=window.reason)
-                )
-        elif before.hold_until > now >= window.hold_until:
+        if before.hold_until > now >= site.window.hold_until:
             self._say_resumed(site, now)  # an attempt that began before the hold got through
-        self._tell_room(site, now)
+        if site.window is not before:
+            self._tell_room(site, now)
+
+    def _begin_hold(self, site: Site, lane: str, transport: str, trouble: Verdict, now: float) -> None:
+        until = site.window.hold_until
+        site.held_lane, site.clearing = lane, 0
+        heapq.heappush(self._holds, (until, next(self._count), site))
+        about: dict[str, Any] = {
+            "site": site.name,
+            "lane": lane,
+            "transport": transport,
+            "reason": f"{trouble.scope.value} trouble",
+            "status": trouble.status,
+            "reply": trouble.reply,
+        }
+        _log.warning("site_held", seconds=round(until - now, 1), **about)
+        if self._ports.observers.is_active:
+            self._ports.observers.publish(LaneHeld(at=now, until=until, **about))
 
     def _say_resumed(self, site: Site, now: float) -> None:
-        _log.info("site_resumed", site=site.name)
+        _log.info("site_resumed", site=site.name, lane=site.held_lane)
         if self._ports.observers.is_active:
-            self._ports.observers.publish(LaneResumed(at=now, lane=site.name))
+            self._ports.observers.publish(LaneResumed(at=now, site=site.name, lane=site.held_lane))
 
     def _tell_room(self, site: Site, now: float) -> None:
         note = site.room_note(now)
@@ -232,8 +268,8 @@ class Policy:
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
     """What becomes of each recipient of a lease, by its verdict."""
-    notice_seconds = ports.config.reports.delay_notice_seconds
-    wants_notice = notice_seconds > 0 and not lease.delay_noticed and now - lease.message.started_at >= notice_seconds
+    wants_notice = _is_notice_due(lease, ports, now)
+    untried_until = math.inf if lease.is_cut else retry.untried_until(ports.clock.awake_since, road.retry)
     return tuple(
         [
             retry.outcome(
@@ -246,7 +282,13 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 now=now,
                 draw=ports.random.random,
                 delay_notice=wants_notice,
+                untried_until=untried_until,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)
         ]
     )
+
+
+def _is_notice_due(lease: Lease, ports: Ports, now: float) -> bool:
+    seconds = ports.config.reports.delay_notice_seconds
+    return seconds > 0 and not lease.delay_noticed and now - lease.message.started_at >= seconds

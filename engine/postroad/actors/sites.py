@@ -1,6 +1,7 @@
 """Policy's memory of the sites: their windows, the attempts under way, the leases that wait for a window.
 
-A lane is a site of its own until a verdict names the set of servers behind it.  Only used by the policy actor.
+A lane is a site of its own until a verdict names the set of servers behind it; where a transport does not work by domain, all its
+lanes lead to the same ones.  Only used by the policy actor.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from ..config import Windows
 from ..decide import limits
 from .notes import Lease, Room
 
-__all__ = ["Site", "Sites"]
+__all__ = ["CLEARING", "Site", "Sites"]
 
+CLEARING = 10  # leases of a held site that go no further than policy, since the last whose sender was told
 _REMEMBERED = 10_000  # idle sites and learnt lanes kept; the rest is learnt anew
 
 
 class Site:
-    """One site.  settings: of the route that first brought mail for it."""
+    """One site.  settings: of the route that first brought mail for it.
 
-    __slots__ = ("in_flight", "name", "settings", "told", "waiting", "window")
+    held_lane: whose mail brought the last hold.  clearing: how many leases more are wanted while it is held, because mail was so
+    old that its sender had to be told, and there may be more of it behind younger mail (such as the reports).
+    """
+
+    __slots__ = ("clearing", "held_lane", "in_flight", "name", "settings", "told", "waiting", "window")
 
     def __init__(self, name: str, settings: Windows) -> None:
         self.name = name
@@ -28,6 +34,8 @@ class Site:
         self.window = limits.fresh(settings)
         self.in_flight = 0
         self.waiting: deque[Lease] = deque()
+        self.held_lane = name
+        self.clearing = 0
         self.told = 2 * settings.start  # the room that queue knows of
 
     def is_open(self, now: float) -> bool:
@@ -35,7 +43,7 @@ class Site:
 
     def room_note(self, now: float) -> Room | None:
         """What queue has to be told, if anything."""
-        leases = limits.room(self.window, now)
+        leases = limits.room(self.window, now) or self.clearing
         if leases == self.told:
             return None
         self.told = leases
@@ -47,13 +55,16 @@ class Site:
 
 
 class Sites:
+    """transport: of a lane whose transport does not work by domain, else ""."""
+
     def __init__(self) -> None:
         self._sites: OrderedDict[str, Site] = OrderedDict()
         self._site_of: OrderedDict[str, str] = OrderedDict()
+        self._site_of_transport: dict[str, str] = {}
 
-    def of(self, lane: str, settings: Windows) -> Site:
+    def of(self, lane: str, settings: Windows, transport: str = "") -> Site:
         """The site of a lane."""
-        name = self._site_of.get(lane, lane)
+        name = self._name_of(lane, transport)
         site = self._sites.get(name)
         if site is None:
             site = self._sites[name] = Site(name, settings)
@@ -61,11 +72,16 @@ class Sites:
             self._sites.move_to_end(name)
         return site
 
-    def learn(self, lane: str, name: str) -> bool:
+    def _name_of(self, lane: str, transport: str) -> str:
+        return self._site_of.get(lane) or self._site_of_transport.get(transport) or lane
+
+    def learn(self, lane: str, name: str, transport: str = "") -> bool:
         """A verdict told which servers stand behind a lane; return whether that is new."""
-        if not name or name == self._site_of.get(lane, lane):
+        if not name or name == self._name_of(lane, transport):
             return False
         self._site_of[lane] = name
+        if transport:
+            self._site_of_transport[transport] = name
         if len(self._site_of) > _REMEMBERED:
             self._site_of.popitem(last=False)
         return True

@@ -31,6 +31,7 @@ __all__ = [
 
 _GAP = "  "
 _NARROW = 100  # columns where the output is no terminal
+_UNSETTLED = ("WAITING", "IN_DOUBT", "LEASED", "HELD", "PARKED")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -96,8 +97,14 @@ def _recipient_record(recipient: StoredRecipient) -> dict[str, Any]:
         "reply": recipient.reply,
         "remote": recipient.remote,
         "reason": recipient.reason,
-        "settled_at": recipient.settled_at,
+        "settled_at": recipient.settled_at if _is_settled(recipient) else None,
+        "last_word_at": recipient.settled_at,
     }
+
+
+def _is_settled(recipient: StoredRecipient) -> bool:
+    """What still waits has a last word, but no end."""
+    return recipient.state.name not in _UNSETTLED
 
 
 def show_queue(messages: Iterable[tuple[StoredMessage, Sequence[StoredRecipient]]]) -> None:
@@ -165,7 +172,7 @@ def _show_recipient(recipient: StoredRecipient) -> None:
                 ("tries", str(recipient.attempts)),
                 ("last word", printable(f"{recipient.status} {recipient.reply}".strip())),
                 ("by", printable(recipient.remote)),
-                ("settled", clock_time(recipient.settled_at)),
+                ("settled" if _is_settled(recipient) else "last word at", clock_time(recipient.settled_at)),
             )
         )
     )

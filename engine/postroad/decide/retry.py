@@ -21,18 +21,25 @@ __all__ = [
     "hinted_seconds",
     "is_expired",
     "outcome",
+    "untried_until",
     "wants_delay_notice",
 ]
 
 _POSTPONE_SECONDS = 15.0  # local trouble passes quickly, or somebody is told
 _POSTPONE_MIN_SECONDS = 1.0  # a transport that always postpones at once must not keep the ring spinning
 _HINT_MIN_SECONDS = 30.0  # a server's wish below this is a storm in the making
+_STAYS = (Step.DEFER, Step.DOUBT, Step.POSTPONE)
 EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
 def expires_at(message: Message, retry: Retry) -> float:
     """When the message is given up, wall seconds."""
     return message.expires_at if message.expires_at is not None else message.started_at + retry.give_up_seconds
+
+
+def untried_until(awake_since: float, retry: Retry) -> float:
+    """A machine that has just begun or woke up may come to itself before what it could not try is given up."""
+    return awake_since + retry.first_seconds
 
 
 def is_expired(message: Message, now: float, jumped_at: float | None) -> bool:
@@ -76,9 +83,13 @@ def outcome(
     now: float,
     draw: Callable[[], float],
     delay_notice: bool = False,
+    untried_until: float = 0.0,
 ) -> Outcome:
-    """Turn one verdict into what becomes of its recipient.  delay_notice: a notice is due if the recipient stays."""
-    step, due, status = _step(verdict, message, retry, now, draw)
+    """Turn one verdict into what becomes of its recipient.
+
+    delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
+    """
+    step, due, status = _step(verdict, message, retry, now, draw, untried_until)
     return Outcome(
         token=token,
         handle=handle,
@@ -89,12 +100,12 @@ def outcome(
         status=status,
         reply=verdict.reply,
         remote=verdict.remote,
-        delay_notice=delay_notice and step in (Step.DEFER, Step.DOUBT) and wants_delay_notice(message, recipient),
+        delay_notice=delay_notice and step in _STAYS and wants_delay_notice(message, recipient),
     )
 
 
 def _step(
-    verdict: Verdict, message: Message, retry: Retry, now: float, draw: Callable[[], float]
+    verdict: Verdict, message: Message, retry: Retry, now: float, draw: Callable[[], float], untried_until: float
 ) -> tuple[Step, float, str]:
     match verdict.disposition:
         case Disposition.ACCEPTED:
@@ -102,9 +113,20 @@ def _step(
         case Disposition.REFUSED if verdict.scope not in (Scope.TRANSPORT, Scope.LOCAL):
             return Step.FAIL, 0.0, verdict.status
         case Disposition.POSTPONED:
-            return Step.POSTPONE, now + _pause_seconds(verdict, retry) * (1 + retry.jitter * draw()), verdict.status
+            return _untried(verdict, message, retry, now, draw(), untried_until)
         case _:
             return _again(verdict, message, retry, now, draw())
+
+
+def _untried(
+    verdict: Verdict, message: Message, retry: Retry, now: float, draw: float, untried_until: float
+) -> tuple[Step, float, str]:
+    """It costs no try, but time passes."""
+    end = max(expires_at(message, retry), untried_until)
+    if now >= end:
+        return Step.FAIL, 0.0, EXPIRED
+    due = now + _pause_seconds(verdict, retry) * (1 + retry.jitter * draw)
+    return Step.POSTPONE, min(due, end), verdict.status
 
 
 def _again(verdict: Verdict, message: Message, retry: Retry, now: float, draw: float) -> tuple[Step, float, str]:

@@ -31,6 +31,11 @@ class Road(msgspec.Struct, frozen=True):
     retry: Retry
     windows: Windows
 
+    @property
+    def shared_by(self) -> str:
+        """The transport where all its lanes lead to the same servers, "" where it works by domain."""
+        return "" if self.by_domain else self.transport
+
 
 def route_of_lane(lane: str) -> str:
     """The label of a lane's route."""

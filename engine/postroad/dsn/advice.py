@@ -12,6 +12,7 @@ _BY_DETAIL = {
     "2.2": "The recipient's mailbox is full. Reach the recipient by other means, or try again later.",
     "2.3": "The message is larger than the recipient may receive. Send it without large attachments.",
     "3.4": "The message is larger than the recipient's server takes. Send it without large attachments.",
+    "4.7": "There is no more time for it. Send the message again later, or reach the recipient by other means.",
     "1.10": "The recipient's domain does not receive mail. Check the address for mistakes.",
 }
 _BY_SUBJECT = {

@@ -18,7 +18,7 @@ class State(enum.IntEnum):
     WAITING = 0  # for its time, a free credit and room on its lane
     IN_DOUBT = 1  # perhaps handed over: tried again like WAITING, and logged maybe_duplicate
     LEASED = 2  # an attempt owns it
-    HELD = 3  # until somebody releases it: no route, an operator, a refused credential
+    HELD = 3  # until somebody releases it (no route: until there is one)
     PARKED = 4  # its row cannot be read
     FAILED = 5  # proven undeliverable or given up; its report is not committed yet
     ACCEPTED = 6  # end: the next hop took responsibility

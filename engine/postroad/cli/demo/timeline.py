@@ -122,6 +122,6 @@ def _told(event: Event) -> tuple[str, str] | None:
         case AttemptInDoubt() | MaybeDuplicate():
             return "in doubt", f"{event.recipient}: {event.reply}"
         case LaneHeld():
-            return "held", f"{event.lane}: {event.reason}"
+            return "held", f"{event.lane}: {event.reply}"
         case _:
             return None
