@@ -1,9 +1,9 @@
 """What was learnt about endpoints (an address and a port) by connecting: which ones to leave alone for a moment, which are slow.
 
-One failure costs an endpoint nothing, so that a lost connection does not delay a site with one server.  From the second in a row
-on it is left alone, for a second that doubles to a minute; then one connection tries it.  1,000 messages for a dead site are so
-a few connections, not 1,000.  While connections to an endpoint stand, a refusal means "no more of them", which is the pool's
-affair (`pool.py`).  In memory, bounded; used by `opening.py` only.
+One failure costs an endpoint nothing, so that a lost connection does not delay a site with one server.  From the second in a
+row on it is left alone, for a second that doubles to a minute; then one connection tries it.  An answer about a message forgets
+all.  1,000 messages for a dead site are so a few connections, not 1,000.  While connections to an endpoint stand, a refusal
+means "no more of them", which is the pool's affair (`pool.py`).  In memory, bounded; used by `opening.py` only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _JITTER = 0.2  # of the pause, either way: processes that failed together do not
 _FORGET_SECONDS = 600.0  # failures so far apart are not in a row
 _SLOW_SECONDS = 600.0
 _MOST = 10_000
-_NOT_THEIRS = frozenset({Kind.LOCAL, Kind.ABORTED, Kind.FAULT, Kind.PROHIBITED, Kind.UNSUITED, Kind.LOOP})
+_NOT_THEIRS = frozenset(
+    {Kind.LOCAL, Kind.ABORTED, Kind.FAULT, Kind.PROHIBITED, Kind.UNSUITED, Kind.LOOP, Kind.CONFUSED}
+)
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Endpoints:
         self._steps = itertools.count()  # orders what time cannot: under a test's clock much happens in one instant
         self._failing: dict[Endpoint, _Failing] = {}
         self._slow_until: dict[Endpoint, float] = {}
-        self._standing: dict[Endpoint, int] = {}  # connections that are ready for mail or at work
+        self._standing: dict[Endpoint, int] = {}  # connections that served
 
     def resting(self, endpoint: Endpoint) -> Trouble | None:
         """Why the endpoint is not to be tried now; None where it may be."""
@@ -85,13 +87,14 @@ class Endpoints:
         """Another address of the host answered first."""
         _keep(self._slow_until, endpoint, trio.current_time() + _SLOW_SECONDS)
 
-    def opened(self, endpoint: Endpoint) -> None:
-        """A connection is ready for mail: what was held against the endpoint is forgotten."""
+    def served(self, endpoint: Endpoint) -> None:
+        """A connection answered about a message, be it by a refusal: what was held against the endpoint is forgotten.  A greeting
+        is not enough: some leave at the first MAIL, every time."""
         self._failing.pop(endpoint, None)
         self._standing[endpoint] = self._standing.get(endpoint, 0) + 1
 
     def closed(self, endpoint: Endpoint) -> None:
-        """A connection that was `opened` has ended."""
+        """A connection that `served` has ended."""
         left = self._standing.pop(endpoint, 1) - 1
         if left:
             self._standing[endpoint] = left

@@ -28,14 +28,20 @@ _TLS = "the TLS handshake"
 
 @dataclass(slots=True)
 class Connection:
-    """A connection ready for its first envelope.  name: what the server calls itself in its answer to EHLO or HELO."""
+    """A connection ready for its first envelope.
+
+    begun: its number among the endpoint's.  name: what the server calls itself in its answer to EHLO or HELO.
+    has_served: whether it answered about a message.
+    """
 
     wire: Wire
     handshake: Handshake
     host: str
     remote: Remote
     endpoint: Endpoint
+    begun: int
     name: str = ""
+    has_served: bool = False
 
 
 class Greeter:

@@ -83,15 +83,22 @@ class Opener:
         for host in approach.hosts(route.ordered(self._rng)):
             connection = await self._open_at(host, approach)
             if connection is not None:
-                self._endpoints.opened(connection.endpoint)
                 return connection
             if approach.is_over:
                 break
         raise approach.outcome()
 
-    def closed(self, connection: Connection) -> None:
-        """A connection has ended."""
-        self._endpoints.closed(connection.endpoint)
+    def served(self, connection: Connection) -> None:
+        """A connection got its first answer about a message."""
+        connection.has_served = True
+        self._endpoints.served(connection.endpoint)
+
+    def closed(self, connection: Connection, trouble: Trouble | None) -> None:
+        """A connection has ended, by a trouble or in peace."""
+        if connection.has_served:
+            self._endpoints.closed(connection.endpoint)
+        elif trouble is not None:
+            self._endpoints.failed(connection.endpoint, trouble, connection.begun)
 
     async def _open_at(self, host: str, approach: Approach) -> Connection | None:
         waiting = approach.usable(host, await self._addresses(host, approach))
@@ -203,7 +210,7 @@ class Opener:
         host, address, route = landed.host, landed.address, approach.route
         remote = Remote(site=route.site, host=_name(host, address, route.port))
         handshake = Handshake(self._terms, avoid)
-        connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port))
+        connection = Connection(Wire(landed.stream), handshake, host, remote, (address, route.port), landed.begun)
         try:
             await self._greeter.greet(connection)
             if self._terms.login is not None:

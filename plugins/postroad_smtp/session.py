@@ -300,6 +300,8 @@ class Session:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
         else:
             answer.owner.take(answer)
+            if self._connection is not None and not self._connection.has_served:
+                self._opener.served(self._connection)
 
     def _take_end(self, answer: Answer[Transaction]) -> None:
         transaction = answer.owner
@@ -328,7 +330,7 @@ class Session:
         if trouble is None:
             await self._quit()
         await self._wire.close_forcefully()
-        self._opener.closed(self._connection)
+        self._opener.closed(self._connection, trouble)
         self._pool.leave(self)  # only now: a server that counts connections must not see one more
         if trouble is not None and trouble.flaw is not None:
             self._known.note(self._connection.host, trouble.flaw)

@@ -15,7 +15,7 @@ from smtp_wide import Names
 from trio.testing import MockClock
 
 from postroad.testing import make_request
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Silence, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Reaction, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
 from postroad_smtp.endpoints import Endpoint, Endpoints
 from postroad_smtp.settings import SmtpSettings
@@ -77,7 +77,7 @@ async def test_a_seed_gives_the_same_pauses(autojump_clock: MockClock) -> None:
 async def test_success_forgets_failures(autojump_clock: MockClock) -> None:
     endpoints = Endpoints(random.Random(1))
     _fail(endpoints, 5)
-    endpoints.opened(HERE)
+    endpoints.served(HERE)
     assert endpoints.resting(HERE) is None
     endpoints.closed(HERE)
     _fail(endpoints)
@@ -133,8 +133,8 @@ async def test_our_own_trouble_is_not_held_against_an_endpoint(kind: Kind, autoj
 
 async def test_a_refusal_beside_standing_connections_is_not_held_against_it(autojump_clock: MockClock) -> None:
     endpoints = Endpoints(random.Random(1))
-    endpoints.opened(HERE)
-    endpoints.opened(HERE)
+    endpoints.served(HERE)
+    endpoints.served(HERE)
     endpoints.closed(HERE)
     _fail(endpoints, 5)
     assert endpoints.resting(HERE) is None
@@ -248,6 +248,28 @@ async def test_connections_that_time_out_are_as_few(autojump_clock: MockClock) -
         assert await site.send_at_once(1000) == {(DEFERRED, Scope.SITE): 1000}
         assert len(site.dialled) <= 10
         assert trio.current_time() <= 31
+
+
+@pytest.mark.parametrize("end", [Cut(), "421 4.3.2 Bye"], ids=str)
+async def test_a_server_that_greets_and_leaves_at_the_first_message_is_left_alone_too(
+    road: OpenRoad, end: Reaction, autojump_clock: MockClock
+) -> None:
+    async with road({"MAIL": end}) as way:
+        for _ in range(1000):
+            (verdict,) = await way.send()
+            assert verdict.disposition is DEFERRED
+            await trio.sleep(0.12)
+        assert len(way.peer.connections) <= 12
+
+
+@pytest.mark.parametrize("reply", ["451 4.3.0 Later", "550 5.7.1 No"])
+async def test_a_server_that_refuses_message_after_message_serves(
+    road: OpenRoad, reply: str, autojump_clock: MockClock
+) -> None:
+    async with road({"MAIL": reply}, messages_per_session=1) as way:
+        for _ in range(20):
+            assert (await way.send())[0].reply == reply
+        assert len(way.peer.connections) == 20
 
 
 async def test_a_site_that_is_back_is_found_by_one_connection(autojump_clock: MockClock) -> None:
