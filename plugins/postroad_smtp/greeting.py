@@ -71,9 +71,20 @@ class Greeter:
             trouble.flaw = Flaw.TLS
         elif trouble.kind is Kind.LOST and step.awaited is Awaited.EHLO and trouble.tls == "none":
             trouble.flaw = Flaw.EHLO  # some hang up at a word that they do not know
-        trouble.said = connection.handshake.hide(trouble.said)  # a server may repeat what it was sent
+        trouble.said = connection.handshake.hide(trouble.said) + self._hint(connection, step, trouble)
         trouble.args = (trouble.said,)
         return trouble
+
+    def _hint(self, connection: Connection, step: _Step, trouble: Trouble) -> str:
+        """What may be wrong with our own configuration: a smarthost that begins in the other way than we do."""
+        if not self._settings.smarthost or self._settings.tls == "none":
+            return ""
+        if connection.handshake.begins_with_tls:
+            is_at_fault = trouble.kind is Kind.TLS_FAILED and "certificate" not in trouble.said
+            return '; does it begin in plain text? Then set implicit_tls = "off"' if is_at_fault else ""
+        if step.awaited is Awaited.GREETING and trouble.kind in (Kind.SILENT, Kind.GARBAGE, Kind.LOST):
+            return '; does it wait for TLS from the first byte on? Then set implicit_tls = "on"'
+        return ""
 
 
 class _Step:

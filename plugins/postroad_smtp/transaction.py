@@ -26,7 +26,7 @@ __all__ = ["Transaction"]
 _CONFUSED = frozenset(
     {500, 502, 503}
 )  # OpenSMTPD says 500 to pipelined commands, others 503; some to a BDAT they offered
-_OF_CONTENT = frozenset({Awaited.BDAT, Awaited.DOT, Awaited.DOT_RCPT})
+_OF_CONTENT = frozenset({Awaited.BDAT, Awaited.DOT})
 
 
 class Transaction:
@@ -40,6 +40,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "_end_was_confused",
         "_group",
         "_heard",
         "_lines",
@@ -83,6 +84,7 @@ class Transaction:
         self._remote = remote
         self._mail_refused = False
         self._heard = 0  # recipients whose RCPT is answered
+        self._end_was_confused = False  # a reply to the end for one recipient complained of BDAT (LMTP)
         self._unheard = 0  # of the accepted, those without a reply to the content (LMTP)
         self._group: Iterator[Line] | None = None
         envelope = write_envelope(
@@ -160,15 +162,14 @@ class Transaction:
             self.is_committed = False  # it was told that nothing was taken
         elif self._manner.doubts_pipelining:
             flaw = Flaw.PIPELINING
-        status = reply.enhanced.replace("5", "4", 1) or "4.5.1"
-        raise Trouble(Kind.CONFUSED, reply.said, status, flaw=flaw)
+        raise _confused(reply, flaw)
 
     def _may_be_confused(self, awaited: Awaited) -> bool:
         """Whether what is complained of may be an extension that the server offers, or a message before this one."""
         if awaited in _OF_CONTENT:
-            return self.is_chunked and not self.is_judged and not self._unheard
-        if awaited is Awaited.DATA and not self.accepted:
-            return False  # the refusals before it explain the complaint
+            return self.is_chunked and not self.is_judged
+        if awaited is Awaited.DOT_RCPT or (awaited is Awaited.DATA and not self.accepted):
+            return False  # for one recipient only; or the refusals before it explain the complaint
         return self._manner.doubts_pipelining or not self.is_fresh
 
     def _take_mail(self, answer: Answer[Transaction]) -> None:
@@ -209,7 +210,16 @@ class Transaction:
         self.ends -= 1
         index = self.accepted[self._unheard]
         self._unheard += 1
-        self.handover.judge(index, of_reply(Awaited.DOT_RCPT, answer.reply, self._remote))
+        reply = answer.reply
+        if self.is_chunked and reply.code in _CONFUSED:
+            self._end_was_confused = True
+            self.handover.judge(index, of_trouble(_confused(reply, None), self._remote))
+        else:
+            self.handover.judge(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
+        if self._end_was_confused and self.ends <= 0:
+            raise _confused(
+                reply, Flaw.CHUNKING
+            )  # others may have been accepted: so nothing is put back, but it is remembered
 
     # --- The end ---
 
@@ -236,3 +246,7 @@ class Transaction:
                 of_trouble(Trouble(Kind.GARBAGE, "the server gave no answer for this recipient", "4.5.0"), self._remote)
             )
         self.handover.settle_if_judged()
+
+
+def _confused(reply: Reply, flaw: Flaw | None) -> Trouble:
+    return Trouble(Kind.CONFUSED, reply.said, reply.enhanced.replace("5", "4", 1) or "4.5.1", flaw=flaw)

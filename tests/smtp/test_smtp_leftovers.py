@@ -112,23 +112,25 @@ async def test_on_a_new_connection_without_extensions_such_a_reply_is_believed(r
 
 
 @pytest.mark.parametrize("code", [500, 502, 503])
-async def test_an_lmtp_server_that_does_not_know_the_bdat_it_offers_gets_the_message_by_data(
+async def test_an_lmtp_server_that_does_not_know_the_bdat_it_offers_defers_and_gets_the_message_by_data_next(
     road: OpenRoad, code: int
 ) -> None:
     no = f"{code} 5.5.1 What?"
     peer = SmtpPeer(_ByConnection({"BDAT": no, ".": no}, {}, extensions=(*EXTENSIONS, "CHUNKING")), lmtp=True)
     async with road(peer=peer, protocol="lmtp", chunking="on", is_strict=False) as way:
-        verdicts = await way.send("b@example.org", "c@example.org")
-        assert [verdict.disposition for verdict in verdicts] == [ACCEPTED, ACCEPTED]
+        for expected in (DEFERRED, ACCEPTED):
+            verdicts = await way.send("b@example.org", "c@example.org")
+            assert [verdict.disposition for verdict in verdicts] == [expected] * 2
         assert [name for each in peer.transactions for name in each.recipients] == ["b@example.org", "c@example.org"]
 
 
-async def test_an_lmtp_refusal_after_an_acceptance_is_no_confusion(road: OpenRoad) -> None:
-    replies: dict[str, Reaction | Sequence[Reaction]] = {".": [ACCEPT, "503 5.5.1 Not this one"]}
+async def test_what_an_lmtp_server_accepts_beside_such_a_reply_is_not_sent_again(road: OpenRoad) -> None:
+    replies: dict[str, Reaction | Sequence[Reaction]] = {".": ["503 5.5.1 Not this one", ACCEPT]}
     peer = SmtpPeer(Behaviour(replies, extensions=(*EXTENSIONS, "CHUNKING")), lmtp=True)
     async with road(peer=peer, protocol="lmtp", chunking="on") as way:
         verdicts = await way.send("b@example.org", "c@example.org")
-        assert [verdict.disposition for verdict in verdicts] == [ACCEPTED, REFUSED]
+        assert [verdict.disposition for verdict in verdicts] == [DEFERRED, ACCEPTED]
+        assert [each.recipients for each in peer.transactions] == [("c@example.org",)]
 
 
 # --- Messages of several transactions ---

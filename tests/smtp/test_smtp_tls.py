@@ -192,6 +192,34 @@ async def test_implicit_tls_never_falls_back_to_plain_text(
         assert (verdict.disposition, verdict.tls) == (ACCEPTED, "opportunistic TLSv1.3")
 
 
+async def test_tls_at_once_to_a_server_that_begins_in_plain_text_names_the_setting(
+    road: OpenRoad, server_context: MakeContext, autojump_clock: MockClock
+) -> None:
+    async with road(peer=SmtpPeer(tls=server_context()), tls="required", implicit_tls="on", is_strict=False) as way:
+        (verdict,) = await way.send()
+        assert verdict.status == "4.7.5"
+        assert 'set implicit_tls = "off"' in verdict.reply
+
+
+async def test_plain_text_to_a_server_that_waits_for_tls_names_the_setting(
+    road: OpenRoad, server_context: MakeContext, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(tls=server_context(), tls_at_once=True)
+    async with road(peer=peer, tls="required", is_strict=False) as way:
+        (verdict,) = await way.send()
+        assert verdict.status == "4.4.2"
+        assert 'set implicit_tls = "on"' in verdict.reply
+
+
+async def test_a_certificate_that_is_not_good_says_nothing_of_the_way_to_begin(
+    road: OpenRoad, server_context: MakeContext
+) -> None:
+    peer = SmtpPeer(tls=server_context("other.example"), tls_at_once=True)
+    async with road(peer=peer, tls="verified", implicit_tls="on", is_strict=False) as way:
+        (verdict,) = await way.send()
+        assert "implicit_tls" not in verdict.reply
+
+
 @pytest.mark.parametrize(
     ("tls", "implicit_tls", "port", "expected"),
     [
