@@ -69,11 +69,7 @@ async def test_a_smuggling_sequence_in_bytes_is_one_message_or_none(sequence: by
 async def test_a_smuggling_sequence_in_a_text_is_one_message(sequence: bytes, tail: bytes) -> None:
     text = (b"Hello" + sequence + tail).decode()
     async with open_road_of_engine() as road:
-        try:
-            await road.send_mail(body=text)
-        except SubmissionError as error:
-            _check_field(error, "body")
-            return
+        await road.send_mail(body=text)
         road.check_one_message()
 
 
@@ -84,11 +80,12 @@ async def test_a_smuggling_sequence_in_a_message_object_is_one_message_or_none(s
     message.set_content("x")
     message.set_payload((b"Hello" + sequence + EVIL).decode())
     async with open_road_of_engine() as road:
-        try:
-            await road.submit(message)
-        except SubmissionError as error:
-            _check_field(error, "content")
+        if b"\0" in sequence:
+            with pytest.raises(SubmissionError) as caught:
+                await road.submit(message)
+            _check_field(caught.value, "content")
             return
+        await road.submit(message)
         assert b"MAIL FROM:<evil@example.com>" in road.check_one_message()
 
 
