@@ -423,7 +423,7 @@ async def test_the_level_reached_stands_in_the_log_and_in_the_event(
         ({"smarthost": "host", "username": "u", "password_file": "/nowhere"}, "password_file"),
         ({"smarthost": "host", "username": "u", "token_file": "/nowhere"}, "token_file"),
         ({"smarthost": "host", "username": "u", "token_env": "POSTROAD_UNSET"}, "token_env"),
-        ({"smarthost": "host", "username": "u", "password_env": "HOME", "token_env": "HOME"}, "username"),
+        ({"smarthost": "host", "username": "u", "password_env": "HOME", "token_env": "HOME"}, "token_env"),
         ({"smarthost": "host", "token_env": "HOME"}, "username"),
         (
             {"smarthost": "host", "username": "u", "token_env": "HOME", "tls": "none", "login_without_tls": True},
