@@ -270,3 +270,29 @@ def test_a_setting_named_within_another_does_not_hide_its_problem(command):
         ("transport", "transports.a.tls"),
         ("transport", "transports.a.login_without_tls"),
     }
+
+
+# --- addresses to send from ---
+
+
+def test_an_address_that_this_machine_does_not_have_is_a_warning(command):
+    command.configure(
+        """
+        [transports.out]
+        plugin = "smtp"
+        source_addresses = ["127.0.0.1", "2001:db8::5"]
+        [transports.bulk]
+        plugin = "smtp"
+        source_addresses = ["192.0.2.6"]
+        """
+    )
+    warned = {each["where"]: each["problem"] for each in command.json("check") if each["part"] == "transport"}
+    assert set(warned) == {"transports.out.source_addresses[1]", "transports.bulk.source_addresses[0]"}
+    assert "2001:db8::5 cannot be sent from" in warned["transports.out.source_addresses[1]"]
+    assert "mail only waits" in warned["transports.bulk.source_addresses[0]"]
+
+
+def test_addresses_that_are_none_are_a_problem_and_no_warning(command):
+    text = '[transports.out]\nplugin = "smtp"\nsource_addresses = ["eth0"]\n'
+    assert problems(command, text) == {("transport", "transports.out.source_addresses")}
+    assert "mail only waits" not in command.run("check").stdout

@@ -16,7 +16,7 @@ from ..errors import ConfigError, PluginError, PostroadError, SpoolInUse
 from ..plugins import Plugins
 from .checking_config import TAKEN_OUT, Reading, read_all
 from .checking_place import place_of, place_problems
-from .checking_transports import transport_problems
+from .checking_transports import source_warnings, transport_problems
 from .where import Where
 
 __all__ = ["Finding", "check_everything"]
@@ -46,8 +46,8 @@ def check_everything(where: Where, *, reads_spool: bool) -> list[Finding]:
     return [*findings, *_warnings(reading, config)]
 
 
-def _finding(part: str, problem: ConfigError) -> Finding:
-    return Finding(part, problem.key, problem.problem)
+def _finding(part: str, problem: ConfigError, *, is_warning: bool = False) -> Finding:
+    return Finding(part, problem.key, problem.problem, is_warning)
 
 
 def _plugin_problems(config: Config, plugins: Plugins) -> Iterator[Finding]:
@@ -77,6 +77,7 @@ def _place_problems(config: Config) -> Iterator[Finding]:
 
 def _warnings(reading: Reading, config: Config) -> Iterator[Finding]:
     """What an engine starts with, although no mail, or little, will go."""
+    yield from (_finding("transport", each, is_warning=True) for each in source_warnings(config))
     if not config.routes and reading.is_whole("routes"):
         problem = "there are none: all mail will be held until there is one for it"
         yield Finding("configuration", "routes", problem, is_warning=True)

@@ -1,13 +1,17 @@
 """Makes every transport of a configuration, and closes it again, to find what is wrong with their settings.
 
+Tries, too, whether this machine has the addresses that a setting `source_addresses`, of whatever plugin, sends from.
 For `postroad check`; nothing is sent.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -17,7 +21,7 @@ from ..plugins import Plugins
 from ..transport import TransportFactory, TransportSettings
 from .checking_config import steps_of
 
-__all__ = ["transport_problems"]
+__all__ = ["source_warnings", "transport_problems"]
 
 _MOST = 20  # problems looked for in one transport
 _SECONDS = 10.0  # to make one
@@ -76,3 +80,27 @@ async def _first_of_transport(factory: TransportFactory, settings: TransportSett
     except Exception as error:  # a plugin may raise anything: that is the finding
         return ConfigError("", f"cannot be made: {error!r}")
     return None
+
+
+def source_warnings(config: Config) -> Iterator[ConfigError]:
+    """Addresses to send from that this machine does not have just now.  What is no address at all is the plugin's to refuse."""
+    for name, settings in config.transports.items():
+        sources: object = settings.get("source_addresses")
+        if not isinstance(sources, list | tuple):
+            continue
+        for index, text in enumerate(cast("Sequence[object]", sources)):
+            if problem := _not_here(str(text)):
+                yield _of_transport(name, ConfigError(f"source_addresses[{index}]", problem))
+
+
+def _not_here(text: str) -> str:
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(text).version == 6 else socket.AF_INET
+    except ValueError:
+        return ""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((text, 0))
+    except OSError as error:
+        return f"{text} cannot be sent from on this machine ({error.strerror}): mail only waits until it can"
+    return ""
