@@ -136,6 +136,8 @@ class Transaction:
             return
         self.answers += 1
         if reply.code in _CONFUSED:
+            if awaited is Awaited.BDAT and self.is_committed:
+                return  # the last chunk is out: what counts is the answer to that
             self._look_for_confusion(awaited, reply)
         match awaited:
             case Awaited.MAIL:
@@ -213,9 +215,9 @@ class Transaction:
         reply = answer.reply
         if self.is_chunked and reply.code in _CONFUSED:
             self._end_was_confused = True
-            self.handover.judge(index, of_trouble(_confused(reply, None), self._remote))
+            self.handover.judge_open(index, of_trouble(_confused(reply, None), self._remote))
         else:
-            self.handover.judge(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
+            self.handover.judge_open(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
         if self._end_was_confused and self.ends <= 0:
             raise _confused(
                 reply, Flaw.CHUNKING
