@@ -111,8 +111,8 @@ class Handover:
         self.settle_if_judged()
 
     def fail(self, error: Exception, verdict: Verdict) -> None:
-        """Our own trouble, such as content that cannot be read: `deliver` raises it.  But where a recipient was accepted already, or
-        may have been, that must not be forgotten; then `verdict` is for those who have none."""
+        """Our own trouble, such as content that cannot be read: `deliver` raises it.  But where a recipient was accepted already,
+        or may have been, that must not be forgotten; then `verdict` is for those who have none."""
         if self.was_handed_over:
             self.settle_rest(verdict)
             return

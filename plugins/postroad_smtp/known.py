@@ -48,8 +48,8 @@ class KnownHosts:
     def note(self, host: str, flaw: Flaw, *, begun: int = 0, noted: int = 0) -> None:
         """It was seen, once more.
 
-        begun, noted: the numbers of the connection and of this moment, from Endpoints.  A connection that was begun before the flaw
-        was last seen tells nothing new: both may have ended by the same restart.
+        begun, noted: the numbers of the connection and of this moment, from Endpoints.  A connection that was begun before the
+        flaw was last seen tells nothing new: both may have ended by the same restart.
         """
         now, seen = trio.current_time(), self._seen.get((host, flaw))
         if seen is not None and begun < seen.noted:

@@ -28,8 +28,8 @@ class Manner:
 
     @property
     def takes_followers(self) -> bool:
-        """Whether the next envelope goes out with the content before it.  Not in LMTP: where a server gave one reply too few to the
-        end of a content, its replies to the next envelope would be taken for acceptances."""
+        """Whether the next envelope goes out with the content before it.  Not in LMTP: where a server gave one reply too few to
+        the end of a content, its replies to the next envelope would be taken for acceptances."""
         return self.pipelining and not self.is_lmtp
 
     def uses_chunks(self, handover: Handover) -> bool:
