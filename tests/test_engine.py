@@ -9,6 +9,7 @@ import postroad
 from postroad import Filter, Submission, Verdict
 from postroad.clock import Clock
 from postroad.events import (
+    AttemptInDoubt,
     MaybeDuplicate,
     MessageAccepted,
     RecipientDeferred,
@@ -181,6 +182,24 @@ async def test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced
                 break
         assert (await receipt.settled()).is_delivered
     assert transport.calls[0].content == transport.calls[1].content
+
+
+async def test_a_doubt_stays_visible_until_the_end_and_after_it(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply"), Verdict.deferred("451 later")])
+    async with open_test_engine(transport=transport) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        told = []
+        async for event in events:
+            told.append((type(event), getattr(event, "in_doubt", None)))
+            if isinstance(event, RecipientDeferred):
+                break
+        (recipient,) = (await engine.message(receipt.id)).recipients
+        assert (recipient.state.name, recipient.in_doubt) == ("WAITING", True)
+        assert (await engine.status()).in_doubt == 1
+        assert [one.message.id for one in await engine.find(Filter(in_doubt=True))] == [receipt.id]
+        outcome = (await receipt.settled()).recipients["b@example.org"]
+        assert (outcome.state, outcome.in_doubt, (await engine.status()).in_doubt) == ("accepted", True, 0)
+    assert told == [(MessageAccepted, None), (AttemptInDoubt, True), (MaybeDuplicate, True), (RecipientDeferred, True)]
 
 
 async def test_send_at_waits_and_expires_at_gives_up(autojump_clock):

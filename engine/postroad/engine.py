@@ -256,13 +256,14 @@ class Engine:
     async def status(self) -> Status:
         """A picture of the spool.  It counts by a scan: meant for people, not for every request."""
         ports = self._open_ports()
-        counts = await ports.executor.ask(lambda store: store.counts())
+        counts, doubts = await ports.executor.ask(lambda store: (store.counts(), store.doubts()))
         tally = ports.executor.store.tally()
         return Status(
             messages=tally.messages,
             recipients=tally.recipients,
             content_bytes=tally.content_bytes,
             by_state={state.name.lower(): count for state, count in sorted(counts.items())},
+            in_doubt=doubts,
             in_flight=len(self._ring.queue.leases.live) if self._ring else 0,
             intake=len(ports.intake),
             is_draining=self._is_draining,

@@ -43,7 +43,10 @@ class MessageAccepted(_Event, frozen=True, kw_only=True):
 
 
 class _OfRecipient(_Event, frozen=True, kw_only=True):
-    """tls: the level of TLS that the attempt reached, as in `Verdict` ("" where it does not apply)."""
+    """tls: the level of TLS that the attempt reached, as in `Verdict` ("" where it does not apply).
+
+    in_doubt: this attempt, or one before it, may have delivered the message unseen.
+    """
 
     id: str
     recipient: str
@@ -53,6 +56,7 @@ class _OfRecipient(_Event, frozen=True, kw_only=True):
     remote: str = ""
     attempts: int = 0
     tls: str = ""
+    in_doubt: bool = False
 
 
 class RecipientDelivered(_OfRecipient, frozen=True, kw_only=True):

@@ -222,6 +222,7 @@ class OfflineSpool:
             recipients=tally.recipients,
             content_bytes=tally.content_bytes,
             by_state={state.name.lower(): count for state, count in sorted(self._store.counts().items())},
+            in_doubt=self._store.doubts(),
             in_flight=0,
             intake=0,
             is_draining=False,

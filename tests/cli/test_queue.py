@@ -86,6 +86,23 @@ def test_only_what_has_ended_is_called_settled(command):
     assert record["settled_at"] == pytest.approx(time.time(), abs=60)
 
 
+def test_a_doubt_is_shown_whatever_follows(command):
+    id = send(command)
+    assert "in doubt" not in command.ok("queue", "show", id) + command.ok("queue", "list")
+    assert "in doubt" not in command.ok("queue", "status")
+    attempt(command, Step.DOUBT, due=0)
+    assert [line.split()[1] for line in command.ok("queue", "list").splitlines()[1:]] == ["in_doubt"]
+    attempt(command, Step.DEFER)
+    other = send(command, "c@example.org")
+    assert "waiting, in doubt" in command.ok("queue", "list")
+    assert "in doubt:" in command.ok("queue", "show", id)
+    assert "in doubt:   1 recipients" in command.ok("queue", "status")
+    assert command.json("queue", "status")["in_doubt"] == 1
+    (record,) = command.json("queue", "list", "--in-doubt")
+    assert (record["id"], record["recipients"][0]["in_doubt"]) == (id, True)
+    assert other not in command.ok("queue", "list", "--in-doubt")
+
+
 def test_hold_release_retry_and_cancel(command):
     id, other = send(command, "b@example.org", "--at", "+1h"), send(command, "c@example.net")
     assert command.json("queue", "hold", id, "--reason", "under review") == {"recipients": 1}

@@ -57,6 +57,7 @@ conditions: dict[str, st.SearchStrategy[Any]] = {
     "lane": lanes,
     "sender": st.sampled_from(SENDERS),
     "domain": st.sampled_from(["x.EXAMPLE", "y.example", "\u00fc.example", ""]),
+    "in_doubt": st.booleans(),
     "states": st.lists(st.sampled_from(State), min_size=1, max_size=3).map(tuple),
 }
 filters = st.sets(st.sampled_from(sorted(conditions)), max_size=2).flatmap(
@@ -280,6 +281,7 @@ class Stores(RuleBasedStateMachine):
         for handle in self.handles:
             assert _content(self.memory, handle) == _content(self.sqlite, handle)
         assert self.memory.counts() == self.sqlite.counts()
+        assert self.memory.doubts() == self.sqlite.doubts()
 
 
 def _places(leases: tuple[LeaseRecord, ...]) -> list[tuple[int, int, int]]:

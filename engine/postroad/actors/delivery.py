@@ -166,6 +166,7 @@ class Delivery:
                             recipient=recipient.address,
                             lane=lease.lane,
                             attempts=recipient.attempts,
+                            in_doubt=True,
                         )
                     )
 

@@ -240,6 +240,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = None
     domain: str | None = None
     states: tuple[State, ...] = ()
+    in_doubt: bool | None = None  # StoredRecipient.in_doubt
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -390,6 +391,8 @@ class LaneDue(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredRecipient(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A recipient as questions show it.  in_doubt: an attempt may have delivered it unseen; once true it stays true."""
+
     number: int
     address: str
     lane: str
@@ -403,6 +406,7 @@ class StoredRecipient(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""  # why it is held
     notify: tuple[str, ...] = ()
     orcpt: str = ""
+    in_doubt: bool = False
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -477,6 +481,10 @@ class Store(Protocol):
 
     def counts(self) -> Mapping[State, int]:
         """Recipients by state, counted by a scan: for people, not for the engine."""
+        ...
+
+    def doubts(self) -> int:
+        """How many unfinished recipients are in doubt, counted by a scan."""
         ...
 
     def check(self) -> list[str]:

@@ -352,6 +352,9 @@ class MemoryStore:
             counted[row.state] = counted.get(row.state, 0) + 1
         return counted
 
+    def doubts(self) -> int:
+        return sum(row.doubted and row.state not in ENDS for row in self._shelf.rows.values())
+
     def check(self) -> list[str]:
         return []
 

@@ -216,6 +216,7 @@ def as_stored(row: Row) -> StoredRecipient:
         reason=row.reason,
         notify=row.notify,
         orcpt=row.orcpt,
+        in_doubt=row.doubted,
     )
 
 
