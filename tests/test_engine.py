@@ -15,6 +15,7 @@ from postroad.events import (
     RecipientDeferred,
     RecipientDelivered,
     RecipientFailed,
+    RecipientHeld,
     ReportQueued,
 )
 from postroad.testing import open_test_engine as open_engine_now
@@ -200,6 +201,50 @@ async def test_a_doubt_stays_visible_until_the_end_and_after_it(autojump_clock):
         outcome = (await receipt.settled()).recipients["b@example.org"]
         assert (outcome.state, outcome.in_doubt, (await engine.status()).in_doubt) == ("accepted", True, 0)
     assert told == [(MessageAccepted, None), (AttemptInDoubt, True), (MaybeDuplicate, True), (RecipientDeferred, True)]
+
+
+def route(choice):
+    return [{"transport": "scripted", "in_doubt": choice}]
+
+
+@pytest.mark.parametrize(
+    ("choice", "step"),
+    [
+        ("hold", Verdict.in_doubt("no reply", handed_over=True)),
+        ("hold", Hang(committed=True)),
+        ("take_as_delivered", Verdict.in_doubt("lost while sending")),
+        ("take_as_delivered", Hang(committed=True)),
+    ],
+)
+async def test_a_doubt_is_held_where_the_route_says_so_and_where_it_is_not_known_to_have_left(
+    autojump_clock, choice, step
+):
+    transport = ScriptedTransport([step])
+    async with open_test_engine(transport=transport, routes=route(choice)) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        async for event in events:
+            if isinstance(event, RecipientHeld):
+                break
+        await trio.sleep(10 * DAY)
+        (recipient,) = (await engine.message(receipt.id)).recipients
+        assert (recipient.state.name, recipient.in_doubt, recipient.attempts) == ("HELD", True, 1)
+        assert recipient.reason.startswith("in doubt: ")
+        assert (event.reply, event.in_doubt) == (recipient.reason, True)
+        assert len(transport.calls) == 1
+        await engine.release(Filter(id=receipt.id))
+        assert (await receipt.settled()).is_delivered
+    assert transport.calls[1].request.recipients[0].in_doubt
+
+
+async def test_a_doubt_is_taken_as_delivered_where_the_route_says_so_and_says_that(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply", handed_over=True)])
+    async with open_test_engine(transport=transport, routes=route("take_as_delivered")) as engine:
+        outcome = await (await engine.submit(submission())).settled()
+        await trio.sleep(DAY)
+    assert outcome.is_delivered
+    recipient = outcome.recipients["b@example.org"]
+    assert (recipient.in_doubt, recipient.reply) == (True, "in doubt, taken as delivered: no reply")
+    assert len(transport.calls) == 1
 
 
 async def test_send_at_waits_and_expires_at_gives_up(autojump_clock):

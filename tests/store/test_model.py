@@ -193,6 +193,7 @@ class Stores(RuleBasedStateMachine):
             reply=words,
             remote="mx.example",
             delay_notice=data.draw(st.booleans()),
+            in_doubt=data.draw(st.booleans()),
             lane=data.draw(st.sampled_from(["", "", "out/b.example"])),
         )
 

@@ -19,7 +19,7 @@ from ..events import (
 )
 from ..log import get_logger
 from ..store.contract import Accept, LeasedRecipient, Outcome
-from ..store.states import State, Step
+from ..store.states import State
 from .notes import Lease
 from .ports import Ports
 
@@ -68,7 +68,7 @@ class Recorder:
             "attempts": attempts,
             "tls": _tls_of(lease, recipient),
         }
-        if recipient.in_doubt or outcome.step is Step.DOUBT:
+        if recipient.in_doubt or outcome.leaves_doubt:
             about["in_doubt"] = True
         if due is None:
             _log.info(name, **about)

@@ -18,6 +18,7 @@ from ..message import Message
 from .states import State, Step
 
 __all__ = [
+    "IN_DOUBT",
     "NO_ROUTE",
     "UNROUTED",
     "Accept",
@@ -61,6 +62,7 @@ __all__ = [
 
 UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
+IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
 
 
 class ContentPlace(msgspec.Struct, frozen=True, gc=False):
@@ -174,7 +176,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     step: DELIVER, DEFER, POSTPONE, DOUBT, FAIL, HOLD.  due: when to try again, for the steps that lead to a leasable state.
     tried: whether this counts as an attempt.  delay_notice: the sender is to be told of the delay, once per message.
-    lane: the lane to wait on from now on, "" for the same.
+    lane: the lane to wait on from now on, "" for the same.  in_doubt: it may have been delivered unseen, whatever the step;
+    DOUBT alone says so, too.
     """
 
     token: int
@@ -188,6 +191,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     remote: str = ""
     delay_notice: bool = False
     lane: str = ""
+    in_doubt: bool = False
+
+    @property
+    def leaves_doubt(self) -> bool:
+        return self.in_doubt or self.step is Step.DOUBT
 
 
 class Settle(msgspec.Struct, frozen=True):

@@ -136,7 +136,7 @@ def settled(row: Row, outcome: Outcome, now: float) -> Row:
         due=outcome.due if state in LEASABLE else row.due,
         token=0,
         attempts=row.attempts + outcome.tried,
-        doubted=row.doubted or outcome.step is Step.DOUBT,
+        doubted=row.doubted or outcome.leaves_doubt,
         cancelling=False,
         settled_at=now,
         reason=outcome.reply if state is State.HELD else "",

@@ -292,6 +292,18 @@ def a_doubt_is_seen(bench: Bench) -> None:
 
 
 @_case
+def a_doubt_may_come_with_any_step(bench: Bench) -> None:
+    """An outcome that says in_doubt leaves the doubt, whatever its step; why it is held is what was said."""
+    for number, step in enumerate((Step.HOLD, Step.DELIVER, Step.DEFER)):
+        bench.accept(f"m{number}", recipient(lane=step.name))
+        bench.settle(bench.lease(lane=step.name), step, in_doubt=True, reply="in doubt: cut")
+    rows = [bench.row(f"m{number}") for number in range(3)]
+    wanted = [(State.HELD, True), (State.ACCEPTED, True), (State.WAITING, True)]
+    expect([(row.state, row.in_doubt) for row in rows], wanted, "states and doubts")
+    expect((rows[0].reason, bench.store.doubts()), ("in doubt: cut", 2), "why it is held, and doubts")
+
+
+@_case
 def a_stale_token_changes_nothing(bench: Bench) -> None:
     """An outcome with a token that is no longer the lease's changes nothing, and neither does token 0."""
     bench.accept("m1")

@@ -1,0 +1,32 @@
+"""What follows from an attempt whose answer was not seen?  Pure: the route's choice is given, and what is proven.
+
+Nothing is taken as delivered unless it is proven that all of it left: mail that was never sent would be lost in silence.
+"""
+
+from __future__ import annotations
+
+from ..config import InDoubt
+from ..store.contract import IN_DOUBT
+from ..store.states import Step
+
+__all__ = ["said", "step"]
+
+_TAKEN = "taken as delivered"
+
+
+def step(choice: InDoubt, *, is_proven: bool) -> Step:
+    """DOUBT (it is sent again), HOLD or DELIVER.  is_proven: whether all of the content is known to have left."""
+    if choice == "send_again":
+        return Step.DOUBT
+    return Step.DELIVER if choice == "take_as_delivered" and is_proven else Step.HOLD
+
+
+def said(step: Step, reply: str) -> str:
+    """What the recipient's last word is after such a step: of what was not simply sent again, it tells why."""
+    match step:
+        case Step.HOLD:
+            return f"{IN_DOUBT}: {reply}"
+        case Step.DELIVER:
+            return f"{IN_DOUBT}, {_TAKEN}: {reply}"
+        case _:
+            return reply
