@@ -17,6 +17,7 @@ from postroad.events import (
     RecipientFailed,
     RecipientHeld,
     ReportQueued,
+    RingRestarted,
 )
 from postroad.testing import open_test_engine as open_engine_now
 from postroad.testing import test_config
@@ -401,6 +402,33 @@ async def test_an_actor_that_fails_is_restarted_and_a_received_answer_is_kept(au
         second = await engine.submit(submission("c@example.org"))
         assert (await second.settled()).is_delivered
     assert len(transport.accepted) == 2, "the first one's 250 was not thrown away"
+
+
+@pytest.mark.parametrize(
+    ("choice", "state"), [("send_again", "IN_DOUBT"), ("hold", "HELD"), ("take_as_delivered", "HELD")]
+)
+async def test_a_hand_over_that_a_restart_of_the_actors_cuts_is_never_taken_as_delivered(
+    autojump_clock, monkeypatch, choice, state
+):
+    from postroad.actors.policy import Policy
+
+    transport = ScriptedTransport([Hang(committed=True)])
+
+    def fails(self, note, now):
+        monkeypatch.undo()
+        raise RuntimeError("a bug in policy")
+
+    async with open_test_engine(transport=transport, routes=route(choice)) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        await transport.wait_calls(1)
+        monkeypatch.setattr(Policy, "_return", fails)
+        await engine.submit(submission("c@example.org"))
+        async for event in events:
+            if isinstance(event, RingRestarted):
+                break
+        (recipient,) = (await engine.message(receipt.id)).recipients
+    assert (recipient.state.name, recipient.in_doubt, recipient.attempts) == (state, True, 1)
+    assert recipient.reason.startswith("in doubt: ") is (state == "HELD")
 
 
 async def test_an_actor_that_keeps_failing_stops_the_engine_loudly(autojump_clock, monkeypatch):

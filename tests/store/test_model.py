@@ -235,9 +235,10 @@ class Stores(RuleBasedStateMachine):
     def move(self, lane: str, now: float, limit: int, after: tuple[int, int], roads: dict[str, str]) -> None:
         self.both(Move(lane, lambda message, address: roads.get(address), now, limit, after))
 
-    @rule(marked=st.frozensets(st.integers(1, 30)), rebooted=st.booleans(), now=times)
-    def recover(self, marked: frozenset[int], rebooted: bool, now: float) -> None:
-        self.both(Recover(marked, rebooted, now))
+    @rule(marked=st.frozensets(st.integers(1, 30)), rebooted=st.booleans(), now=times,
+          held=st.sets(lanes))  # fmt: skip
+    def recover(self, marked: frozenset[int], rebooted: bool, now: float, held: set[str]) -> None:
+        self.both(Recover(marked, rebooted, now, lambda lane: Step.HOLD if lane in held else Step.DOUBT))
 
     @rule(before=times, now=times, limit=st.integers(1, 4))
     def prune(self, before: float, now: float, limit: int) -> None:

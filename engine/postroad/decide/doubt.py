@@ -5,11 +5,14 @@ Nothing is taken as delivered unless it is proven that all of it left: mail that
 
 from __future__ import annotations
 
-from ..config import InDoubt
+from collections.abc import Callable, Iterable
+
+from ..config import InDoubt, Route
 from ..store.contract import IN_DOUBT
 from ..store.states import Step
+from .routing import route_of_lane
 
-__all__ = ["said", "step"]
+__all__ = ["after_crash", "said", "step"]
 
 _TAKEN = "taken as delivered"
 
@@ -19,6 +22,15 @@ def step(choice: InDoubt, *, is_proven: bool) -> Step:
     if choice == "send_again":
         return Step.DOUBT
     return Step.DELIVER if choice == "take_as_delivered" and is_proven else Step.HOLD
+
+
+def after_crash(routes: Iterable[Route]) -> Callable[[str], Step]:
+    """What follows, by lane, where an engine's end cut the hand-over.
+
+    Nothing is proven then: the mark is set before the last octets leave.  Mail of a route that is gone is sent again.
+    """
+    choices: dict[str, InDoubt] = {route.label: route.in_doubt for route in routes}
+    return lambda lane: step(choices.get(route_of_lane(lane), "send_again"), is_proven=False)
 
 
 def said(step: Step, reply: str) -> str:

@@ -18,6 +18,7 @@ from ..message import Message
 from .states import State, Step
 
 __all__ = [
+    "CRASHED",
     "IN_DOUBT",
     "NO_ROUTE",
     "UNROUTED",
@@ -62,6 +63,7 @@ __all__ = [
 
 UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
+CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover
 IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
 
 
@@ -301,24 +303,34 @@ class Move(msgspec.Struct, frozen=True):
     after: tuple[int, int] = (0, 0)
 
 
+def _sent_again(lane: str) -> Step:
+    return Step.DOUBT
+
+
 class Recover(msgspec.Struct, frozen=True):
     """What a new engine does first: settle what an earlier one left LEASED.
 
     marked: tokens that had begun to hand over.  rebooted: the machine was restarted since, so no mark can be trusted:
-    every lease is in doubt.
+    every lease is in doubt.  doubt: called with the lane of each that is, it names the step, DOUBT or HOLD; it must be a pure
+    function.
     """
 
     marked: frozenset[int]
     rebooted: bool
     now: float
+    doubt: Callable[[str], Step] = _sent_again
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """Answer to Recover.  in_doubt: (message id, address) pairs, at most 1,000 of them named."""
+    """Answer to Recover.  doubted: how many are in doubt, those included that are held.
+
+    in_doubt, held: (message id, address) pairs of those that became IN_DOUBT and HELD, at most 1,000 of each named.
+    """
 
     waiting: int
     doubted: int
     in_doubt: tuple[tuple[str, str], ...] = ()
+    held: tuple[tuple[str, str], ...] = ()
 
 
 class Prune(msgspec.Struct, frozen=True):

@@ -260,17 +260,20 @@ class MemoryStore:
         waiting = 0
         ended: dict[int, int] = {}
         doubted: list[tuple[str, str]] = []
+        held: list[tuple[str, str]] = []
         for row in self._shelf.chosen(Filter(), {State.LEASED}):
-            after = rows.recovered(row, recover.marked, recover.rebooted, recover.now)
+            after = rows.recovered(row, recover)
             self._shelf.put_row(after)
-            if after.state is State.IN_DOUBT:
-                doubted.append((self._shelf.entries[row.handle].message.id, row.address))
+            if after.state in (State.IN_DOUBT, State.HELD):
+                named = doubted if after.state is State.IN_DOUBT else held
+                named.append((self._shelf.entries[row.handle].message.id, row.address))
             elif after.state in ENDS:
                 ended[row.handle] = ended.get(row.handle, 0) + 1
             else:
                 waiting += 1
         self._shelf.end(ended, recover.now)
-        return Recovered(waiting, len(doubted), tuple(doubted[:_NAMED_DOUBTS]))
+        count = len(doubted) + len(held)
+        return Recovered(waiting, count, tuple(doubted[:_NAMED_DOUBTS]), tuple(held[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
         finished = sorted(

@@ -14,6 +14,8 @@ import msgspec
 from msgspec.structs import replace
 
 from .contract import (
+    CRASHED,
+    IN_DOUBT,
     NO_ROUTE,
     UNROUTED,
     Accept,
@@ -22,6 +24,7 @@ from .contract import (
     LeasedRecipient,
     NewRecipient,
     Outcome,
+    Recover,
     StoredRecipient,
 )
 from .states import LEASABLE, State, Step, advance
@@ -178,18 +181,20 @@ def moved(row: Row, lane: str | None, now: float) -> Row:
     return row if lane == row.lane else replace(row, lane=lane)
 
 
-def recovered(row: Row, marked: AbstractSet[int], rebooted: bool, now: float) -> Row:
+def recovered(row: Row, recover: Recover) -> Row:
     """The row after its engine died: in doubt where the hand-over may have been complete, which counts as a try."""
-    doubted = rebooted or row.token in marked
-    step = Step.CANCEL if row.cancelling else Step.DOUBT if doubted else Step.POSTPONE
+    doubted = recover.rebooted or row.token in recover.marked
+    step = Step.CANCEL if row.cancelling else recover.doubt(row.lane) if doubted else Step.POSTPONE
+    state = advance(row.state, step)
     return replace(
         row,
-        state=advance(row.state, step),
+        state=state,
         token=0,
         attempts=row.attempts + doubted,
         doubted=row.doubted or doubted,
         cancelling=False,
-        settled_at=now if row.cancelling else row.settled_at,
+        settled_at=recover.now if row.cancelling else row.settled_at,
+        reason=f"{IN_DOUBT}: {CRASHED}" if state is State.HELD else row.reason,
     )
 
 

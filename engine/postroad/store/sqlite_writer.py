@@ -362,11 +362,15 @@ class Writer:
 
     def _recover(self, recover: Recover) -> Recovered:
         left = map(row_of, self._execute(sql.ROWS_LEASED).fetchall())
-        changed = [rows.recovered(row, recover.marked, recover.rebooted, recover.now) for row in left]
+        changed = [rows.recovered(row, recover) for row in left]
         self._change(changed, recover.now)
+        waiting = sum(row.state is State.WAITING for row in changed)
         doubted = [row for row in changed if row.state is State.IN_DOUBT]
-        named = tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
-        return Recovered(sum(row.state is State.WAITING for row in changed), len(doubted), named)
+        held = [row for row in changed if row.state is State.HELD]
+        return Recovered(waiting, len(doubted) + len(held), self._some_named(doubted), self._some_named(held))
+
+    def _some_named(self, doubted: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+        return tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
         before = prune.before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..store.contract import (
+    IN_DOUBT,
     UNROUTED,
     Accepted,
     Cancel,
@@ -282,6 +283,26 @@ def recovering_after_a_boot(bench: Bench) -> None:
     answer = bench.do(Recover(frozenset(), rebooted=True, now=NOW), Recovered)
     expect(answer, Recovered(0, 1, (("m1", "a@x"),)), "the answer")
     expect(bench.states("m1"), [State.IN_DOUBT, State.CANCELLED], "states")
+
+
+@_case
+def recovering_by_lane(bench: Bench) -> None:
+    """What is in doubt after Recover takes the step that `doubt` names for its lane; a held one says why, and is named."""
+    lanes = ("again", "hold")
+    bench.accept("m1", *(recipient(f"{lane}@x", lane, lease=bench.token()) for lane in lanes))
+    bench.accept("m2", recipient("c@x", "else", lease=bench.token()))
+    doubt = {"again": Step.DOUBT, "hold": Step.HOLD}.__getitem__
+    answer = bench.do(Recover(frozenset({1, 2}), rebooted=False, now=NOW, doubt=doubt), Recovered)
+    expect(answer, Recovered(1, 2, (("m1", "again@x"),), (("m1", "hold@x"),)), "the answer")
+    expect(bench.states("m1") + bench.states("m2"), [State.IN_DOUBT, State.HELD, State.WAITING], "states")
+    expect(
+        [(row.in_doubt, row.attempts) for row in bench.message("m1").recipients], [(True, 1)] * 2, "doubts and tries"
+    )
+    sure(bench.row("m1", 1).reason.startswith(IN_DOUBT), "a reason that tells the doubt")
+    expect(bench.do(Release(Filter(), NOW + 1), Moved).recipients, 1, "released")
+    expect(
+        [row.in_doubt for row in bench.lease(lane="hold", now=NOW + 1).recipients], [True], "in doubt at the next lease"
+    )
 
 
 @_case
