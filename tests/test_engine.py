@@ -237,6 +237,28 @@ async def test_a_doubt_is_held_where_the_route_says_so_and_where_it_is_not_known
     assert transport.calls[1].request.recipients[0].in_doubt
 
 
+async def test_somebody_decides_that_what_is_held_in_doubt_was_delivered(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply", handed_over=True)])
+    async with open_test_engine(transport=transport, routes=route("hold")) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        other = await engine.submit(submission(send_at=START + 2 * DAY))
+        async for event in events:
+            if isinstance(event, RecipientHeld):
+                break
+        await engine.hold(Filter(id=other.id))
+        assert (await engine.take_as_delivered(Filter())).recipients == 1
+        outcome = await receipt.settled()
+        async for event in events:
+            if isinstance(event, RecipientDelivered):
+                break
+        assert (await other.outcome()).recipients["b@example.org"].state == "held"
+    recipient = outcome.recipients["b@example.org"]
+    assert (recipient.state, recipient.in_doubt) == ("accepted", True)
+    assert recipient.reply == "in doubt, taken as delivered: no reply"
+    assert (event.id, event.recipient, event.in_doubt) == (receipt.id, "b@example.org", True)
+    assert len(transport.calls) == 1
+
+
 async def test_a_doubt_is_taken_as_delivered_where_the_route_says_so_and_says_that(autojump_clock):
     transport = ScriptedTransport([Verdict.in_doubt("no reply", handed_over=True)])
     async with open_test_engine(transport=transport, routes=route("take_as_delivered")) as engine:

@@ -38,6 +38,8 @@ from .store.contract import (
     Release,
     Retry,
     StoredMessage,
+    TakeAsDelivered,
+    TakenAsDelivered,
 )
 
 __all__ = ["Engine"]
@@ -300,6 +302,10 @@ class Engine:
     async def release(self, filter: Filter) -> Moved:
         """End holds: the recipients are due now, but none before its `send_at`."""
         return await self._operate(Release(filter, self._ports.clock.now()), Moved)
+
+    async def take_as_delivered(self, filter: Filter) -> TakenAsDelivered:
+        """Decide that recipients which are held in doubt were delivered; all others are left alone."""
+        return await self._operate(TakeAsDelivered(filter, self._ports.clock.now()), TakenAsDelivered)
 
     async def retry(self, filter: Filter) -> Moved:
         """Make waiting recipients due now, but none before its `send_at`."""

@@ -60,7 +60,10 @@ class _OfRecipient(_Event, frozen=True, kw_only=True):
 
 
 class RecipientDelivered(_OfRecipient, frozen=True, kw_only=True):
-    """The next hop took responsibility."""
+    """The next hop took responsibility, or a doubt was taken for that (`in_doubt`; `reply` says so).
+
+    Where somebody decided so about held mail, lane, attempts and the rest are "" and 0 here.
+    """
 
 
 class RecipientDeferred(_OfRecipient, frozen=True, kw_only=True):

@@ -116,7 +116,18 @@ def test_hold_release_retry_and_cancel(command):
     assert states(command, id) == ["waiting"]
 
 
-@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel"])
+def test_what_is_held_in_doubt_is_settled_or_sent_again(command):
+    id = send(command, "b@example.org")
+    attempt(command, Step.HOLD, in_doubt=True, reply="in doubt: cut")
+    other = send(command, "c@example.org")
+    command.ok("queue", "hold", other)
+    assert command.json("queue", "settle", "--all") == {"recipients": 1}
+    assert (states(command, id), states(command, other)) == (["accepted"], ["held"])
+    assert "in doubt, taken as delivered: cut" in command.ok("queue", "show", id)
+    assert command.ok("queue", "settle", other) == "taken as delivered: 0 recipients"
+
+
+@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "settle"])
 def test_nothing_is_changed_without_saying_what(command, operation):
     id = send(command)
     result = command.run("queue", operation)
@@ -125,7 +136,7 @@ def test_nothing_is_changed_without_saying_what(command, operation):
     assert states(command, id) == ["waiting"]
 
 
-@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "show"])
+@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "settle", "show"])
 def test_an_id_that_is_not_there_is_an_error(command, operation):
     result = command.run("queue", operation, "01aaaaaaaaaaaaaaaaaa")
     assert result.exit_code == 1

@@ -35,6 +35,7 @@ from postroad.store.contract import (
     Result,
     Retry,
     Settle,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
 )
@@ -225,6 +226,10 @@ class Stores(RuleBasedStateMachine):
     @rule(filter=filters, now=times)
     def release(self, filter: Filter, now: float) -> None:
         self.both(Release(filter, now))
+
+    @rule(filter=filters, now=times)
+    def take_as_delivered(self, filter: Filter, now: float) -> None:
+        self.both(TakeAsDelivered(filter, now))
 
     @rule(filter=filters, now=times)
     def retry(self, filter: Filter, now: float) -> None:

@@ -218,6 +218,19 @@ def release(
 
 @queue.command()
 @_operation
+def settle(
+    where: Where, /, id: str | None, is_all: bool, as_json: bool, **given: str | None
+) -> None:  # click's signature
+    """Take what is held in doubt as delivered; nothing else is touched."""
+    filter = _chosen(id, is_all, given)
+    with where.door() as door:
+        _require(door, filter)
+        taken = door.take_as_delivered(filter)
+    _tell("taken as delivered:", {"recipients": taken.recipients}, as_json)
+
+
+@queue.command()
+@_operation
 def cancel(
     where: Where, /, id: str | None, is_all: bool, as_json: bool, **given: str | None
 ) -> None:  # click's signature

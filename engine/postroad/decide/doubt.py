@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..config import InDoubt, Route
-from ..store.contract import IN_DOUBT
+from ..store.contract import IN_DOUBT, TAKEN
 from ..store.states import Step
 from .routing import route_of_lane
 
 __all__ = ["after_crash", "said", "step"]
-
-_TAKEN = "taken as delivered"
 
 
 def step(choice: InDoubt, *, is_proven: bool) -> Step:
@@ -39,6 +37,6 @@ def said(step: Step, reply: str) -> str:
         case Step.HOLD:
             return f"{IN_DOUBT}: {reply}"
         case Step.DELIVER:
-            return f"{IN_DOUBT}, {_TAKEN}: {reply}"
+            return f"{TAKEN}: {reply}"
         case _:
             return reply

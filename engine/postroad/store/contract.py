@@ -21,6 +21,7 @@ __all__ = [
     "CRASHED",
     "IN_DOUBT",
     "NO_ROUTE",
+    "TAKEN",
     "UNROUTED",
     "Accept",
     "Accepted",
@@ -55,8 +56,10 @@ __all__ = [
     "StoreFactory",
     "StoredMessage",
     "StoredRecipient",
+    "TakeAsDelivered",
     "TakeLeases",
     "Taken",
+    "TakenAsDelivered",
     "Tally",
 ]
 
@@ -65,6 +68,7 @@ UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has 
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
 CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover
 IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
+TAKEN = "in doubt, taken as delivered"  # how the last word begins of what was
 
 
 class ContentPlace(msgspec.Struct, frozen=True, gc=False):
@@ -278,6 +282,13 @@ class Release(msgspec.Struct, frozen=True):
     now: float
 
 
+class TakeAsDelivered(msgspec.Struct, frozen=True):
+    """Decide on doubts: recipients that are HELD and in doubt become ACCEPTED.  No others are touched."""
+
+    filter: Filter
+    now: float
+
+
 class Retry(msgspec.Struct, frozen=True):
     """Make leasable recipients due now.
 
@@ -370,6 +381,14 @@ class Cancelled(msgspec.Struct, frozen=True):
     finished: tuple[int, ...] = ()
 
 
+class TakenAsDelivered(msgspec.Struct, frozen=True):
+    """Answer to TakeAsDelivered: how many, and (handle, message id, address) of each.  finished: as in Settled."""
+
+    recipients: int = 0
+    taken: tuple[tuple[int, str, str], ...] = ()
+    finished: tuple[int, ...] = ()
+
+
 class Moved(msgspec.Struct, frozen=True):
     """Answer to Hold, Release, Retry and Move: how many recipients it meant, and their lanes with the earliest due time.
 
@@ -391,13 +410,16 @@ Operation: TypeAlias = (
     | Cancel
     | Hold
     | Release
+    | TakeAsDelivered
     | Retry
     | Move
     | Recover
     | Prune
     | Remember
 )
-Result: TypeAlias = Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | Moved | Recovered | Pruned | None
+Result: TypeAlias = (
+    Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | TakenAsDelivered | Moved | Recovered | Pruned | None
+)
 
 
 # --- Answers to questions ---

@@ -45,8 +45,10 @@ from .contract import (
     Settle,
     Settled,
     StoredMessage,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
+    TakenAsDelivered,
     Tally,
 )
 from .memory_shelf import Entry, Key, Shelf
@@ -77,6 +79,7 @@ class MemoryStore:
             Cancel: self._cancel,
             Hold: self._hold,
             Release: self._release,
+            TakeAsDelivered: self._take_as_delivered,
             Retry: self._retry,
             Move: self._move,
             Recover: self._recover,
@@ -221,6 +224,17 @@ class MemoryStore:
                 named.append((row.handle, self._shelf.entries[row.handle].message.id, row.address))
         finished = self._shelf.end(ended, cancel.now)
         return Cancelled(len(named), len(chosen) - len(named), tuple(named), finished)
+
+    def _take_as_delivered(self, take: TakeAsDelivered) -> TakenAsDelivered:
+        if take.filter.in_doubt is False:
+            return TakenAsDelivered()
+        ended: dict[int, int] = {}
+        named: list[tuple[int, str, str]] = []
+        for row in self._shelf.chosen(replace(take.filter, in_doubt=True), {State.HELD}):
+            self._shelf.put_row(rows.taken_as_delivered(row, take.now))
+            ended[row.handle] = ended.get(row.handle, 0) + 1
+            named.append((row.handle, self._shelf.entries[row.handle].message.id, row.address))
+        return TakenAsDelivered(len(named), tuple(named), self._shelf.end(ended, take.now))
 
     def _hold(self, hold: Hold) -> Moved:
         chosen = self._shelf.chosen(hold.filter, LEASABLE)

@@ -17,6 +17,7 @@ from .contract import (
     CRASHED,
     IN_DOUBT,
     NO_ROUTE,
+    TAKEN,
     UNROUTED,
     Accept,
     Filter,
@@ -49,6 +50,7 @@ __all__ = [
     "reported",
     "settled",
     "state_filter",
+    "taken_as_delivered",
 ]
 
 PRIORITIES = range(10)  # message.Submission.priority
@@ -165,6 +167,13 @@ def released(row: Row, now: float) -> Row:
     step = Step.SALVAGE if row.state is State.PARKED else Step.RELEASE
     due = max(row.due, now) if row.settled_at is None else now
     return replace(row, state=advance(row.state, step), due=due, reason="")
+
+
+def taken_as_delivered(row: Row, now: float) -> Row:
+    """Ended as if the doubted attempt had been answered; the last word tells that somebody decided so."""
+    said = row.reason if row.reason.startswith(IN_DOUBT) else row.reply
+    reply = f"{TAKEN}: {said.removeprefix(f'{IN_DOUBT}: ')}"
+    return replace(row, state=advance(row.state, Step.DELIVER), settled_at=now, reply=reply, reason="")
 
 
 def made_due(row: Row, now: float) -> Row:

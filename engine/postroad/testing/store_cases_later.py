@@ -28,6 +28,8 @@ from ..store.contract import (
     Retry,
     Settle,
     Settled,
+    TakeAsDelivered,
+    TakenAsDelivered,
     Tally,
 )
 from ..store.states import State, Step
@@ -174,6 +176,38 @@ def holding_and_releasing(bench: Bench) -> None:
     expect(bench.do(Release(Filter(), NOW + 9), Moved), Moved(1, (LaneDue("two", NOW + 9),)), "released")
     expect((bench.row("m1", 1).due, bench.row("m1", 1).reason), (NOW + 9, ""), "due and reason")
     expect(bench.settle(lease, Step.DELIVER).states, (State.ACCEPTED,), "the leased one")
+
+
+@_case
+def taking_as_delivered(bench: Bench) -> None:
+    """TakeAsDelivered ends what is held and in doubt, and nothing else; it answers with the names."""
+    handle = bench.accept("m1", recipient("a@x", "one"), recipient("b@x", "two", state=State.HELD))
+    bench.accept("m2", recipient("c@x", "three"))
+    bench.accept("m3", recipient("d@x", "three"))
+    bench.settle(bench.lease(lane="one"), Step.HOLD, in_doubt=True, reply="in doubt: cut", status="4.4.2")
+    for lease, step in zip(bench.take(lane="three").leases, (Step.DOUBT, Step.FAIL), strict=True):
+        bench.settle(lease, step, in_doubt=True, due=NOW)
+    expect(bench.do(TakeAsDelivered(Filter(id="m2"), NOW), TakenAsDelivered), TakenAsDelivered(), "of what waits")
+    answer = bench.do(TakeAsDelivered(Filter(), NOW + 9), TakenAsDelivered)
+    expect(answer, TakenAsDelivered(1, ((handle, "m1", "a@x"),)), "the answer")
+    expect(bench.states("m1") + bench.states("m2") + bench.states("m3"),
+           [State.ACCEPTED, State.HELD, State.IN_DOUBT, State.FAILED], "states")  # fmt: skip
+    row = bench.row("m1")
+    expect((row.in_doubt, row.reason, row.settled_at), (True, "", NOW + 9), "doubt, reason, and when")
+    expect((row.status, row.reply), ("4.4.2", "in doubt, taken as delivered: cut"), "the last word")
+    expect(bench.store.tally().recipients, 3, "unfinished")
+
+
+@_case
+def taking_the_last_one_as_delivered(bench: Bench) -> None:
+    """With the last recipient its message finishes, as by any other end; taken once it is taken no more."""
+    handle = bench.accept("m1")
+    bench.lease_and(Step.HOLD, in_doubt=True, reply="in doubt: cut")
+    answer = bench.do(TakeAsDelivered(Filter(states=(State.HELD,)), NOW), TakenAsDelivered)
+    expect((answer.recipients, answer.finished), (1, (handle,)), "the answer")
+    expect(bench.store.tally(), Tally(), "tally")
+    bench.content_is_gone(handle)
+    expect(bench.do(TakeAsDelivered(Filter(), NOW), TakenAsDelivered), TakenAsDelivered(), "again")
 
 
 @_case
