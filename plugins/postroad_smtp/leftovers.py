@@ -52,7 +52,7 @@ class Leftovers:
         """Whether it is to be put back; if not, it is judged."""
         handover = transaction.handover
         if transaction.is_committed:
-            transaction.judge(verdicts.in_doubt(trouble, remote))
+            transaction.judge(verdicts.in_doubt(trouble, remote, handed_over=transaction.is_handed_over))
         elif not transaction.is_judged and self._may_return(transaction, trouble):
             handover.was_confused |= trouble.kind is Kind.CONFUSED
             handover.was_returned |= trouble.kind in _LOSSES

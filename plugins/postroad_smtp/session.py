@@ -257,6 +257,7 @@ class Session:
         transaction.is_committed = True
         transaction.handover.request.committing()
         await self._talk.send(end + group if group else end)
+        transaction.is_handed_over = True
         await self._sending.listen()
         return follower
 

@@ -33,10 +33,10 @@ class Transaction:
     """A request, or the `recipients` that are left of it, on a connection.
 
     accepted: indexes of recipients that the server took.  may_send: the server waits for content.  is_chunked: it goes by BDAT.
-    is_committed: bytes that may complete the hand-over were written, or are about to be.  ends: how many replies to the end of
-    the content are still to come.  is_follower: its envelope went out behind another message's content.  answers: replies so far.
-    is_fresh: nothing was said for another message on the connection.  answered_by: trio time by which the envelope is to be
-    answered, once its replies are waited for.
+    is_committed: bytes that may complete the hand-over were written, or are about to be; is_handed_over: all of them were.
+    ends: how many replies to the end of the content are still to come.  is_follower: its envelope went out behind another
+    message's content.  answers: replies so far.  is_fresh: nothing was said for another message on the connection.
+    answered_by: trio time by which the envelope is to be answered, once its replies are waited for.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Transaction:
         "is_committed",
         "is_follower",
         "is_fresh",
+        "is_handed_over",
         "may_send",
     )
 
@@ -75,7 +76,7 @@ class Transaction:
         self.handover = handover
         self.accepted: list[int] = []
         self.answers = self.ends = 0
-        self.may_send = self.is_committed = False
+        self.may_send = self.is_committed = self.is_handed_over = False
         self.is_follower = is_follower
         self.is_fresh = is_fresh
         self.answered_by: float | None = None
