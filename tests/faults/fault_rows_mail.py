@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["LOST_MAIL", "OUTCOMES"]
 
-_KILLS = "tests/crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate"
+_KILLS = "tests/crash/test_kills.py::test_kills_before_and_after_every_step_break_no_promise"
 _SQLITE = "tests/store/test_sqlite.py::"
 _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"

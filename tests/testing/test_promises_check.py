@@ -127,8 +127,15 @@ def test_an_announced_duplicate_is_kept_within_the_promise() -> None:
     assert broken_promises(again(CAME, log=(*TOLD, line("maybe_duplicate", OK)))) == []
 
 
+def test_a_report_that_was_refused_itself_tells_nobody_and_breaks_nothing() -> None:
+    refused = stored("r1", {SENDER: State.UNREPORTED}, sender="", kind=Kind.REPORT)
+    log = [line("failed", SENDER, "r1") if one["id"] == "r1" else one for one in TOLD]
+    assert broken_promises(replace(SOUND, arrivals=(CAME,), spool=(MAIL, refused), log=log)) == []
+
+
 def test_what_arrived_in_doubt_may_end_otherwise() -> None:
     assert broken_promises(again(Arrival("m1", OFF, "body"), log=(*TOLD, line("in_doubt", OFF)))) == []
+    assert broken_promises(again(Arrival("m1", OFF, "body"), doubted={("m1", OFF)})) == []
 
 
 def test_a_kill_excuses_the_lines_of_two_commits_and_no_more() -> None:

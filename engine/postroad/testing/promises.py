@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -74,6 +74,7 @@ class Evidence:
 
     spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
     leftovers: names of files that nobody needs.  problems: what `Store.check` says.
+    doubted: what the spool keeps as once in doubt, beside what the log tells (a kill may have taken the line).
     attempts_an_hour: the most that one host may see; None: unknown.
     """
 
@@ -86,6 +87,7 @@ class Evidence:
     kills: int = 0
     attempts_an_hour: int | None = None
     problems: Sequence[str] = ()
+    doubted: Collection[Place] = ()
 
     @cached_property
     def recipients(self) -> Mapping[Place, StoredRecipient]:
@@ -145,9 +147,28 @@ def _why_not_ended(evidence: Evidence, place: Place) -> str:
         return f"has no final outcome: {recipient.state.name}"
     if recipient.state is State.ACCEPTED and not evidence.arrived[place]:
         return "is settled as delivered and never arrived"
-    if recipient.state is State.REPORTED and place not in evidence.reports:
-        return "failed, and no report of it arrived"
     return ""
+
+
+def _unreported(evidence: Evidence) -> Iterator[str]:
+    """A report may itself be refused: then one in the spool stands for each message whose report nobody saw."""
+    refused = Counter(
+        recipient.address
+        for one in evidence.spool
+        for recipient in one.recipients
+        if one.message.kind is Kind.REPORT and recipient.state is not State.ACCEPTED
+    )
+    for one in evidence.spool:
+        unseen = [
+            recipient.address
+            for recipient in one.recipients
+            if recipient.state is State.REPORTED and (one.message.id, recipient.address) not in evidence.reports
+        ]
+        told = one.message.report_to or (one.message.sender,)
+        if unseen and all(refused[address] for address in told):
+            refused.subtract(told)
+        elif unseen:
+            yield f"I1: {one.message.id} to {unseen[0]} failed, and no report of it arrived"
 
 
 def _silent_duplicates(evidence: Evidence) -> Iterator[str]:
@@ -164,7 +185,7 @@ def _second_outcomes(evidence: Evidence) -> Iterator[str]:
         recipient = evidence.recipients.get(place)
         if recipient is not None and recipient.state is not State.REPORTED:
             yield f"I3: {_named(place)} was reported as failed and is {recipient.state.name}"
-    doubted = set(evidence.places_in_log("in_doubt", "maybe_duplicate"))
+    doubted = {*evidence.doubted, *evidence.places_in_log("in_doubt", "maybe_duplicate")}
     for place, recipient in evidence.recipients.items():
         if evidence.arrived[place] and recipient.state in ENDS - {State.ACCEPTED} and place not in doubted:
             yield f"I3: {_named(place)} arrived and is {recipient.state.name}"
@@ -264,6 +285,7 @@ def _named(place: Place) -> str:
 
 _CHECKS = (
     _without_end,
+    _unreported,
     _silent_duplicates,
     _second_outcomes,
     _misdirected,
