@@ -113,6 +113,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         (
             f"{_SQLITE}test_a_record_that_cannot_be_read_is_parked_and_the_rest_flow",
             f"{_SICK}test_a_recipient_that_is_no_text_is_parked_and_the_rest_flow",
+            _KILLS,
         ),
     ),
     (
@@ -295,7 +296,7 @@ OUTCOMES: tuple[tuple[Any, ...], ...] = (
         "Mail with the null sender fails",
         "Never reported; counted.",
         "Postfix: the same.",
-        (f"{_ENGINE}test_a_failing_report_is_never_reported",),
+        (f"{_ENGINE}test_a_failing_report_is_never_reported", _KILLS),
     ),
     (
         "39",
