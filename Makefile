@@ -45,8 +45,8 @@ fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TA
 bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and smtp-source; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/smtp_client.py $(ARGS)
 
-crash: $(STAMP) ## kill an engine at random moments, 50 times; KILLS=1000 for more
-	@POSTROAD_KILLS=$(or $(KILLS),50) $(BIN)/pytest -q tests/crash
+crash: $(STAMP) ## kill an engine around every step and at random moments, 100 times; KILLS=1000 for more
+	@POSTROAD_KILLS=$(or $(KILLS),100) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/crash
 
 power: $(STAMP) ## cut the power of a simulated disk 10,000 times; CUTS=100000 for more, SEED=n to begin with
 	@POSTROAD_POWER_CUTS=$(or $(CUTS),10000) POSTROAD_POWER_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/power

@@ -32,11 +32,11 @@ PROMISES = {
         "test_promises.py::test_submit_returns_only_after_the_commit",
         "test_promises.py::test_every_commit_syncs_the_spool",
         "test_promises.py::test_a_content_file_is_on_disk_under_its_name_before_its_commit",
-        "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
+        "crash/test_kills.py::test_kills_before_and_after_every_step_break_no_promise",
         "test_engine.py::test_five_days_of_deferrals_end_in_one_report_to_the_sender",
     ],
     "2: at least once, duplicates only in the ambiguous window and announced, state per recipient": [
-        "crash/test_kills.py::test_fifty_kills_lose_nothing_and_announce_every_duplicate",
+        "crash/test_kills.py::test_kills_before_and_after_every_step_break_no_promise",
         "test_engine.py::test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced",
         "test_promises.py::test_a_message_half_delivered_goes_on_with_the_other_half",
         "test_restarts.py::test_after_a_reboot_every_lease_is_in_doubt",

@@ -1,99 +1,62 @@
-"""kill -9 at any moment, start again: every accepted message is delivered or bounced once, and duplicates were announced.
+"""kill -9 before and after every step of the state table and at random moments: every promise is kept.
 
-The other side is aiosmtpd, not our own code.  It writes down every acceptance before it answers 250.
+Whoever is killed is the real engine with its real store and transports; what is checked is `postroad.testing.promises`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections import Counter, defaultdict
-from email import message_from_bytes
-from email.message import Message
+from dataclasses import replace
 from pathlib import Path
 
-from aiosmtpd.controller import Controller
+from evidence import evidence_of
+from kill_points import POINTS, UNREACHED, KillPoint
+from lives import Lives, lives_in
+from other_side import OtherSide, listening
 
-KILLS = int(os.environ.get("POSTROAD_KILLS", "50"))
-HERE = Path(__file__).parent
+from postroad.store.states import TRANSITIONS
+from postroad.testing.promises import broken_promises
 
-
-class RecordingHandler:
-    """Accepts, refuses and defers by the recipient's name.
-
-    accepted: the ledger of the other side, (message id, recipient) of mail and reports alike.
-    reports: by (message id, recipient) that failed, the ids of the reports on it.
-    """
-
-    def __init__(self) -> None:
-        self.accepted: list[tuple[str, str]] = []
-        self.reports: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        self.torn: list[str] = []
-        self.large = 0
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("no"):
-            return "550 5.1.1 no such user"
-        if address.startswith("later") and random.random() < 0.5:
-            return "451 4.7.1 later"
-        envelope.rcpt_tos.append(address)
-        return "250 2.1.5 ok"
-
-    async def handle_DATA(self, server, session, envelope):
-        message = message_from_bytes(envelope.content)
-        id = id_in(message["Message-ID"])
-        self.accepted += [(id, address) for address in envelope.rcpt_tos]
-        if envelope.mail_from in ("", "<>", None):
-            self._take_report(id, message)
-        else:
-            octets = len(envelope.content.partition(b"\r\n\r\n")[2])
-            self.large += octets > 262_144
-            if octets != int(message["X-Body-Octets"]):
-                self.torn.append(id)
-        return "250 2.0.0 taken"
-
-    def _take_report(self, report_id: str, message: Message) -> None:
-        """Whose failure it tells: the message it answers, and the recipients of its second part (RFC 3464 section 2.3)."""
-        for part in message.walk():
-            if "Final-Recipient" in part:
-                address = part["Final-Recipient"].partition(";")[2].strip()
-                self.reports[id_in(message["In-Reply-To"]), address].add(report_id)
+KILLS = int(os.environ.get("POSTROAD_KILLS", "100"))
+KILLS_IN_A_ROUND, RANDOM_KILLS_FIRST = 100, 20  # the points come once a round
+TRIES = 5  # of a point that depends on luck
+WINDOW = 10
+_SWEEP_SECONDS = 7200.0
 
 
-def id_in(message_id: str) -> str:
-    return message_id.strip("<>").partition("@")[0]
-
-
-def write_config(folder: Path, port: int) -> Path:
-    config = folder / "postroad.toml"
-    config.write_text(
+def write_config(folder: Path, port: int) -> None:
+    (folder / "postroad.toml").write_text(
         f"""
 [spool]
 url = "sqlite:spool/postroad.db"
 [senders]
-authorized = ["sender@example.com"]
+authorized = ["*"]
 [reports]
 hostname = "engine.test"
+[[routes]]
+transport = "archive"
+recipients = "*@file.example"
 [[routes]]
 transport = "outbound"
 [transports.outbound]
 plugin = "smtp"
 smarthost = "127.0.0.1:{port}"
+[transports.archive]
+plugin = "file"
+folder = "archive"
+format = "maildir"
 [retry]
 first_seconds = 0.05
 max_seconds = 0.5
 [windows]
+max = {WINDOW}
 hold_seconds = 0.1
 hold_max_seconds = 0.5
 """
     )
-    return config
 
 
 def free_port() -> int:
@@ -102,68 +65,54 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start(config: Path, ledger: Path, mode: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(HERE / "engine_under_fire.py"), str(config), str(ledger), mode])
+def seen_steps(folder: Path) -> set[str]:
+    return set((folder / "seen").read_text(encoding="ascii").splitlines())
 
 
-def wait_for_growth(ledger: Path, process: subprocess.Popen[bytes], size: int) -> None:
-    deadline = time.monotonic() + 30
-    while ledger.stat().st_size <= size:
-        assert process.poll() is None, f"the engine ended by itself with {process.returncode}"
-        assert time.monotonic() < deadline, "nothing was accepted within 30 s of a start"
-        time.sleep(0.005)
+def kill_at_all_points(lives: Lives, draw: random.Random) -> list[KillPoint]:
+    """Each until it was reached, at a later commit first; return those that never were."""
+    left = list(POINTS)
+    for number in range(TRIES):
+        missed: list[KillPoint] = []
+        for point in draw.sample(left, len(left)):
+            nth = draw.randint(1, 3) if number == 0 else 1
+            if not lives.kill_at(replace(point, nth=nth), f"point-{lives.kills}"):
+                missed.append(point)
+        left = missed
+    return left
 
 
-def test_fifty_kills_lose_nothing_and_announce_every_duplicate(tmp_path: Path) -> None:
-    handler = RecordingHandler()
-    port = free_port()
-    controller = Controller(handler, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
-    controller.start()
-    try:
-        config, ledger = write_config(tmp_path, port), tmp_path / "ledger"
-        ledger.touch()
-        draw = random.Random(1)
-        for _ in range(KILLS):
-            process = start(config, ledger, "submit")
-            try:
-                wait_for_growth(ledger, process, ledger.stat().st_size)
-                time.sleep(draw.random() * 0.2)
-            finally:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-        finisher = start(config, ledger, "finish")
-        assert finisher.wait(timeout=120 + KILLS) == 0
-    finally:
-        controller.stop()
-    check(ledger, handler)
+def kill_at_random(lives: Lives, until: int, draw: random.Random) -> None:
+    while lives.kills < until:
+        lives.kill_at_random(f"random-{lives.kills}", draw.random() * 0.2)
 
 
-def check(ledger: Path, handler: RecordingHandler) -> None:
-    acknowledged = {}
-    for line in ledger.read_text().splitlines():
-        id, _, recipients = line.partition(" ")
-        acknowledged[id] = recipients.split(",")
-    log = [json.loads(line) for line in (ledger.parent / "ledger.log").read_text().splitlines() if line.endswith("}")]
-    announced = {(line["id"], line["recipient"]) for line in log if line["event"] == "maybe_duplicate"}
-    times = Counter(handler.accepted)
-    assert len(acknowledged) > KILLS
-    lost = [
-        (id, recipient)
-        for id, recipients in acknowledged.items()
-        for recipient in recipients
-        if not recipient.startswith("no") and not times[id, recipient]
-    ]
-    assert not lost, f"{len(lost)} accepted recipients were never delivered"
-    doubled = {place for place, count in times.items() if count > 1}
-    assert doubled <= announced, "a duplicate that was not announced"
-    refused = {
-        (id, recipient)
-        for id, recipients in acknowledged.items()
-        for recipient in recipients
-        if recipient.startswith("no")
-    }
-    assert refused, "nothing was refused"
-    assert not refused - handler.reports.keys(), "a failure without a report"
-    assert not [place for place, ids in handler.reports.items() if len(ids) > 1], "a failure with two reports"
-    assert handler.large >= KILLS // 5, "hardly any content lay in a file of its own"
-    assert not handler.torn, "content that did not come whole"
+def age_contents(folder: Path) -> None:
+    """So that the next start takes what no message knows for left behind."""
+    old = time.time() - _SWEEP_SECONDS
+    for path in (folder / "spool" / "postroad.db.content").iterdir():
+        os.utime(path, (old, old))
+
+
+def test_kills_before_and_after_every_step_break_no_promise(tmp_path: Path) -> None:
+    other_side, port, draw = OtherSide(), free_port(), random.Random(1)
+    write_config(tmp_path, port)
+    (tmp_path / "ledger").touch()
+    with listening(other_side, port), lives_in(tmp_path) as lives:
+        for done in range(0, KILLS, KILLS_IN_A_ROUND):
+            kill_at_random(lives, min(done + RANDOM_KILLS_FIRST, KILLS), draw)
+            assert kill_at_all_points(lives, draw) == [], "points never reached"
+            kill_at_random(lives, min(done + KILLS_IN_A_ROUND, KILLS), draw)
+        age_contents(tmp_path)
+        lives.finish(60.0 + KILLS)
+        evidence = evidence_of(tmp_path, other_side, lives.kills, 4 * WINDOW)
+    assert broken_promises(evidence) == []
+    unreachable = {f"{state.name}.{step.name}" for state, step in UNREACHED}
+    assert not unreachable & seen_steps(tmp_path), "reached after all: take it off the list of the unreached"
+    assert sum(bool(letter.id) for letter in evidence.letters) > lives.kills
+    assert other_side.large >= lives.kills // 10, "hardly any content lay in a file of its own"
+
+
+def test_every_point_comes_from_the_state_table() -> None:
+    assert {(point.state, point.step) for point in POINTS} | UNREACHED.keys() == TRANSITIONS.keys()
+    assert UNREACHED.keys() <= TRANSITIONS.keys()

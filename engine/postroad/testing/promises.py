@@ -1,0 +1,297 @@
+"""Compares what was handed over, what arrived, what the spool says and what the log says; names every broken promise.
+
+For tests that kill, starve or confuse an engine: collect an `Evidence` once everything is drained, and expect
+`broken_promises` to find nothing.  Pure: it reads no file, asks no clock, and knows neither engine nor server.  The invariants
+I1 to I9 are explained in docs/testing.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from ..message import Kind
+from ..store.contract import StoredMessage, StoredRecipient
+from ..store.states import ENDS, State
+
+__all__ = ["Arrival", "Attempt", "Evidence", "Letter", "broken_promises", "forbidden_octets"]
+
+Place: TypeAlias = tuple[str, str]  # message id and recipient
+
+_HOUR = 3600.0
+_LINE_OCTETS = 1000  # with its CRLF (RFC 5321 section 4.5.3.1.6)
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_ENDINGS = {
+    State.ACCEPTED: "delivered",
+    State.REPORTED: "failed",
+    State.UNREPORTED: "failed",
+    State.CANCELLED: "cancelled",
+}
+_ENDING_LINES = frozenset(_ENDINGS.values())
+_UNLOGGED_COMMITS = 2  # a kill takes the lines of the commit before it, and of what the next start cancels
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What was submitted.  body: names its content (a digest of the body), unlike any other's.  id: "" if never acknowledged."""
+
+    body: str
+    sender: str
+    recipients: tuple[str, ...]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message that the other side accepted for one recipient, in the order of acceptance.
+
+    body: as in Letter.  forbidden: what `forbidden_octets` says of its octets.  failed: of a report, the places it tells of.
+    """
+
+    id: str
+    recipient: str
+    body: str
+    forbidden: str = ""
+    failed: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A transaction that reached a host at a moment (Unix seconds)."""
+
+    host: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything there is to see after the end.
+
+    spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
+    leftovers: names of files that nobody needs.  problems: what `Store.check` says.
+    doubted: what the spool keeps as once in doubt, beside what the log tells (a kill may have taken the line).
+    attempts_an_hour: the most that one host may see; None: unknown.
+    """
+
+    letters: Sequence[Letter]
+    arrivals: Sequence[Arrival]
+    spool: Sequence[StoredMessage]
+    log: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Attempt] = ()
+    leftovers: Sequence[str] = ()
+    kills: int = 0
+    attempts_an_hour: int | None = None
+    problems: Sequence[str] = ()
+    doubted: Collection[Place] = ()
+
+    @cached_property
+    def recipients(self) -> Mapping[Place, StoredRecipient]:
+        return {(one.message.id, recipient.address): recipient for one in self.spool for recipient in one.recipients}
+
+    @cached_property
+    def arrived(self) -> Counter[Place]:
+        return Counter((arrival.id, arrival.recipient) for arrival in self.arrivals)
+
+    @cached_property
+    def reports(self) -> Mapping[Place, set[str]]:
+        """By failed place, the ids of the reports that tell of it."""
+        found: defaultdict[Place, set[str]] = defaultdict(set)
+        for arrival in self.arrivals:
+            for place in arrival.failed:
+                found[place].add(arrival.id)
+        return found
+
+    def places_in_log(self, *events: str) -> list[Place]:
+        return [(line["id"], line["recipient"]) for line in self.log if line["event"] in events and "recipient" in line]
+
+
+def broken_promises(evidence: Evidence) -> list[str]:
+    """One sentence for each broken promise, which begins with its invariant; none where all are kept."""
+    found = [f"damaged: {problem}" for problem in evidence.problems]
+    for check in _CHECKS:
+        found += check(evidence)
+    return found
+
+
+def forbidden_octets(content: bytes, *, eight_bit: bool = False) -> str:
+    """What must not have passed in a message, as SMTP's DATA carries it: "" where all is well."""
+    if b"\0" in content:
+        return "NUL"
+    if _BARE.search(content):
+        return "a bare CR or LF"
+    if any(len(line) + 2 > _LINE_OCTETS for line in content.split(b"\r\n")):
+        return f"a line of more than {_LINE_OCTETS} octets"
+    return "" if eight_bit or content.isascii() else "an octet over 127"
+
+
+def _without_end(evidence: Evidence) -> Iterator[str]:
+    acknowledged = [
+        (letter.id, recipient) for letter in evidence.letters if letter.id for recipient in letter.recipients
+    ]
+    for id, recipient in dict.fromkeys([*acknowledged, *evidence.recipients]):
+        problem = _why_not_ended(evidence, (id, recipient))
+        if problem:
+            yield f"I1: {id} to {recipient} {problem}"
+
+
+def _why_not_ended(evidence: Evidence, place: Place) -> str:
+    recipient = evidence.recipients.get(place)
+    if recipient is None:
+        return "was acknowledged and is lost"
+    if recipient.state not in ENDS:
+        return f"has no final outcome: {recipient.state.name}"
+    if recipient.state is State.ACCEPTED and not evidence.arrived[place]:
+        return "is settled as delivered and never arrived"
+    return ""
+
+
+def _unreported(evidence: Evidence) -> Iterator[str]:
+    """A report may itself be refused: then one in the spool stands for each message whose report nobody saw."""
+    refused = Counter(
+        recipient.address
+        for one in evidence.spool
+        for recipient in one.recipients
+        if one.message.kind is Kind.REPORT and recipient.state is not State.ACCEPTED
+    )
+    for one in evidence.spool:
+        unseen = [
+            recipient.address
+            for recipient in one.recipients
+            if recipient.state is State.REPORTED and (one.message.id, recipient.address) not in evidence.reports
+        ]
+        told = one.message.report_to or (one.message.sender,)
+        if unseen and all(refused[address] for address in told):
+            refused.subtract(told)
+        elif unseen:
+            yield f"I1: {one.message.id} to {unseen[0]} failed, and no report of it arrived"
+
+
+def _silent_duplicates(evidence: Evidence) -> Iterator[str]:
+    announced = Counter(evidence.places_in_log("maybe_duplicate"))
+    for place, times in evidence.arrived.items():
+        if times - 1 > announced[place]:
+            yield f"I2: {_named(place)} arrived {times} times, announced by {announced[place]} maybe_duplicate"
+
+
+def _second_outcomes(evidence: Evidence) -> Iterator[str]:
+    for place, ids in evidence.reports.items():
+        if len(ids) > 1:
+            yield f"I3: {_named(place)} is reported {len(ids)} times, in {', '.join(sorted(ids))}"
+        recipient = evidence.recipients.get(place)
+        if recipient is not None and recipient.state is not State.REPORTED:
+            yield f"I3: {_named(place)} was reported as failed and is {recipient.state.name}"
+    doubted = {*evidence.doubted, *evidence.places_in_log("in_doubt", "maybe_duplicate")}
+    for place, recipient in evidence.recipients.items():
+        if evidence.arrived[place] and recipient.state in ENDS - {State.ACCEPTED} and place not in doubted:
+            yield f"I3: {_named(place)} arrived and is {recipient.state.name}"
+
+
+def _misdirected(evidence: Evidence) -> Iterator[str]:
+    by_body = {letter.body: letter for letter in evidence.letters}
+    by_id = {letter.id: letter for letter in evidence.letters if letter.id}
+    reports = {one.message.id for one in evidence.spool if one.message.kind is Kind.REPORT}
+    for arrival in evidence.arrivals:
+        if arrival.id in reports:
+            yield from _misdirected_report(evidence, arrival)
+            continue
+        letter = by_body.get(arrival.body)
+        if letter is None:
+            yield f"I4: {arrival.recipient} got a content in {arrival.id} that nobody submitted"
+        elif arrival.recipient not in letter.recipients or by_id.get(arrival.id, letter) is not letter:
+            yield f"I4: {arrival.recipient} got {arrival.id}, whose content was not addressed to him"
+
+
+def _misdirected_report(evidence: Evidence, arrival: Arrival) -> Iterator[str]:
+    messages = {one.message.id: one.message for one in evidence.spool}
+    for id, recipient in arrival.failed:
+        message = messages.get(id)
+        if message is not None and arrival.recipient not in (message.sender, *message.report_to):
+            yield f"I4: {arrival.recipient} got the report on {id} to {recipient}, which is another sender's"
+
+
+def _forbidden(evidence: Evidence) -> Iterator[str]:
+    for arrival in evidence.arrivals:
+        if arrival.forbidden:
+            yield f"I5: {arrival.id} to {arrival.recipient} held {arrival.forbidden}"
+
+
+def _bounced_bounces(evidence: Evidence) -> Iterator[str]:
+    for one in evidence.spool:
+        for recipient in one.recipients:
+            place = (one.message.id, recipient.address)
+            if not one.message.sender and (recipient.state is State.REPORTED or place in evidence.reports):
+                yield f"I6: {_named(place)} has the null sender and was reported"
+
+
+def _stormed(evidence: Evidence) -> Iterator[str]:
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for attempt in evidence.attempts:
+        times[attempt.host].append(attempt.at)
+    for host, moments in times.items():
+        most = _most_within(sorted(moments), _HOUR)
+        if evidence.attempts_an_hour is not None and most > evidence.attempts_an_hour:
+            yield f"I7: {host} saw {most} attempts within an hour, {evidence.attempts_an_hour} at most are explained"
+
+
+def _most_within(moments: Sequence[float], seconds: float) -> int:
+    first = most = 0
+    for last, moment in enumerate(moments):
+        while moments[first] <= moment - seconds:
+            first += 1
+        most = max(most, last + 1 - first)
+    return most
+
+
+def _left_behind(evidence: Evidence) -> Iterator[str]:
+    return (f"I8: {name} was left behind" for name in evidence.leftovers)
+
+
+def _untold(evidence: Evidence) -> Iterator[str]:
+    """A kill between a commit and its lines takes these lines, of one commit: all with the same moment of settling."""
+    told = _told(evidence.log)
+    silent: defaultdict[float | None, list[Place]] = defaultdict(list)
+    for place, recipient in evidence.recipients.items():
+        ending = _ENDINGS.get(recipient.state)
+        if ending is None:
+            continue
+        if place not in told:
+            silent[recipient.settled_at].append(place)
+        elif told[place][-1] != ending:
+            yield f"I9: of {_named(place)} the log says {told[place][-1]} and the spool {recipient.state.name}"
+    if len(silent) > _UNLOGGED_COMMITS * evidence.kills:
+        named = ", ".join(_named(places[0]) for places in list(silent.values())[:10])
+        yield f"I9: the log is silent on {len(silent)} commits after {evidence.kills} kills: {named}"
+    for place, endings in told.items():
+        if any(before != after for before, after in pairwise(endings)):
+            yield f"I3: of {_named(place)} the log tells {', then '.join(endings)}"
+
+
+def _told(log: Iterable[Mapping[str, Any]]) -> dict[Place, list[str]]:
+    told: defaultdict[Place, list[str]] = defaultdict(list)
+    for line in log:
+        if line["event"] in _ENDING_LINES and "recipient" in line:
+            told[line["id"], line["recipient"]].append(line["event"])
+    return dict(told)
+
+
+def _named(place: Place) -> str:
+    return f"{place[0]} to {place[1]}"
+
+
+_CHECKS = (
+    _without_end,
+    _unreported,
+    _silent_duplicates,
+    _second_outcomes,
+    _misdirected,
+    _forbidden,
+    _bounced_bounces,
+    _stormed,
+    _left_behind,
+    _untold,
+)

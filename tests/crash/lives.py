@@ -1,0 +1,99 @@
+"""Starts the processes that are killed, kills them, and waits for those that shall end by themselves.  Every wait is bounded."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kill_points import KillPoint
+
+__all__ = ["Lives", "lives_in"]
+
+_BEGIN_SECONDS = 30.0
+_REACH_SECONDS = 2.0  # what a process gets to come to its point
+_HERE = Path(__file__).parent
+
+
+class Lives:
+    """kills: how many were killed; the ledger is where they write what was acknowledged."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.kills = 0
+        self._ledger = folder / "ledger"
+        self._process = process
+        assert process.stdout is not None
+        self._answers = process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(process.stdout, selectors.EVENT_READ)
+
+    def kill_at_random(self, seed: str, delay_seconds: float) -> None:
+        """Once it acknowledged something, and the delay is over."""
+        size = self._ledger.stat().st_size
+        pid = self._begin("submit", seed, "-")
+        deadline = time.monotonic() + _BEGIN_SECONDS
+        while self._ledger.stat().st_size <= size:
+            assert time.monotonic() < deadline, f"nothing was submitted within {_BEGIN_SECONDS} s of a start"
+            status = self._answer(0.005)
+            assert status is None, f"the engine ended by itself with {status}"
+        status = self._answer(delay_seconds)
+        assert status is None, f"the engine ended by itself with {status}"
+        self._kill(pid)
+
+    def kill_at(self, point: KillPoint, seed: str) -> bool:
+        """It kills itself at the point; should it not come there, it is killed all the same.  Return whether it came."""
+        pid = self._begin("submit", seed, str(point))
+        status = self._answer(_REACH_SECONDS)
+        if status is None:
+            self._kill(pid)
+            return False
+        assert status == -signal.SIGKILL, f"the engine ended by itself with {status}, on its way to {point}"
+        self.kills += 1
+        return True
+
+    def finish(self, seconds: float) -> None:
+        pid = self._begin("finish", "finish", "-")
+        status = self._answer(seconds)
+        if status is None:
+            self._kill(pid)
+        assert status == 0, f"the queue was not drained within {seconds} s, or the engine failed: {status}"
+
+    def _begin(self, mode: str, seed: str, point: str) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{mode} {seed} {point}\n".encode())
+        self._process.stdin.flush()
+        pid = self._answer(_BEGIN_SECONDS)
+        assert pid is not None, "no process was begun"
+        return pid
+
+    def _kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)  # its parent has not waited for it yet: the number is still its own
+        self.kills += 1
+        status = self._answer(_BEGIN_SECONDS)
+        assert status == -signal.SIGKILL, f"the engine ended by itself with {status}"
+
+    def _answer(self, seconds: float) -> int | None:
+        """The next number that the parent of all lives tells, None where there is none in time."""
+        if not self._selector.select(seconds):
+            return None
+        line = self._answers.readline()
+        assert line, "the parent of all lives ended"
+        return int(line)
+
+
+@contextmanager
+def lives_in(folder: Path) -> Iterator[Lives]:
+    command = [sys.executable, str(_HERE / "engine_under_fire.py"), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        try:
+            yield Lives(folder, process)
+        finally:
+            process.stdin.close()
+            if process.wait(timeout=30) is None:
+                process.kill()
