@@ -30,6 +30,7 @@ UNREACHED: dict[Transition, str] = {
     (State.IN_DOUBT, Step.FAIL): _LEASE_NEEDED,
     (State.HELD, Step.FAIL): _LEASE_NEEDED,
     (State.PARKED, Step.FAIL): _LEASE_NEEDED,
+    (State.HELD, Step.DELIVER): "an operator's word on a held doubt, and no route here holds doubts",
     (
         State.LEASED,
         Step.HOLD,
