@@ -100,3 +100,8 @@ def lives_in(folder: Path) -> Iterator[Lives]:
         finally:
             assert process.stdin is not None
             process.stdin.close()  # which ends it, and the life that may be under way
+            try:
+                process.wait(_BEGIN_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
