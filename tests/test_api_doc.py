@@ -32,7 +32,7 @@ PROSE = re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 NAMED = set(re.findall(r"`([\w.]+)", PROSE))
 EVENTS = typing.get_args(events.Event)
 OF_ALL = {"at"}
-OF_RECIPIENTS = {"id", "recipient", "lane", "status", "reply", "remote", "attempts", "tls"}
+OF_RECIPIENTS = {"id", "recipient", "lane", "status", "reply", "remote", "attempts", "tls", "in_doubt"}
 
 
 def public(thing: type) -> set[str]:

@@ -9,12 +9,15 @@ import postroad
 from postroad import Filter, Submission, Verdict
 from postroad.clock import Clock
 from postroad.events import (
+    AttemptInDoubt,
     MaybeDuplicate,
     MessageAccepted,
     RecipientDeferred,
     RecipientDelivered,
     RecipientFailed,
+    RecipientHeld,
     ReportQueued,
+    RingRestarted,
 )
 from postroad.testing import open_test_engine as open_engine_now
 from postroad.testing import test_config
@@ -183,6 +186,90 @@ async def test_a_hang_after_the_hand_over_is_in_doubt_and_the_retry_is_announced
     assert transport.calls[0].content == transport.calls[1].content
 
 
+async def test_a_doubt_stays_visible_until_the_end_and_after_it(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply"), Verdict.deferred("451 later")])
+    async with open_test_engine(transport=transport) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        told = []
+        async for event in events:
+            told.append((type(event), getattr(event, "in_doubt", None)))
+            if isinstance(event, RecipientDeferred):
+                break
+        (recipient,) = (await engine.message(receipt.id)).recipients
+        assert (recipient.state.name, recipient.in_doubt) == ("WAITING", True)
+        assert (await engine.status()).in_doubt == 1
+        assert [one.message.id for one in await engine.find(Filter(in_doubt=True))] == [receipt.id]
+        outcome = (await receipt.settled()).recipients["b@example.org"]
+        assert (outcome.state, outcome.in_doubt, (await engine.status()).in_doubt) == ("accepted", True, 0)
+    assert told == [(MessageAccepted, None), (AttemptInDoubt, True), (MaybeDuplicate, True), (RecipientDeferred, True)]
+
+
+def route(choice):
+    return [{"transport": "scripted", "in_doubt": choice}]
+
+
+@pytest.mark.parametrize(
+    ("choice", "step"),
+    [
+        ("hold", Verdict.in_doubt("no reply", handed_over=True)),
+        ("hold", Hang(committed=True)),
+        ("take_as_delivered", Verdict.in_doubt("lost while sending")),
+        ("take_as_delivered", Hang(committed=True)),
+    ],
+)
+async def test_a_doubt_is_held_where_the_route_says_so_and_where_it_is_not_known_to_have_left(
+    autojump_clock, choice, step
+):
+    transport = ScriptedTransport([step])
+    async with open_test_engine(transport=transport, routes=route(choice)) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        async for event in events:
+            if isinstance(event, RecipientHeld):
+                break
+        await trio.sleep(10 * DAY)
+        (recipient,) = (await engine.message(receipt.id)).recipients
+        assert (recipient.state.name, recipient.in_doubt, recipient.attempts) == ("HELD", True, 1)
+        assert recipient.reason.startswith("in doubt: ")
+        assert (event.reply, event.in_doubt) == (recipient.reason, True)
+        assert len(transport.calls) == 1
+        await engine.release(Filter(id=receipt.id))
+        assert (await receipt.settled()).is_delivered
+    assert transport.calls[1].request.recipients[0].in_doubt
+
+
+async def test_somebody_decides_that_what_is_held_in_doubt_was_delivered(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply", handed_over=True)])
+    async with open_test_engine(transport=transport, routes=route("hold")) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        other = await engine.submit(submission(send_at=START + 2 * DAY))
+        async for event in events:
+            if isinstance(event, RecipientHeld):
+                break
+        await engine.hold(Filter(id=other.id))
+        assert (await engine.take_as_delivered(Filter())).recipients == 1
+        outcome = await receipt.settled()
+        async for event in events:
+            if isinstance(event, RecipientDelivered):
+                break
+        assert (await other.outcome()).recipients["b@example.org"].state == "held"
+    recipient = outcome.recipients["b@example.org"]
+    assert (recipient.state, recipient.in_doubt) == ("accepted", True)
+    assert recipient.reply == "in doubt, taken as delivered: no reply"
+    assert (event.id, event.recipient, event.in_doubt) == (receipt.id, "b@example.org", True)
+    assert len(transport.calls) == 1
+
+
+async def test_a_doubt_is_taken_as_delivered_where_the_route_says_so_and_says_that(autojump_clock):
+    transport = ScriptedTransport([Verdict.in_doubt("no reply", handed_over=True)])
+    async with open_test_engine(transport=transport, routes=route("take_as_delivered")) as engine:
+        outcome = await (await engine.submit(submission())).settled()
+        await trio.sleep(DAY)
+    assert outcome.is_delivered
+    recipient = outcome.recipients["b@example.org"]
+    assert (recipient.in_doubt, recipient.reply) == (True, "in doubt, taken as delivered: no reply")
+    assert len(transport.calls) == 1
+
+
 async def test_send_at_waits_and_expires_at_gives_up(autojump_clock):
     transport = ScriptedTransport(default=Verdict.deferred("451 later"))
     async with open_test_engine(transport=transport) as engine:
@@ -337,6 +424,33 @@ async def test_an_actor_that_fails_is_restarted_and_a_received_answer_is_kept(au
         second = await engine.submit(submission("c@example.org"))
         assert (await second.settled()).is_delivered
     assert len(transport.accepted) == 2, "the first one's 250 was not thrown away"
+
+
+@pytest.mark.parametrize(
+    ("choice", "state"), [("send_again", "IN_DOUBT"), ("hold", "HELD"), ("take_as_delivered", "HELD")]
+)
+async def test_a_hand_over_that_a_restart_of_the_actors_cuts_is_never_taken_as_delivered(
+    autojump_clock, monkeypatch, choice, state
+):
+    from postroad.actors.policy import Policy
+
+    transport = ScriptedTransport([Hang(committed=True)])
+
+    def fails(self, note, now):
+        monkeypatch.undo()
+        raise RuntimeError("a bug in policy")
+
+    async with open_test_engine(transport=transport, routes=route(choice)) as engine, engine.events() as events:
+        receipt = await engine.submit(submission())
+        await transport.wait_calls(1)
+        monkeypatch.setattr(Policy, "_return", fails)
+        await engine.submit(submission("c@example.org"))
+        async for event in events:
+            if isinstance(event, RingRestarted):
+                break
+        (recipient,) = (await engine.message(receipt.id)).recipients
+    assert (recipient.state.name, recipient.in_doubt, recipient.attempts) == (state, True, 1)
+    assert recipient.reason.startswith("in doubt: ") is (state == "HELD")
 
 
 async def test_an_actor_that_keeps_failing_stops_the_engine_loudly(autojump_clock, monkeypatch):

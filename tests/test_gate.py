@@ -30,7 +30,7 @@ from postroad.errors import (
     SubmissionTooLarge,
     UnknownMessage,
 )
-from postroad.events import RecipientDeferred
+from postroad.events import AttemptInDoubt, RecipientDeferred
 from postroad.gate import _Gate
 from postroad.gate_frames import PREAMBLE, BadFrame, Frames, address_of, framed
 from postroad.gate_protocol import Answer, Failed, Picture, Written, encode_request, error_of, failure_of, read_response
@@ -293,6 +293,31 @@ async def test_the_queue_is_operated_from_outside(tmp_path, runs):
             if deferred == 2:
                 break
         await operate(*ids)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_what_is_held_in_doubt_is_decided_from_outside(tmp_path, runs):
+    site = Site(tmp_path)
+    site.transport = ScriptedTransport(default=Verdict.in_doubt("no reply"))
+
+    async def decide(id):
+        assert (await site.ask("status")).in_doubt == 1
+        assert (await site.ask("take_as_delivered", Filter(id=id))).recipients == 0, "it is to be sent again"
+        assert (await site.ask("hold", Filter(in_doubt=True))).recipients == 1
+        assert (await site.ask("take_as_delivered", Filter(id=id))).recipients == 1
+        (recipient,) = (await site.ask("message", id)).recipients
+        assert (recipient.state, recipient.in_doubt) == (State.ACCEPTED, True)
+        assert recipient.reply == "in doubt, taken as delivered: no reply"
+
+    async with site.engine() as engine, engine.events() as events:
+        id = await site.ask("send", submission())
+        async for event in events:  # ends with the engine
+            if isinstance(event, AttemptInDoubt):
+                break
+        if runs:
+            await decide(id)
+    if not runs:
+        await decide(id)
 
 
 async def test_a_thread_keeps_its_connection_and_none_survives_a_fork_or_the_engine(site):

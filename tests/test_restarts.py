@@ -10,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 
 import postroad
-from postroad import Submission, Verdict, hookimpl
+from postroad import Filter, Submission, Verdict, hookimpl
 from postroad.events import RecipientFailed
 from postroad.spool import Marks
 from postroad.store.contract import Accept, NewRecipient, Remember, TakeLeases
@@ -75,6 +75,27 @@ async def test_after_a_reboot_every_lease_is_in_doubt(autojump_clock, monkeypatc
     assert (recipient.in_doubt, recipient.attempts) == (is_in_doubt, int(is_in_doubt))
     assert ("maybe_duplicate" in [log["event"] for log in logs]) is is_in_doubt
     assert store.recall("boot") == here.encode()
+
+
+@pytest.mark.parametrize("choice", ["hold", "take_as_delivered"])
+async def test_after_a_crash_nothing_is_taken_as_delivered(autojump_clock, monkeypatch, choice):
+    monkeypatch.setattr("postroad.opening.boot_id", lambda: "two")
+    store, transport = SharedStore(), ScriptedTransport()
+    died(store, b"one")
+    with capture_logs() as logs:
+        async with engine_on(store, transport, routes=[{"transport": "scripted", "in_doubt": choice}]) as engine:
+            await trio.sleep(3600)
+            assert transport.calls == []
+            (recipient,) = store.message("0" * 20).recipients
+            assert (recipient.state, recipient.in_doubt, recipient.attempts) == (State.HELD, True, 1)
+            assert (await engine.release(Filter(in_doubt=True))).recipients == 1
+            (call,) = await transport.wait_ended(1)
+    assert call.request.recipients[0].in_doubt
+    told = {log["event"]: log for log in logs}
+    assert told["recovered"]["in_doubt"] == 1
+    assert (told["held"]["id"], told["held"]["in_doubt"]) == ("0" * 20, True)
+    assert told["held"]["reason"] == recipient.reason
+    assert "maybe_duplicate" in told
 
 
 async def test_no_token_is_ever_used_again(autojump_clock):

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,7 @@ from .misfits import endless_number, misfit
 
 __all__ = [
     "Config",
+    "InDoubt",
     "InFlight",
     "Limits",
     "PathSetting",
@@ -251,6 +252,9 @@ class Reports(_Section, frozen=True, kw_only=True):
     ] = 50_000
 
 
+InDoubt: TypeAlias = Literal["send_again", "hold", "take_as_delivered"]
+
+
 class Route(_Section, frozen=True, kw_only=True):
     """[[routes]]: the first that fits a recipient takes it."""
 
@@ -265,6 +269,14 @@ class Route(_Section, frozen=True, kw_only=True):
     recipients: Annotated[str, _about("Recipients that fit: `*`, `*@domain`, `*@*.domain` or one address.")] = "*"
     senders: Annotated[str, _about("Senders that fit, in the same forms; reports have the empty sender `<>`.")] = "*"
     tag: Annotated[str, _about("Only messages with this tag; empty: all.")] = ""
+    in_doubt: Annotated[
+        InDoubt,
+        _about(
+            "What follows when a message was handed over and the answer not seen: `send_again` (perhaps a duplicate, never a "
+            "loss), `hold` until somebody decides, or `take_as_delivered` (never a duplicate, perhaps a loss; what is not "
+            "known to have left whole is held)."
+        ),
+    ] = "send_again"
     retry: Annotated[Retry | None, _about("As [retry], for this route alone.")] = None
     windows: Annotated[Windows | None, _about("As [windows], for this route alone.")] = None
 

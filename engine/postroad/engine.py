@@ -38,6 +38,8 @@ from .store.contract import (
     Release,
     Retry,
     StoredMessage,
+    TakeAsDelivered,
+    TakenAsDelivered,
 )
 
 __all__ = ["Engine"]
@@ -256,13 +258,14 @@ class Engine:
     async def status(self) -> Status:
         """A picture of the spool.  It counts by a scan: meant for people, not for every request."""
         ports = self._open_ports()
-        counts = await ports.executor.ask(lambda store: store.counts())
+        counts, doubts = await ports.executor.ask(lambda store: (store.counts(), store.doubts()))
         tally = ports.executor.store.tally()
         return Status(
             messages=tally.messages,
             recipients=tally.recipients,
             content_bytes=tally.content_bytes,
             by_state={state.name.lower(): count for state, count in sorted(counts.items())},
+            in_doubt=doubts,
             in_flight=len(self._ring.queue.leases.live) if self._ring else 0,
             intake=len(ports.intake),
             is_draining=self._is_draining,
@@ -299,6 +302,10 @@ class Engine:
     async def release(self, filter: Filter) -> Moved:
         """End holds: the recipients are due now, but none before its `send_at`."""
         return await self._operate(Release(filter, self._ports.clock.now()), Moved)
+
+    async def take_as_delivered(self, filter: Filter) -> TakenAsDelivered:
+        """Decide that recipients which are held in doubt were delivered; all others are left alone."""
+        return await self._operate(TakeAsDelivered(filter, self._ports.clock.now()), TakenAsDelivered)
 
     async def retry(self, filter: Filter) -> Moved:
         """Make waiting recipients due now, but none before its `send_at`."""

@@ -43,7 +43,10 @@ class MessageAccepted(_Event, frozen=True, kw_only=True):
 
 
 class _OfRecipient(_Event, frozen=True, kw_only=True):
-    """tls: the level of TLS that the attempt reached, as in `Verdict` ("" where it does not apply)."""
+    """tls: the level of TLS that the attempt reached, as in `Verdict` ("" where it does not apply).
+
+    in_doubt: this attempt, or one before it, may have delivered the message unseen.
+    """
 
     id: str
     recipient: str
@@ -53,10 +56,14 @@ class _OfRecipient(_Event, frozen=True, kw_only=True):
     remote: str = ""
     attempts: int = 0
     tls: str = ""
+    in_doubt: bool = False
 
 
 class RecipientDelivered(_OfRecipient, frozen=True, kw_only=True):
-    """The next hop took responsibility."""
+    """The next hop took responsibility, or a doubt was taken for that (`in_doubt`; `reply` says so).
+
+    Where somebody decided so about held mail, lane, attempts and the rest are "" and 0 here.
+    """
 
 
 class RecipientDeferred(_OfRecipient, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from .gate_protocol import (
     ReleaseAll,
     Request,
     RetryAll,
+    TakeAllAsDelivered,
     Written,
     encode_answer,
     encode_failure,
@@ -317,6 +318,8 @@ async def _do(engine: Engine, call: Call) -> Any:
             return await engine.hold(call.filter, call.reason)
         case ReleaseAll():
             return await engine.release(call.filter)
+        case TakeAllAsDelivered():
+            return await engine.take_as_delivered(call.filter)
         case RetryAll():
             return await engine.retry(call.filter)
         case Written() | Mail():

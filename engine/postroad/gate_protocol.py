@@ -19,7 +19,7 @@ from .errors import ConfigError, PostroadError, SubmissionError, UnknownMessage
 from .gate_frames import BadFrame, framed
 from .message import DEFAULT_PRIORITY, DsnOptions, Submission
 from .status import Status
-from .store.contract import Cancelled, Filter, Moved, StoredMessage
+from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
 
 if TYPE_CHECKING:
     from .compose import Attachment, MailFields
@@ -38,6 +38,7 @@ __all__ = [
     "ReleaseAll",
     "Request",
     "RetryAll",
+    "TakeAllAsDelivered",
     "Written",
     "encode_answer",
     "encode_failure",
@@ -182,13 +183,21 @@ class ReleaseAll(_Call, frozen=True, kw_only=True, tag=True):
     filter: Filter
 
 
+class TakeAllAsDelivered(_Call, frozen=True, kw_only=True, tag=True):
+    """Answer: TakenAsDelivered."""
+
+    filter: Filter
+
+
 class RetryAll(_Call, frozen=True, kw_only=True, tag=True):
     """Answer: Moved."""
 
     filter: Filter
 
 
-Call: TypeAlias = Written | Mail | Find | Look | Picture | CancelAll | HoldAll | ReleaseAll | RetryAll
+Call: TypeAlias = (
+    Written | Mail | Find | Look | Picture | CancelAll | HoldAll | ReleaseAll | TakeAllAsDelivered | RetryAll
+)
 
 _VALUES: Mapping[type, Any] = {
     Written: str,
@@ -199,6 +208,7 @@ _VALUES: Mapping[type, Any] = {
     CancelAll: Cancelled,
     HoldAll: Moved,
     ReleaseAll: Moved,
+    TakeAllAsDelivered: TakenAsDelivered,
     RetryAll: Moved,
 }
 

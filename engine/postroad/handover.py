@@ -31,11 +31,24 @@ from .errors import (
 )
 from .gate_frames import frame_limit
 from .gate_line import GateLost, Line, NobodyListens
-from .gate_protocol import Call, CancelAll, Enclosure, Find, HoldAll, Look, Mail, Picture, ReleaseAll, RetryAll, Written
+from .gate_protocol import (
+    Call,
+    CancelAll,
+    Enclosure,
+    Find,
+    HoldAll,
+    Look,
+    Mail,
+    Picture,
+    ReleaseAll,
+    RetryAll,
+    TakeAllAsDelivered,
+    Written,
+)
 from .message import Submission, new_message_id
 from .spool import SpoolPlace
 from .status import Status
-from .store.contract import Cancelled, Filter, Moved, StoredMessage
+from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
 
 __all__ = ["Handover"]
 
@@ -163,6 +176,10 @@ class Handover:
     def release(self, filter: Filter) -> Moved:
         """End holds: the recipients are due now."""
         return self._ask(ReleaseAll(filter=filter), Moved)
+
+    def take_as_delivered(self, filter: Filter) -> TakenAsDelivered:
+        """Decide that recipients which are held in doubt were delivered; all others are left alone."""
+        return self._ask(TakeAllAsDelivered(filter=filter), TakenAsDelivered)
 
     def retry(self, filter: Filter) -> Moved:
         """Make waiting recipients due now."""

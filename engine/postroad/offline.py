@@ -18,7 +18,19 @@ import msgspec
 
 from .config import Config, Limits, Reports, Senders, Spool
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
-from .gate_protocol import Call, CancelAll, Find, HoldAll, Look, Mail, Picture, ReleaseAll, RetryAll, Written
+from .gate_protocol import (
+    Call,
+    CancelAll,
+    Find,
+    HoldAll,
+    Look,
+    Mail,
+    Picture,
+    ReleaseAll,
+    RetryAll,
+    TakeAllAsDelivered,
+    Written,
+)
 from .spool import ContentFolder, SpoolLock, SpoolPlace
 from .status import Status
 from .store.contract import (
@@ -35,6 +47,7 @@ from .store.contract import (
     Store,
     StoredMessage,
     StoreFactory,
+    TakeAsDelivered,
 )
 from .store.states import ENDS, State
 
@@ -222,13 +235,14 @@ class OfflineSpool:
             recipients=tally.recipients,
             content_bytes=tally.content_bytes,
             by_state={state.name.lower(): count for state, count in sorted(self._store.counts().items())},
+            in_doubt=self._store.doubts(),
             in_flight=0,
             intake=0,
             is_draining=False,
         )
 
 
-def _operation(call: CancelAll | HoldAll | ReleaseAll | RetryAll, now: float) -> Operation:
+def _operation(call: CancelAll | HoldAll | ReleaseAll | TakeAllAsDelivered | RetryAll, now: float) -> Operation:
     match call:
         case CancelAll():
             return Cancel(call.filter, now)
@@ -236,5 +250,7 @@ def _operation(call: CancelAll | HoldAll | ReleaseAll | RetryAll, now: float) ->
             return Hold(call.filter, call.reason, now)
         case ReleaseAll():
             return Release(call.filter, now)
+        case TakeAllAsDelivered():
+            return TakeAsDelivered(call.filter, now)
         case RetryAll():
             return Retry(call.filter, now)

@@ -22,6 +22,7 @@ from .actors.ports import Ports
 from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
+from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
@@ -36,7 +37,7 @@ from .plugins import Plugins
 from .receipt import Waiters
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
-from .store.contract import Operation, Recover, Recovered, Remember, Store
+from .store.contract import CRASHED, IN_DOUBT, Operation, Recover, Recovered, Remember, Store
 from .store.executor import StoreExecutor
 from .transport import Transport, TransportSettings
 
@@ -248,7 +249,7 @@ async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Co
     incarnation = int(known or b"0") + 1
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here)
-    recover = Recover(marked=marks.tokens(), rebooted=rebooted, now=now)
+    recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations.append(Remember(RULES, rules_of(config, hostname_of(config))))
     recovered = (await executor.apply(operations))[0]
@@ -257,7 +258,9 @@ async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Co
     if recovered.waiting or recovered.doubted:
         _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=rebooted)
     for id, recipient in recovered.in_doubt:
-        _log.warning("in_doubt", id=id, recipient=recipient, reply="the engine ended before the answer was known")
+        _log.warning("in_doubt", id=id, recipient=recipient, reply=CRASHED, in_doubt=True)
+    for id, recipient in recovered.held:
+        _log.warning("held", id=id, recipient=recipient, reason=f"{IN_DOUBT}: {CRASHED}", in_doubt=True)
     return incarnation
 
 

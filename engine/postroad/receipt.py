@@ -27,6 +27,7 @@ class RecipientOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     state: "accepted" (the next hop took responsibility), "failed" or "cancelled"; while unsettled "waiting", "leased",
     "in_doubt", "held" or "parked".  attempts: how often it was tried.
+    in_doubt: an attempt may have delivered it unseen, whatever the state is by now.
     """
 
     state: str
@@ -34,6 +35,7 @@ class RecipientOutcome(msgspec.Struct, frozen=True, kw_only=True):
     reply: str = ""
     remote: str = ""
     attempts: int = 0
+    in_doubt: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -66,6 +68,7 @@ def outcome_of(stored: StoredMessage) -> Outcome:
                 reply=recipient.reply,
                 remote=recipient.remote,
                 attempts=recipient.attempts,
+                in_doubt=recipient.in_doubt,
             )
             for recipient in stored.recipients
         },

@@ -13,6 +13,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A picture of the spool and the ring.
 
     messages, recipients, content_bytes: unfinished.  by_state: recipients by state, finished ones in the history included.
+    in_doubt: unfinished recipients that an attempt may have delivered unseen, whatever their state is by now.
     in_flight: leases under way.  intake: submissions that wait for the next commit.
     """
 
@@ -20,6 +21,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     recipients: int
     content_bytes: int
     by_state: Mapping[str, int]
+    in_doubt: int = 0
     in_flight: int
     intake: int
     is_draining: bool

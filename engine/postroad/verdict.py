@@ -43,6 +43,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     remote: the host that said it ("mx1.example.org [192.0.2.1]:25"), "" where nobody was reached.
     site: names the set of servers behind the destination, so that lanes which share it share one window.
     retry_after_seconds: the peer's own hint, honoured within bounds.
+    handed_over: of IN_DOUBT, whether all of the message was given to the connection, its end included; a route may take such
+    a message as delivered, and never one of which only a part is known to have left.
     tls: the level reached ("none", "opportunistic TLSv1.3", "verified TLSv1.3"), "" where it does not apply.
     """
 
@@ -54,6 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     site: str = ""
     retry_after_seconds: float | None = None
     tls: str = ""
+    handed_over: bool = False
 
     @property
     def is_tried(self) -> bool:
@@ -103,7 +106,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
     @classmethod
-    def in_doubt(cls, reply: str, *, remote: str = "", site: str = "", tls: str = "") -> Verdict:
+    def in_doubt(
+        cls, reply: str, *, handed_over: bool = False, remote: str = "", site: str = "", tls: str = ""
+    ) -> Verdict:
         return cls(
             disposition=Disposition.IN_DOUBT,
             scope=Scope.SITE,
@@ -112,6 +117,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             remote=remote,
             site=site,
             tls=tls,
+            handed_over=handed_over,
         )
 
     @classmethod

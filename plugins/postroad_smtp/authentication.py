@@ -27,6 +27,7 @@ _UNKNOWN = 504  # RFC 4954 section 6: it does not know the mechanism after all; 
 _CHALLENGE = 334
 _HIDDEN = "***"
 _WORD = 3  # characters: as much of a secret may end any text by chance, and tells nothing
+_PIECE = 8
 _RUN = re.compile(r"[A-Za-z0-9+/]{8,}")  # what may be base64, or a piece of it
 
 
@@ -89,7 +90,8 @@ class Authentication:
         return _RUN.sub(lambda run: _HIDDEN if self._was_shown(run[0].lower()) else run[0], said)
 
     def _was_shown(self, run: str) -> bool:
-        return any(run in shown for shown in self._shown)
+        pieces = [run[start : start + _PIECE] for start in range(len(run) - _PIECE + 1)]
+        return any(piece in shown for shown in self._shown for piece in pieces)
 
     def _show(self, response: bytes | None) -> None:
         if response:

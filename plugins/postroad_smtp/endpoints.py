@@ -71,6 +71,10 @@ class Endpoints:
         failing = self._failing.get(endpoint)
         if failing is not None:
             failing.until = trio.current_time() + self._pause(failing.count)
+        return self.step()
+
+    def step(self) -> int:
+        """The number of this moment, among those of connections."""
         return next(self._steps)
 
     def failed(self, endpoint: Endpoint, trouble: Trouble, begun: int) -> None:

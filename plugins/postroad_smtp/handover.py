@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handover"]
 
+_HANDED_OVER = frozenset({Disposition.ACCEPTED, Disposition.IN_DOUBT})
+
 
 class Handover:
     """payload: the content as it goes on the wire with the final dot, or None where it is streamed.  plain: the same content
@@ -76,9 +78,9 @@ class Handover:
         return False
 
     @property
-    def has_accepted(self) -> bool:
-        """Whether a recipient was accepted already, so that the verdicts must not be thrown away."""
-        return any(verdict is not None and verdict.disposition is Disposition.ACCEPTED for verdict in self._verdicts)
+    def was_handed_over(self) -> bool:
+        """Whether a recipient was, or may have been, accepted already, so that the verdicts must not be thrown away."""
+        return any(verdict is not None and verdict.disposition in _HANDED_OVER for verdict in self._verdicts)
 
     @property
     def had_trouble(self) -> bool:
@@ -110,8 +112,8 @@ class Handover:
 
     def fail(self, error: Exception, verdict: Verdict) -> None:
         """Our own trouble, such as content that cannot be read: `deliver` raises it.  But where a recipient was accepted already,
-        that must not be forgotten; then `verdict` is for those who have none."""
-        if self.has_accepted:
+        or may have been, that must not be forgotten; then `verdict` is for those who have none."""
+        if self.was_handed_over:
             self.settle_rest(verdict)
             return
         self.error = error

@@ -109,7 +109,8 @@ class Handshake:
         return self._log_in()
 
     def _refused_tls(self, answer: Answer[None]) -> Deed:
-        if self._terms.level is not Level.OPPORTUNISTIC:
+        """Go on without, unless TLS is required, or was offered and a password is to be sent: the line may be somebody else's."""
+        if self._terms.level is not Level.OPPORTUNISTIC or self._terms.login is not None:
             raise trouble_of(Kind.NO_TLS, answer.awaited, answer.reply)
         return self._log_in()
 

@@ -36,6 +36,7 @@ class Flaw(enum.Enum):
 class _Seen(NamedTuple):
     times: int
     until: float
+    noted: int
 
 
 class KnownHosts:
@@ -44,13 +45,20 @@ class KnownHosts:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, Flaw], _Seen] = {}
 
-    def note(self, host: str, flaw: Flaw) -> None:
-        """It was seen, once more."""
-        now, seen = trio.current_time(), self._seen.pop((host, flaw), None)
+    def note(self, host: str, flaw: Flaw, *, begun: int = 0, noted: int = 0) -> None:
+        """It was seen, once more.
+
+        begun, noted: the numbers of the connection and of this moment, from Endpoints.  A connection that was begun before the
+        flaw was last seen tells nothing new: both may have ended by the same restart.
+        """
+        now, seen = trio.current_time(), self._seen.get((host, flaw))
+        if seen is not None and begun < seen.noted:
+            return
+        self._seen.pop((host, flaw), None)
         while len(self._seen) >= _MOST:
             del self._seen[next(iter(self._seen))]
         times = seen.times if seen is not None and now < seen.until else 0
-        self._seen[host, flaw] = _Seen(times + 1, now + flaw.seconds)
+        self._seen[host, flaw] = _Seen(times + 1, now + flaw.seconds, noted)
 
     def forget(self, host: str, flaw: Flaw) -> None:
         """It was something else."""

@@ -34,9 +34,13 @@ class Leftovers:
 
     def give_up(self, trouble: Trouble, pool: Pool, remote: Remote) -> None:
         """Settle or put back all of it."""
+        returned: Handover | None = None  # with all that is open of it, be it of another transaction
         for transaction in (self.current, self.follower):
-            if transaction is not None and not transaction.handover.is_settled:
-                self._abandon(transaction, trouble, pool, remote)
+            if transaction is None or transaction.handover.is_settled or transaction.handover is returned:
+                continue
+            if self._is_to_return(transaction, trouble, remote):
+                returned = transaction.handover
+                pool.put_back(returned)
         if self.coming is None or self.coming.is_settled:
             return
         if trouble.kind is Kind.FAULT:  # it may well have been what the mistake was made with
@@ -44,17 +48,18 @@ class Leftovers:
         else:
             pool.put_back(self.coming)
 
-    def _abandon(self, transaction: Transaction, trouble: Trouble, pool: Pool, remote: Remote) -> None:
+    def _is_to_return(self, transaction: Transaction, trouble: Trouble, remote: Remote) -> bool:
+        """Whether it is to be put back; if not, it is judged."""
         handover = transaction.handover
         if transaction.is_committed:
-            transaction.judge(verdicts.in_doubt(trouble, remote))
+            transaction.judge(verdicts.in_doubt(trouble, remote, handed_over=transaction.is_handed_over))
         elif not transaction.is_judged and self._may_return(transaction, trouble):
             handover.was_confused |= trouble.kind is Kind.CONFUSED
             handover.was_returned |= trouble.kind in _LOSSES
-            pool.put_back(handover)
-            return
+            return True
         if not self._is_followed_by_rest(transaction):  # which is looked at next
             handover.settle_rest(verdicts.of_trouble(trouble, remote))
+        return False
 
     def _is_followed_by_rest(self, transaction: Transaction) -> bool:
         """Whether the follower is a further transaction of the same message."""

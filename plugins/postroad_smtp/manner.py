@@ -26,6 +26,12 @@ class Manner:
     chunking: Literal["never", "streamed", "always"] = "never"
     is_lmtp: bool = False
 
+    @property
+    def takes_followers(self) -> bool:
+        """Whether the next envelope goes out with the content before it.  Not in LMTP: where a server gave one reply too few to
+        the end of a content, its replies to the next envelope would be taken for acceptances."""
+        return self.pipelining and not self.is_lmtp
+
     def uses_chunks(self, handover: Handover) -> bool:
         """Whether a content goes by BDAT: a streamed one is spared the search for dots and may be refused between chunks; for a
         small one DATA does as well, and more servers have practice with it."""

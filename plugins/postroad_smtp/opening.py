@@ -166,7 +166,7 @@ class Opener:
                 return await self._greet(landed, avoid, approach)
             except Trouble as caught:
                 trouble = caught
-            way = self._way_round(trouble, landed.host)  # is noted even where only the next attempt can take it
+            way = self._way_round(trouble, landed)  # is noted even where only the next attempt can take it
             if way is None or approach.sessions >= MAX_SESSIONS:
                 self._give_up(landed, trouble, approach)
                 return None
@@ -185,7 +185,7 @@ class Opener:
         if trouble.kind is Kind.NO_LOGIN:
             raise trouble
 
-    def _way_round(self, trouble: Trouble, host: str) -> set[Flaw] | None:
+    def _way_round(self, trouble: Trouble, landed: _Landed) -> set[Flaw] | None:
         """What more to go without: TLS where it fails and may be done without (RFC 7435), EHLO where it is hung up on; nothing
         where resuming may have been the trouble; None where there is no point in another connection."""
         if trouble.may_be_ticket:
@@ -193,7 +193,8 @@ class Opener:
         flaw = trouble.flaw
         if flaw is None or not self._may_do_without:
             return None
-        self._known.note(host, flaw)
+        host = landed.host
+        self._known.note(host, flaw, begun=landed.begun, noted=self._endpoints.step())
         if self._known.has(host, flaw):
             _log.warning("host_is_flawed", host=host, flaw=flaw.value, reason=trouble.said)
         return {flaw}

@@ -13,12 +13,25 @@ from typing import NamedTuple, TypeAlias
 
 from postroad.errors import ConfigError
 
-__all__ = ["Address", "Network", "Place", "Sources", "read_networks", "read_place", "read_server", "read_sources"]
+from .domains import canonical
+from .trouble import Trouble
+
+__all__ = [
+    "Address",
+    "Network",
+    "Place",
+    "Sources",
+    "names_port",
+    "read_networks",
+    "read_place",
+    "read_server",
+    "read_sources",
+]
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-_PLACE = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?")
+_PLACE = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<host>[\w.-]+))(?::(?P<port>[0-9]{1,5}))?")
 _UNIX = "unix:"
 _PATH_OCTETS = 107  # unix(7): sun_path has 108, one of them for the NUL
 
@@ -43,15 +56,58 @@ def read_place(key: str, text: str, port: int) -> Place:
     """Read `host`, `host:port`, `[v6]:port`, a bare IPv6 address, or `unix:/path`.  Raises ConfigError."""
     if text.startswith(_UNIX):
         return Place(_path(key, text.removeprefix(_UNIX)), 0)
-    try:
-        return Place(str(ipaddress.IPv6Address(text)), port)
-    except ValueError:
-        pass
+    if _is_address(text):
+        return Place(_unambiguous(key, text), port)
     match = _PLACE.fullmatch(text)
     number = int(match["port"] or port) if match else 0
     if match is None or not 0 < number < 65_536:
         raise ConfigError(key, f"{text!r} must be host, host:port, [address]:port or unix:/path")
-    return Place(match["v6"] or match["host"], number)
+    return Place(_host(key, match["address"], match["host"]), number)
+
+
+def names_port(text: str) -> bool:
+    """Whether a place is complete without a port from elsewhere."""
+    match = _PLACE.fullmatch(text)
+    return text.startswith(_UNIX) or (match is not None and match["port"] is not None)
+
+
+def _unambiguous(key: str, text: str) -> str:
+    """A bare address, unless its end may have been meant for a port: `::1:53`."""
+    before, _, last = text.rpartition(":")
+    if last.isdecimal() and int(last) and _is_address(before):
+        raise ConfigError(key, f"{text!r} may be two things; write [{before}]:{last} with a port, or [{text}] without")
+    return str(ipaddress.ip_address(text))
+
+
+def _host(key: str, address: str | None, name: str) -> str:
+    if address is None:
+        return _name(key, name)
+    if not _is_address(address):
+        raise ConfigError(
+            key, f"[{address}] is no IP address; write one such as [2001:db8::1], or a name without brackets"
+        )
+    return address
+
+
+def _name(key: str, name: str) -> str:
+    """A host's name, as the DNS and certificates can have it."""
+    try:
+        canonical_name = canonical(name)
+    except Trouble as trouble:
+        raise ConfigError(key, f"{trouble.said}; write a host's name or an address") from None
+    if not name.isascii():
+        raise ConfigError(key, f"{name!r} is an internationalised name; write its A-label, {canonical_name}")
+    if canonical_name.rpartition(".")[2].isdecimal() and not _is_address(name):  # no top-level domain is a number
+        raise ConfigError(key, f"{name!r} is no IPv4 address: that is four numbers from 0 to 255, such as 192.0.2.1")
+    return name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _path(key: str, path: str) -> str:
@@ -75,10 +131,19 @@ def read_server(key: str, text: str, port: int) -> Place:
 
 def read_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Read `allow_networks`.  Raises ConfigError."""
+    return tuple(map(_network, texts))
+
+
+def _network(text: str) -> Network:
     try:
-        return tuple(ipaddress.ip_network(text) for text in texts)
-    except ValueError as error:
-        raise ConfigError("allow_networks", str(error)) from None
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError("allow_networks", f"{text!r} is no network; write one such as 10.1.0.0/16") from None
+    address = ipaddress.ip_interface(text).ip
+    if address != network.network_address:
+        problem = f"{text!r} is an address in a network; write {network} for all of that, or {address} for it alone"
+        raise ConfigError("allow_networks", problem)
+    return network
 
 
 class Sources(NamedTuple):

@@ -87,13 +87,14 @@ class Site:
             self._resting.remove(session)
 
     def leave(self, session: Session) -> None:
-        """Forget a session; another one is started where requests wait.  Calling it twice does no harm."""
+        """Forget a session: there is room for another one.  Calling it twice does no harm."""
         self._sessions.discard(session)
         self.retire(session)
-        self._dispatch()
 
     def tidy(self) -> None:
-        """A session has ended and settled everything: forget the site if it was the last one."""
+        """A session has left and settled or put back everything: another one is started where requests wait; where there is
+        neither, the site is forgotten."""
+        self._dispatch()
         if not self._sessions and not self._queue:
             self._forget(self)
 
@@ -112,6 +113,7 @@ class Site:
 
     def could_not_open(self, session: Session, handover: Handover, trouble: Trouble) -> None:
         """The session ends without a connection; what becomes of its request."""
+        handover.session = None
         self._sessions.discard(session)
         others = len(self._sessions)  # opening ones too: if none of them gets through, the last one fails all
         if trouble.kind is Kind.ABORTED or self._is_closing:
@@ -184,7 +186,7 @@ class Sites:
         handover.is_withdrawn = True
         if not self._take_back(handover):
             return False
-        if handover.has_accepted:  # by an earlier transaction: that must not be thrown away
+        if handover.was_handed_over:  # by an earlier transaction: that must not be thrown away
             handover.settle_rest(of_trouble(_aborted("the attempt was cancelled"), Remote(site=handover.route.site)))
             return False
         return True

@@ -34,11 +34,11 @@ class Pool(Protocol):
         ...
 
     def leave(self, session: Session) -> None:
-        """The connection is closed: another one may take its place."""
+        """The connection is closed: there is room for another one."""
         ...
 
     def tidy(self) -> None:
-        """All that the session left behind is settled or put back."""
+        """All that the session left behind is settled or put back: the others may have its place."""
         ...
 
     def put_back(self, handover: Handover) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Sending"]
 
 
 class Sending:
-    """Of one connection.  take: what to do with an answer.  check_stopped: raises where the session is to end."""
+    """Of one connection.  take: what to do with an answer."""
 
     def __init__(
         self,
@@ -35,14 +35,12 @@ class Sending:
         manner: Manner,
         remote: Remote,
         take: Callable[[Answer[Transaction]], None],
-        check_stopped: Callable[[], None],
     ) -> None:
         self._talk = talk
         self._wire = wire
         self._manner = manner
         self._remote = remote
         self._take = take
-        self._check_stopped = check_stopped
 
     async def listen(self) -> None:
         """Read until everything said is answered."""
@@ -90,10 +88,9 @@ class Sending:
         """Behind a 354, dots doubled."""
         request = transaction.handover.request
         encoder = encoding.ContentEncoder(request.content.size, eight_bit=is_eight_bit(request))
+        self._talk.read_content()
         async with request.content.chunks() as pieces:
-            self._talk.read_content()
             async for piece in pieces:
-                self._check_stopped()
                 await self._talk.send(encoder.feed(piece))
                 if self._wire.has_plain_news():
                     raise _impatient()
@@ -104,11 +101,10 @@ class Sending:
         """By BDAT, as it is."""
         request, end = transaction.handover.request, b""
         encoder = encoding.ChunkEncoder(request.content.size, eight_bit=is_eight_bit(request))
+        self._talk.read_content()
         async with request.content.chunks() as pieces:
-            self._talk.read_content()
             async for piece in pieces:
                 for part in encoder.feed(piece):
-                    self._check_stopped()
                     if part.begins and not await self._begin_chunk(transaction, part):
                         return None
                     if part.ends:
@@ -130,8 +126,8 @@ class Sending:
     async def _begin_chunk(self, transaction: Transaction, part: encoding.Part) -> bool:
         """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
         protocol = self._talk.protocol
-        if not self._manner.pipelining:
-            await self.listen()
+        if not self._manner.pipelining or self._manner.is_lmtp:
+            await self.listen()  # LMTP: a server that refused a chunk answers the last one once, not for each recipient
         if transaction.is_judged:
             await self.listen()
             return False

@@ -137,7 +137,7 @@ class Session:
         self._wire, self._remote = connection.wire, connection.remote
         self._talk.begin(self._wire)
         self._manner = choose_manner(connection.handshake.features, self._settings, self._known, connection.host)
-        self._sending = Sending(self._talk, self._wire, self._manner, self._remote, self._take, self._check_stopped)
+        self._sending = Sending(self._talk, self._wire, self._manner, self._remote, self._take)
         while handover is not None:
             await self._carry(handover)
             self._current = handover = None  # a resting session holds no message: there may be a thousand of them
@@ -257,6 +257,7 @@ class Session:
         transaction.is_committed = True
         transaction.handover.request.committing()
         await self._talk.send(end + group if group else end)
+        transaction.is_handed_over = True
         await self._sending.listen()
         return follower
 
@@ -270,7 +271,7 @@ class Session:
 
     def _take_follower(self, transaction: Transaction) -> Transaction | None:
         """The next transaction, if its envelope may go out with this content: the message's rest, or the next that waits."""
-        while self._manner.pipelining and self._stopped is None and not self._is_worn():
+        while self._manner.takes_followers and self._stopped is None and not self._is_worn():
             rest = transaction.rest()
             handover = transaction.handover if rest else self._pool.take_nowait()
             if handover is None:
@@ -346,6 +347,8 @@ class Session:
                     self._take(await self._talk.hear())
             except (Trouble, ReplyError):
                 return
+            except Exception:  # whatever it is, what is left behind must be settled
+                _log.exception("session_crashed", remote=self._remote.host)
 
     async def _quit(self) -> None:
         with trio.move_on_after(_QUIT_SECONDS, shield=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from typing import Annotated, Literal
 
@@ -13,12 +12,13 @@ from postroad.config import PathSetting
 from postroad.errors import ConfigError
 
 from . import emit, sasl
-from .contradictions import SECRETS, check_login, check_tls
+from .contradictions import SECRETS, check_login, check_tls, check_way
 from .login import Source
-from .places import read_networks, read_place, read_server, read_sources
+from .places import read_networks, read_server, read_sources
 
 __all__ = ["SmtpSettings", "read_login"]
 
+_SMTP = 25
 _SMTPS = 465  # RFC 8314 section 3.3
 
 
@@ -37,8 +37,9 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = ""
     port: Annotated[
-        int, Meta(description="The port, where `smarthost` names none. 25 for MX delivery.", ge=1, le=65535)
-    ] = 25
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(description="The port, where `smarthost` names none, or of MX delivery. Left out: 25."),
+    ] = None
     helo: Annotated[
         str,
         Meta(
@@ -57,7 +58,7 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Literal["auto", "on", "off"],
         Meta(
             description="TLS from the first byte on instead of by STARTTLS (RFC 8314). auto: at port 465, unless `tls` is none. "
-            "There is no falling back to plain text then, at no level."
+            "on: to a smarthost only. There is no falling back to plain text then, at no level."
         ),
     ] = "auto"
     ca_file: Annotated[
@@ -175,24 +176,29 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = ()
     dns_servers: Annotated[
         tuple[str, ...],
-        Meta(description="DNS servers to ask: `address` or `address:port`. Empty: those of the system."),
+        Meta(
+            description="DNS servers that MX delivery asks: `address` or `address:port`, IPv6 as `[::1]:53`. Empty: those of the "
+            "system, as always for a smarthost's name."
+        ),
     ] = ()
     dns_seconds: Annotated[float, _seconds("For one DNS look-up with all its repetitions.")] = 15.0
 
     def __post_init__(self) -> None:
         """Refuse what no single setting shows."""
-        if self.smarthost:
-            self._check_smarthost()
-        elif self.protocol == "lmtp":
-            raise ConfigError("protocol", "lmtp is spoken to a smarthost only; name the mail store in smarthost")
         if self.helo and not _is_fit(self.helo):
             raise ConfigError("helo", f"{self.helo!r} is no host name and no address literal such as [192.0.2.1]")
         read_networks(self.allow_networks)
         for server in self.dns_servers:
             read_server("dns_servers", server, 53)
         read_sources(self.source_addresses)
+        check_way(self)
         check_tls(self)
         check_login(self)
+
+    @property
+    def usual_port(self) -> int:
+        """The port of MX delivery, and of a smarthost that names none."""
+        return _SMTP if self.port is None else self.port
 
     @property
     def login_source(self) -> Source | None:
@@ -206,21 +212,6 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return False
         return self.implicit_tls == "on" or port == _SMTPS
 
-    def _check_smarthost(self) -> None:
-        place = read_place("smarthost", self.smarthost, self.port)
-        if self.protocol == "lmtp" and not place.is_unix and place.port == 25:
-            raise ConfigError("smarthost", "lmtp is never spoken on port 25 (RFC 2033 section 5); 24 is usual")
-        if place.is_unix and self.tls == "verified":
-            raise ConfigError(
-                "tls", "a unix socket has no name for a certificate to show; write required, or leave tls out"
-            )
-        if place.is_unix and self.source_addresses:
-            raise ConfigError("source_addresses", "a unix socket is not reached from an address; leave them out")
-        if _is_numeric(place.host) and not read_sources(self.source_addresses).may_reach(place.host):
-            raise ConfigError(
-                "source_addresses", f"none is of the family of the smarthost {place.host}; add one that is"
-            )
-
     @property
     def helo_name(self) -> str:
         """The name for EHLO: as configured, or the machine's own if it is fit for the wire."""
@@ -232,14 +223,6 @@ def _is_fit(name: str) -> bool:
     try:
         emit.ehlo(name)
     except emit.Unsafe:
-        return False
-    return True
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
         return False
     return True
 

@@ -40,6 +40,10 @@ class SystemNames:
             try:
                 found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             except (OSError, UnicodeError) as error:
-                raise Trouble(Kind.UNREACHABLE, f"the smarthost's name cannot be resolved: {error}", "4.4.3") from error
+                raise _not_found(host, f"cannot be resolved: {error}") from error
             return in_turns(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        raise Trouble(Kind.UNREACHABLE, "the smarthost's name was not resolved in time", "4.4.3")
+        raise _not_found(host, f"was not resolved in {self._seconds:g} seconds")
+
+
+def _not_found(host: str, why: str) -> Trouble:
+    return Trouble(Kind.UNREACHABLE, f"the smarthost's name, {host}, {why}", "4.4.3")

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import trio
 
-from postroad.errors import ConfigError
 from postroad.log import printable
 
+from .certificates import Certificates, show, verifying
 from .tickets import Tickets
 from .trouble import Kind, Trouble
 
@@ -29,14 +29,6 @@ class Level(enum.Enum):
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"
     VERIFIED = "verified"
-
-
-class Certificates(NamedTuple):
-    """PEM files.  ca_file: the authorities to trust instead of the system's.  cert_file, key_file: our own."""
-
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
 
 
 class Secured(NamedTuple):
@@ -113,36 +105,15 @@ def alert_of(trouble: Trouble) -> str:
 
 def _context(level: Level, certificates: Certificates) -> ssl.SSLContext:
     if level is Level.VERIFIED:
-        context = _verifying(certificates.ca_file)
+        context = verifying(certificates.ca_file)
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificates.cert_file:
-        _show(context, certificates.cert_file, certificates.key_file)
+        show(context, certificates)
     return context
-
-
-def _verifying(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)  # with a file, the system's are not loaded
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError("ca_file", f"cannot be used: {error}") from None
-
-
-def _show(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
-    for key, name in (("client_cert_file", cert_file), ("client_key_file", key_file)):
-        try:
-            if name:
-                open(name, "rb").close()
-        except OSError as error:
-            raise ConfigError(key, f"cannot be read: {error}") from None
-    try:
-        context.load_cert_chain(cert_file, key_file or None, password=lambda: b"")  # else it asks on the terminal
-    except (OSError, ssl.SSLError, ValueError) as error:
-        problem = f"cannot be used with client_key_file (PEM, not encrypted, of the same pair): {error}"
-        raise ConfigError("client_cert_file", problem) from None
 
 
 def _server_name(host: str) -> str | None:

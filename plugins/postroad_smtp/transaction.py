@@ -33,10 +33,10 @@ class Transaction:
     """A request, or the `recipients` that are left of it, on a connection.
 
     accepted: indexes of recipients that the server took.  may_send: the server waits for content.  is_chunked: it goes by BDAT.
-    is_committed: bytes that may complete the hand-over were written, or are about to be.  ends: how many replies to the end of
-    the content are still to come.  is_follower: its envelope went out behind another message's content.  answers: replies so far.
-    is_fresh: nothing was said for another message on the connection.  answered_by: trio time by which the envelope is to be
-    answered, once its replies are waited for.
+    is_committed: bytes that may complete the hand-over were written, or are about to be; is_handed_over: all of them were.
+    ends: how many replies to the end of the content are still to come.  is_follower: its envelope went out behind another
+    message's content.  answers: replies so far.  is_fresh: nothing was said for another message on the connection.
+    answered_by: trio time by which the envelope is to be answered, once its replies are waited for.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Transaction:
         "is_committed",
         "is_follower",
         "is_fresh",
+        "is_handed_over",
         "may_send",
     )
 
@@ -75,7 +76,7 @@ class Transaction:
         self.handover = handover
         self.accepted: list[int] = []
         self.answers = self.ends = 0
-        self.may_send = self.is_committed = False
+        self.may_send = self.is_committed = self.is_handed_over = False
         self.is_follower = is_follower
         self.is_fresh = is_fresh
         self.answered_by: float | None = None
@@ -136,6 +137,8 @@ class Transaction:
             return
         self.answers += 1
         if reply.code in _CONFUSED:
+            if awaited is Awaited.BDAT and self.is_committed:
+                return  # the last chunk is out: what counts is the answer to that
             self._look_for_confusion(awaited, reply)
         match awaited:
             case Awaited.MAIL:
@@ -213,9 +216,9 @@ class Transaction:
         reply = answer.reply
         if self.is_chunked and reply.code in _CONFUSED:
             self._end_was_confused = True
-            self.handover.judge(index, of_trouble(_confused(reply, None), self._remote))
+            self.handover.judge_open(index, of_trouble(_confused(reply, None), self._remote))
         else:
-            self.handover.judge(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
+            self.handover.judge_open(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
         if self._end_was_confused and self.ends <= 0:
             raise _confused(
                 reply, Flaw.CHUNKING

@@ -66,7 +66,7 @@ class SmtpTransport:
         self._route: Route | None = None
         self._exchangers: Exchangers | None = None
         if settings.smarthost:
-            self._route = smarthost_route(read_place("smarthost", settings.smarthost, settings.port))
+            self._route = smarthost_route(read_place("smarthost", settings.smarthost, settings.usual_port))
         else:
             self._exchangers = _exchangers(settings, nursery, resolver)
         self._opener = self._make_opener(dial, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
@@ -75,7 +75,7 @@ class SmtpTransport:
     def _make_opener(self, dial: Dial | None, rng: random.Random) -> Opener:
         settings = self._settings
         level = self._level()
-        port = self._route.port if self._route else settings.port
+        port = self._route.port if self._route else settings.usual_port
         terms = Terms(
             settings.helo_name,
             level,
@@ -164,4 +164,4 @@ def _exchangers(settings: SmtpSettings, nursery: trio.Nursery, resolver: Resolve
     if resolver is None:
         servers = [read_server("dns_servers", server, 53) for server in settings.dns_servers]
         resolver = Dns(servers, settings.dns_seconds)
-    return Exchangers(nursery, resolver, port=settings.port, own_name=settings.helo_name)
+    return Exchangers(nursery, resolver, port=settings.usual_port, own_name=settings.helo_name)

@@ -152,10 +152,13 @@ def broken(awaited: Awaited, reply: Reply) -> Trouble:
     return Trouble(Kind.GARBAGE, f"unexpected answer to {awaited.name}: {reply.said}", "4.5.0")
 
 
-def in_doubt(trouble: Trouble, remote: Remote) -> Verdict:
-    """The verdict for a recipient whose message was handed over without a readable answer."""
+def in_doubt(trouble: Trouble, remote: Remote, *, handed_over: bool) -> Verdict:
+    """The verdict for a recipient whose message may have been handed over, without a readable answer.
+
+    handed_over: whether all of it was written.
+    """
     said = f"{remote.hide(trouble.said)}; the message may have been accepted"
-    return Verdict.in_doubt(said, remote=remote.host, site=remote.site, tls=remote.tls)
+    return Verdict.in_doubt(said, handed_over=handed_over, remote=remote.host, site=remote.site, tls=remote.tls)
 
 
 def own_deferral(said: str, status: str, remote: Remote, *, scope: Scope = Scope.MESSAGE) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from postroad.actors.record import Recorder
@@ -63,6 +64,19 @@ async def test_each_step_is_one_line_one_event_and_at_an_end_a_poke(parts, ports
         "verified TLSv1.3",
     )
     assert getattr(told, "due", parts.START + 60) == parts.START + 60
+
+
+@pytest.mark.parametrize(("before", "step", "told"), [
+    (False, Step.DEFER, False), (False, Step.DOUBT, True), (True, Step.DEFER, True), (True, Step.DELIVER, True),
+])  # fmt: skip
+async def test_a_doubt_is_told_with_every_later_step(parts, ports, before, step, told):
+    state = {Step.DEFER: State.WAITING, Step.DOUBT: State.IN_DOUBT, Step.DELIVER: State.ACCEPTED}[step]
+    lease = parts.lease()
+    recipient = replace(lease.recipients[0], in_doubt=before)
+    with ports.observers.subscribed() as events, capture_logs() as logs:
+        Recorder(ports).settled(lease, parts.outcomes(lease, step)[0], recipient, state, parts.START)
+        assert (await anext(events)).in_doubt is told
+    assert logs[0].get("in_doubt", False) is told
 
 
 async def test_acceptance_is_told_with_what_is_held_from_the_beginning(parts, ports):

@@ -107,6 +107,8 @@ def test_the_table_is_readable(command):
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
         ["PART", "WHERE"],
         ["configuration", "retry.tries"],
+        ["configuration", "routes"],
+        ["configuration", "senders.authorized"],
     ]
 
 
@@ -198,3 +200,99 @@ def test_a_name_too_long_for_a_socket_is_a_problem_only_where_there_is_one(comma
 def test_looking_at_the_place_makes_nothing(command):
     command.ok("check")
     assert [path.name for path in command.folder.iterdir()] == ["postroad.toml"]
+
+
+# --- the whole file in one run ---
+
+
+def test_a_problem_of_one_section_hides_none_of_another(command):
+    found = problems(
+        command,
+        """
+        plugins = ["not-installed", 7]
+        [retry]
+        tries = 9
+        [spool]
+        url = "sqlite:postroad.toml/deep.db"
+        [[routes]]
+        transport = "missing"
+        [transports]
+        odd = "text"
+        [transports.a]
+        folder = "x"
+        [transports.b]
+        plugin = "file"
+        folder = 7
+        [transports.c]
+        plugin = "carrier-pigeon"
+        """,
+    )
+    assert found == {
+        ("configuration", "plugins[1]"),
+        ("configuration", "retry.tries"),
+        ("configuration", "routes[0].transport"),
+        ("configuration", "spool.url"),
+        ("configuration", "transports.a.plugin"),
+        ("configuration", "transports.odd"),
+        ("plugin", "not-installed"),
+        ("plugin", "transports.c.plugin"),
+        ("transport", "transports.b.folder"),
+    }
+
+
+@pytest.mark.parametrize("line", ['url = "nowhere"', "socket = 7"])
+def test_a_spool_that_is_not_as_configured_is_not_looked_at(command, line):
+    (command.folder / "var").write_text("in the way of the default")
+    (found,) = problems(command, f"[spool]\n{line}\n")
+    assert found == ("configuration", f"spool.{line.partition(' ')[0]}")
+
+
+def test_what_was_taken_out_is_not_warned_of(command):
+    command.configure("routes = 7\n[senders]\nauthorized = 7\n")
+    found = command.run("check", "--json").stdout
+    assert '"problem"' in found
+    assert '"warning"' not in found
+
+
+def test_other_sections_are_warned_of_beside_a_problem(command):
+    command.configure("[retry]\ntries = 9\n")
+    assert "warning: there are none: nobody may send" in command.run("check").stdout
+
+
+def test_the_spool_is_read_beside_a_problem_of_another_section(command):
+    command.configure("[retry]\ntries = 9\n[spool]\nurl = 'sqlite:postroad.db'\n")
+    assert "no spool yet" in command.run("check", "--spool").stdout
+
+
+def test_a_setting_named_within_another_does_not_hide_its_problem(command):
+    text = '[transports.a]\nplugin = "smtp"\nsmarthost = "host"\ntls = "sometimes"\nlogin_without_tls = true\n'
+    assert problems(command, text) == {
+        ("transport", "transports.a.tls"),
+        ("transport", "transports.a.login_without_tls"),
+    }
+
+
+# --- addresses to send from ---
+
+
+def test_an_address_that_this_machine_does_not_have_is_a_warning(command):
+    command.configure(
+        """
+        [transports.out]
+        plugin = "smtp"
+        source_addresses = ["127.0.0.1", "2001:db8::5"]
+        [transports.bulk]
+        plugin = "smtp"
+        source_addresses = ["192.0.2.6"]
+        """
+    )
+    warned = {each["where"]: each["problem"] for each in command.json("check") if each["part"] == "transport"}
+    assert set(warned) == {"transports.out.source_addresses[1]", "transports.bulk.source_addresses[0]"}
+    assert "2001:db8::5 cannot be sent from" in warned["transports.out.source_addresses[1]"]
+    assert "mail only waits" in warned["transports.bulk.source_addresses[0]"]
+
+
+def test_addresses_that_are_none_are_a_problem_and_no_warning(command):
+    text = '[transports.out]\nplugin = "smtp"\nsource_addresses = ["eth0"]\n'
+    assert problems(command, text) == {("transport", "transports.out.source_addresses")}
+    assert "mail only waits" not in command.run("check").stdout

@@ -86,6 +86,23 @@ def test_only_what_has_ended_is_called_settled(command):
     assert record["settled_at"] == pytest.approx(time.time(), abs=60)
 
 
+def test_a_doubt_is_shown_whatever_follows(command):
+    id = send(command)
+    assert "in doubt" not in command.ok("queue", "show", id) + command.ok("queue", "list")
+    assert "in doubt" not in command.ok("queue", "status")
+    attempt(command, Step.DOUBT, due=0)
+    assert [line.split()[1] for line in command.ok("queue", "list").splitlines()[1:]] == ["in_doubt"]
+    attempt(command, Step.DEFER)
+    other = send(command, "c@example.org")
+    assert "waiting, in doubt" in command.ok("queue", "list")
+    assert "in doubt:" in command.ok("queue", "show", id)
+    assert "in doubt:   1 recipients" in command.ok("queue", "status")
+    assert command.json("queue", "status")["in_doubt"] == 1
+    (record,) = command.json("queue", "list", "--in-doubt")
+    assert (record["id"], record["recipients"][0]["in_doubt"]) == (id, True)
+    assert other not in command.ok("queue", "list", "--in-doubt")
+
+
 def test_hold_release_retry_and_cancel(command):
     id, other = send(command, "b@example.org", "--at", "+1h"), send(command, "c@example.net")
     assert command.json("queue", "hold", id, "--reason", "under review") == {"recipients": 1}
@@ -99,7 +116,18 @@ def test_hold_release_retry_and_cancel(command):
     assert states(command, id) == ["waiting"]
 
 
-@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel"])
+def test_what_is_held_in_doubt_is_settled_or_sent_again(command):
+    id = send(command, "b@example.org")
+    attempt(command, Step.HOLD, in_doubt=True, reply="in doubt: cut")
+    other = send(command, "c@example.org")
+    command.ok("queue", "hold", other)
+    assert command.json("queue", "settle", "--all") == {"recipients": 1}
+    assert (states(command, id), states(command, other)) == (["accepted"], ["held"])
+    assert "in doubt, taken as delivered: cut" in command.ok("queue", "show", id)
+    assert command.ok("queue", "settle", other) == "taken as delivered: 0 recipients"
+
+
+@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "settle"])
 def test_nothing_is_changed_without_saying_what(command, operation):
     id = send(command)
     result = command.run("queue", operation)
@@ -108,7 +136,7 @@ def test_nothing_is_changed_without_saying_what(command, operation):
     assert states(command, id) == ["waiting"]
 
 
-@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "show"])
+@pytest.mark.parametrize("operation", ["hold", "release", "retry", "cancel", "settle", "show"])
 def test_an_id_that_is_not_there_is_an_error(command, operation):
     result = command.run("queue", operation, "01aaaaaaaaaaaaaaaaaa")
     assert result.exit_code == 1

@@ -47,7 +47,18 @@ def message(**fields):
     return Message(**{"id": "m", "sender": "a@example.com", "accepted_at": BORN, "size": 1, **fields})
 
 
-def after(verdict, *, now=BORN, retry=DEFAULT, draw=0.5, notice=False, to=RECIPIENT, untried_until=0.0, **fields):
+def after(
+    verdict,
+    *,
+    now=BORN,
+    retry=DEFAULT,
+    draw=0.5,
+    notice=False,
+    to=RECIPIENT,
+    untried_until=0.0,
+    choice="send_again",
+    **fields,
+):
     return outcome(
         verdict,
         token=7,
@@ -59,6 +70,7 @@ def after(verdict, *, now=BORN, retry=DEFAULT, draw=0.5, notice=False, to=RECIPI
         draw=lambda: draw,
         delay_notice=notice,
         untried_until=untried_until,
+        in_doubt=choice,
     )
 
 
@@ -160,6 +172,28 @@ def test_doubt_is_tried_again_by_the_same_schedule():
     result = after(Verdict.in_doubt("cut after the final dot"))
     assert (result.step, result.due, result.tried) == (Step.DOUBT, BORN + 300, True)
     assert after(Verdict.in_doubt("cut"), now=BORN + 5 * DAY).step is Step.FAIL
+
+
+@pytest.mark.parametrize("now", [BORN, BORN + 6 * DAY])
+@pytest.mark.parametrize(
+    ("choice", "handed_over", "step", "reply"),
+    [
+        ("hold", True, Step.HOLD, "in doubt: cut"),
+        ("take_as_delivered", False, Step.HOLD, "in doubt: cut"),
+        ("take_as_delivered", True, Step.DELIVER, "in doubt, taken as delivered: cut"),
+    ],
+)
+def test_a_route_may_decide_otherwise_on_a_doubt_however_old_the_message(choice, handed_over, step, reply, now):
+    result = after(Verdict.in_doubt("cut", handed_over=handed_over), choice=choice, now=now, notice=True)
+    assert (result.step, result.reply, result.status, result.tried) == (step, reply, "4.4.2", True)
+    assert (result.in_doubt, result.delay_notice) == (True, False)
+
+
+def test_the_choice_is_for_doubts_alone():
+    for choice in ("hold", "take_as_delivered"):
+        for verdict, step in ((LATER, Step.DEFER), (Verdict.accepted("250"), Step.DELIVER)):
+            result = after(verdict, choice=choice)
+            assert (result.step, result.reply, result.in_doubt) == (step, verdict.reply, False)
 
 
 @given(st.one_of(st.none(), st.floats(-1e9, 1e9), st.just(math.inf)), st.floats(0, 5 * DAY - 1), DRAWS)

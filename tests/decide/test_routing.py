@@ -85,12 +85,13 @@ def test_a_lane_without_domain_is_the_routes_label():
 def test_a_route_has_settings_of_its_own_or_the_common_ones():
     own = Retry(first_seconds=1)
     routing = table(
-        {"transport": "relay", "retry": own},
+        {"transport": "relay", "retry": own, "in_doubt": "hold"},
         {"transport": "mx"},
         windows=Windows(start=2, max=3),
         retry=Retry(jitter=0),
     )
     assert routing.roads["relay"].retry is own
+    assert (routing.roads["relay"].in_doubt, routing.roads["mx"].in_doubt) == ("hold", "send_again")
     assert routing.roads["mx"].retry == Retry(jitter=0)
     assert routing.roads["relay"].windows == Windows(start=2, max=3)
 

@@ -359,6 +359,7 @@ async def test_a_server_that_repeats_a_secret_does_not_get_it_into_verdicts_or_l
 LATER = {
     "in the clear": lambda secret, sent: f"550 5.7.1 not with {secret}",
     "as it was sent": lambda secret, sent: f"451 4.7.1 AUTH={sent}",
+    "among other letters": lambda secret, sent: f"500 5.5.1 unknown/AUTHPLAIN{sent}+",
     "in base64 by itself": lambda secret, sent: f"550 5.7.1 {base64.b64encode(secret.encode()).decode()}",
     "cut in the middle": lambda secret, sent: "550 5.7.1 ".ljust(512 - len(CUT) - 6, "x") + secret + "x" * 20,
     "in a goodbye": lambda secret, sent: f"421 4.3.2 {secret}",

@@ -12,6 +12,8 @@ from trio.testing import MockClock
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Delay, Raw, Reaction, Reset, SmtpPeer
 from postroad.verdict import Disposition, Scope
 from postroad_smtp.plain import PlainStream
+from postroad_smtp.talk import Talk
+from postroad_smtp.trouble import Kind, Trouble
 from postroad_smtp.wire import Wire
 
 BEFORE_MAIL = ["CONNECT", "EHLO"]
@@ -170,6 +172,31 @@ async def test_a_connection_that_ends_with_the_354_leaves_no_more_doubt_than_nee
         (verdict,) = await way.send()
         assert verdict.disposition is (Disposition.IN_DOUBT if way.committed else Disposition.DEFERRED)
         assert way.peer.transactions == []
+
+
+@pytest.mark.parametrize("end", [Cut(), Raw(b"nonsense\r\n")])
+async def test_what_was_written_whole_is_said_to_be_handed_over(road: OpenRoad, end: Reaction) -> None:
+    async with road({".": [end, ACCEPT]}) as way:
+        (verdict,) = await way.send()
+    assert (verdict.disposition, verdict.handed_over) == (Disposition.IN_DOUBT, True)
+
+
+async def test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over(
+    road: OpenRoad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Talk.send
+
+    async def lose_the_end(talk: Talk, data: bytes) -> None:
+        if data.endswith(b"\r\n.\r\n"):
+            raise Trouble(Kind.LOST, "the connection was lost while sending", "4.4.2")
+        await write(talk, data)
+
+    async with road() as way:
+        monkeypatch.setattr(Talk, "send", lose_the_end)
+        (verdict,) = await way.send()
+        assert way.committed
+        assert way.peer.transactions == []
+    assert (verdict.disposition, verdict.handed_over) == (Disposition.IN_DOUBT, False)
 
 
 async def test_the_end_of_a_connection_is_seen_before_anything_is_read() -> None:

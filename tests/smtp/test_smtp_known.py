@@ -55,6 +55,26 @@ async def test_with_a_login_a_failed_handshake_defers_and_is_forgotten(
         assert len(way.peer.connections) == 2
 
 
+@pytest.mark.parametrize("reply", ["454 4.7.0 TLS not available", "502 5.5.1 What?"])
+@pytest.mark.parametrize("more", [{}, {"login_without_tls": True}], ids=["login needs TLS", "login without TLS"])
+async def test_with_a_login_a_refused_starttls_defers_too(
+    road: OpenRoad,
+    server_context: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, bool],
+    reply: str,
+) -> None:
+    """It was offered: the refusal may be anybody's on the way."""
+    monkeypatch.setenv("SMTP_PASSWORD", "pencil")
+    behaviour = Behaviour({"STARTTLS": [reply, ACCEPT]}, logins={"user": "pencil"})
+    login = {"username": "user", "password_env": "SMTP_PASSWORD"}
+    async with road(peer=SmtpPeer(behaviour, tls=server_context()), is_strict=False, **login, **more) as way:
+        (verdict,) = await way.send()
+        assert (verdict.disposition, verdict.scope) == (DEFERRED, Scope.SITE)
+        assert way.commands() == ["EHLO", "STARTTLS"]
+        assert (await way.send())[0].disposition is ACCEPTED
+
+
 # --- EHLO ---
 
 
@@ -108,6 +128,19 @@ async def test_one_lost_connection_does_not_cost_the_next_one_its_tls(
     peer = SmtpPeer(Behaviour({"EHLO": [Cut(), ACCEPT]}), tls=server_context())
     async with road(peer=peer, messages_per_session=1) as way:
         assert [(await way.send())[0].tls for _ in range(2)] == ["none", "opportunistic TLSv1.3"]
+
+
+async def test_two_connections_cut_by_one_restart_are_not_two_in_a_row(
+    autojump_clock: MockClock, server_context: MakeContext
+) -> None:
+    peer = SmtpPeer(Behaviour({"EHLO": [Cut(), Cut(), ACCEPT]}), tls=server_context())
+    plan = Plan({"mx.example.org": [FIRST]}, {FIRST: 0.1})
+    async with plan.running(peer, messages_per_session=1) as transport:
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(send, transport)
+        assert _greetings(peer) == ["EHLO", "EHLO", "HELO", "HELO"]
+        assert (await send(transport)).tls == "opportunistic TLSv1.3"
 
 
 async def test_a_server_that_always_hangs_up_at_ehlo_is_spoken_to_by_helo_for_a_quarter_of_an_hour(

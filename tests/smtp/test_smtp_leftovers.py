@@ -133,6 +133,56 @@ async def test_what_an_lmtp_server_accepts_beside_such_a_reply_is_not_sent_again
         assert [each.recipients for each in peer.transactions] == [("c@example.org",)]
 
 
+async def test_a_refused_chunk_in_lmtp_is_everybodys_answer(road: OpenRoad, autojump_clock: MockClock) -> None:
+    """A server that refused a chunk answers the last one once: no other reply may pass for a recipient's."""
+    behaviour = Behaviour({"BDAT": Delay(1.0, "452 4.3.1 Disk full")}, extensions=(*EXTENSIONS, "CHUNKING"))
+    peer = SmtpPeer(behaviour, lmtp=True)
+    async with road(peer=peer, protocol="lmtp", sessions=1) as way, trio.open_nursery() as nursery:
+        got = _Outcomes(way, nursery)
+        await got.begin("b@example.org", "c@example.org", "d@example.org", content=LARGE * 4)
+        await got.begin("f@example.org")
+    assert got.dispositions() == dict.fromkeys((f"{name}@example.org" for name in "bcd"), DEFERRED) | {
+        "f@example.org": ACCEPTED
+    }
+    assert got.verdicts["b@example.org"].reply == "452 4.3.1 Disk full"
+    assert [each.recipients for each in peer.transactions] == [("f@example.org",)]
+    assert got.at["d@example.org"] < 10
+
+
+async def test_a_rest_behind_a_confused_end_goes_again_with_the_others(road: OpenRoad) -> None:
+    replies: dict[str, Reaction | Sequence[Reaction]] = {
+        "RCPT": [ACCEPT, "452 4.5.3 Too many", ACCEPT],
+        ".": "503 5.5.1 What?",
+    }
+    peer = SmtpPeer(_ByConnection(replies, {}, extensions=(*EXTENSIONS, "CHUNKING")))
+    async with road(peer=peer, chunking="on", is_strict=False) as way:
+        verdicts = await way.send("b@example.org", "c@example.org")
+        assert [verdict.disposition for verdict in verdicts] == [ACCEPTED, ACCEPTED]
+        assert [each.recipients for each in peer.transactions] == [("b@example.org", "c@example.org")]
+
+
+class _BadRecipients(Behaviour):
+    """Knows no recipient with "bad" in its name, and says so by 503."""
+
+    def react(self, verb: str, argument: str, connection: Connection) -> Reaction:
+        if verb == "RCPT" and "bad" in argument:
+            return "503 5.1.1 nobody"
+        return Delay(1.0, ACCEPT) if verb == "." else super().react(verb, argument, connection)
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+async def test_on_a_busy_site_too_what_was_put_back_gets_a_new_connection(
+    road: OpenRoad, sessions: int, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(_BadRecipients())
+    async with road(peer=peer, sessions=sessions, is_strict=False) as way, trio.open_nursery() as nursery:
+        got = _Outcomes(way, nursery)
+        for number in range(12):
+            await got.begin("bad@example.org" if number == 5 else f"r{number}@example.org")
+    assert got.verdicts.pop("bad@example.org").disposition is REFUSED
+    assert set(got.dispositions().values()) == {ACCEPTED}
+
+
 # --- Messages of several transactions ---
 
 
@@ -186,6 +236,19 @@ async def test_a_follower_of_a_cancelled_message_that_is_never_answered_is_put_b
         await got.begin_together(("r0@example.org", 4.0), ("r1@example.org", 1e6))
     assert got.dispositions() == {"r0@example.org": IN_DOUBT, "r1@example.org": ACCEPTED}
     assert got.at["r1@example.org"] < 27
+
+
+async def test_a_request_that_waits_for_a_crowded_site_is_taken_out_of_the_queue_when_it_is_cancelled(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    peer = SmtpPeer(_ByConnection({".": Delay(50.0, ACCEPT)}, {"CONNECT": "421 4.7.0 Too many"}, {}))
+    async with road(peer=peer, sessions=2) as way, trio.open_nursery() as nursery:
+        got = _Outcomes(way, nursery)
+        await got.begin("r0@example.org")
+        await got.begin("r1@example.org", cancel_after=10.0)
+        await trio.sleep(22)
+        await got.begin("r1@example.org")
+    assert [each.recipients for each in peer.transactions] == [("r0@example.org",), ("r1@example.org",)]
 
 
 # --- Nothing is forgotten ---
@@ -289,6 +352,19 @@ async def test_content_that_is_read_slowly_is_not_taken_for_a_silent_server(
     async with road() as way:
         verdicts = await way.send(content=_SlowContent(LARGE, 100.0))  # six pieces: 600 s
         assert verdicts[0].disposition is ACCEPTED
+
+
+async def test_content_that_is_opened_slowly_is_our_own_trouble_too(road: OpenRoad, autojump_clock: MockClock) -> None:
+    class Closed(MemoryContent):
+        @asynccontextmanager
+        async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes], None]:
+            await trio.sleep(10_000)
+            async with super().chunks() as pieces:
+                yield pieces
+
+    async with road() as way:
+        (verdict,) = await way.send(content=Closed(LARGE))
+        assert (verdict.disposition, verdict.status) == (POSTPONED, "4.3.2")
 
 
 async def test_content_that_is_not_read_in_time_is_our_own_trouble(road: OpenRoad, autojump_clock: MockClock) -> None:

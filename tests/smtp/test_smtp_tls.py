@@ -319,25 +319,70 @@ async def test_once_something_was_heard_over_tls_a_lost_connection_is_just_that(
         assert (await way.send())[0].status == "4.4.2"
 
 
-@pytest.mark.parametrize("fault", ["no file", "another key", "no PEM", "encrypted"])
-async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
-    ours: dict[str, str], tmp_path: Path, fault: str
-) -> None:
-    key = "client_cert_file"
-    path = tmp_path / "other.pem"
+def _odd_file(fault: str, path: Path) -> None:
     match fault:
         case "no file":
-            key, path = "client_key_file", tmp_path / "nowhere"
+            pass
+        case "a folder":
+            path.mkdir()
         case "another key":
             trustme.CA().issue_cert("client.example").private_key_pem.write_to_path(path)
+        case "only a certificate":
+            trustme.CA().cert_pem.write_to_path(path)
         case "no PEM":
             path.write_text("nothing")
+        case "broken":
+            path.write_text(
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n"
+            )
         case _:
             path.write_text(ENCRYPTED)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "said"),
+    [
+        ("client_key_file", "no file", "No such file or directory"),
+        ("client_key_file", "a folder", "Is a directory"),
+        ("client_key_file", "another key", "is the key of another certificate than that in client_cert_file"),
+        ("client_key_file", "only a certificate", "has no key in it"),
+        ("client_key_file", "no PEM", "has no key in it"),
+        ("client_key_file", "encrypted", "is encrypted"),
+        ("client_key_file", "broken", "cannot be used"),
+        ("client_cert_file", "no file", "No such file or directory"),
+        ("client_cert_file", "another key", "has no certificate in it"),
+        ("client_cert_file", "no PEM", "has no certificate in it"),
+        ("client_cert_file", "broken", "cannot be used"),
+        ("ca_file", "no file", "No such file or directory"),
+        ("ca_file", "a folder", "Is a directory"),
+        ("ca_file", "no PEM", "has no certificate in it"),
+        ("ca_file", "broken", "cannot be used"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_refused_at_the_start_with_its_path_and_why(
+    ours: dict[str, str], tmp_path: Path, key: str, fault: str, said: str
+) -> None:
+    path = tmp_path / "odd.pem"
+    _odd_file(fault, path)
+    settings = {"smarthost": "host", "tls": "verified", **ours, key: str(path)}
     with pytest.raises(ConfigError) as caught:
-        async with smtp_transport({"smarthost": "host", **ours, "client_key_file": str(path)}):
+        async with smtp_transport(settings):
             pytest.fail("opened")
     assert caught.value.key == key
+    assert str(path) in caught.value.problem
+    assert said in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("only a certificate", "has no key in it"), ("another key", "no certificate")]
+)
+async def test_a_certificate_without_a_key_file_must_have_the_key_too(tmp_path: Path, fault: str, said: str) -> None:
+    path = tmp_path / "odd.pem"
+    _odd_file(fault, path)
+    with pytest.raises(ConfigError, match=said) as caught:
+        async with smtp_transport({"smarthost": "host", "client_cert_file": str(path)}):
+            pytest.fail("opened")
+    assert caught.value.key == "client_cert_file"
 
 
 ENCRYPTED = """-----BEGIN EC PRIVATE KEY-----
@@ -451,7 +496,7 @@ async def test_the_level_reached_stands_in_the_log_and_in_the_event(
         ({"smarthost": "host", "username": "u", "password_file": "/nowhere"}, "password_file"),
         ({"smarthost": "host", "username": "u", "token_file": "/nowhere"}, "token_file"),
         ({"smarthost": "host", "username": "u", "token_env": "POSTROAD_UNSET"}, "token_env"),
-        ({"smarthost": "host", "username": "u", "password_env": "HOME", "token_env": "HOME"}, "username"),
+        ({"smarthost": "host", "username": "u", "password_env": "HOME", "token_env": "HOME"}, "token_env"),
         ({"smarthost": "host", "token_env": "HOME"}, "username"),
         (
             {"smarthost": "host", "username": "u", "token_env": "HOME", "tls": "none", "login_without_tls": True},

@@ -35,6 +35,7 @@ from postroad.store.contract import (
     Result,
     Retry,
     Settle,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
 )
@@ -57,6 +58,7 @@ conditions: dict[str, st.SearchStrategy[Any]] = {
     "lane": lanes,
     "sender": st.sampled_from(SENDERS),
     "domain": st.sampled_from(["x.EXAMPLE", "y.example", "\u00fc.example", ""]),
+    "in_doubt": st.booleans(),
     "states": st.lists(st.sampled_from(State), min_size=1, max_size=3).map(tuple),
 }
 filters = st.sets(st.sampled_from(sorted(conditions)), max_size=2).flatmap(
@@ -192,6 +194,7 @@ class Stores(RuleBasedStateMachine):
             reply=words,
             remote="mx.example",
             delay_notice=data.draw(st.booleans()),
+            in_doubt=data.draw(st.booleans()),
             lane=data.draw(st.sampled_from(["", "", "out/b.example"])),
         )
 
@@ -225,6 +228,10 @@ class Stores(RuleBasedStateMachine):
         self.both(Release(filter, now))
 
     @rule(filter=filters, now=times)
+    def take_as_delivered(self, filter: Filter, now: float) -> None:
+        self.both(TakeAsDelivered(filter, now))
+
+    @rule(filter=filters, now=times)
     def retry(self, filter: Filter, now: float) -> None:
         self.both(Retry(filter, now))
 
@@ -233,9 +240,10 @@ class Stores(RuleBasedStateMachine):
     def move(self, lane: str, now: float, limit: int, after: tuple[int, int], roads: dict[str, str]) -> None:
         self.both(Move(lane, lambda message, address: roads.get(address), now, limit, after))
 
-    @rule(marked=st.frozensets(st.integers(1, 30)), rebooted=st.booleans(), now=times)
-    def recover(self, marked: frozenset[int], rebooted: bool, now: float) -> None:
-        self.both(Recover(marked, rebooted, now))
+    @rule(marked=st.frozensets(st.integers(1, 30)), rebooted=st.booleans(), now=times,
+          held=st.sets(lanes))  # fmt: skip
+    def recover(self, marked: frozenset[int], rebooted: bool, now: float, held: set[str]) -> None:
+        self.both(Recover(marked, rebooted, now, lambda lane: Step.HOLD if lane in held else Step.DOUBT))
 
     @rule(before=times, now=times, limit=st.integers(1, 4))
     def prune(self, before: float, now: float, limit: int) -> None:
@@ -280,6 +288,7 @@ class Stores(RuleBasedStateMachine):
         for handle in self.handles:
             assert _content(self.memory, handle) == _content(self.sqlite, handle)
         assert self.memory.counts() == self.sqlite.counts()
+        assert self.memory.doubts() == self.sqlite.doubts()
 
 
 def _places(leases: tuple[LeaseRecord, ...]) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import trio
 
+from ..decide import doubt
 from ..errors import EngineCrashed, StoreError
 from ..events import RingRestarted
 from ..log import get_logger
@@ -130,7 +131,10 @@ def _outcomes_after_crash(lease: Lease, ports: Ports, now: float) -> tuple[Outco
     road = ports.table.road_of(lease.lane)
     if lease.verdicts is not None and road is not None:
         return judge(lease, lease.verdicts, road, ports, now)
-    step, due = (Step.DOUBT, now + ports.config.retry.first_seconds) if lease.marked else (Step.POSTPONE, now)
+    step, due = Step.POSTPONE, now
+    if lease.marked:
+        step = doubt.step(road.in_doubt if road else "send_again", is_proven=False)
+        due = now + ports.config.retry.first_seconds
     return tuple(
         Outcome(
             token=lease.token,
@@ -139,7 +143,8 @@ def _outcomes_after_crash(lease: Lease, ports: Ports, now: float) -> tuple[Outco
             step=step,
             due=due,
             tried=lease.marked,
-            reply="the engine restarted its actors",
+            reply=doubt.said(step, "the engine restarted its actors"),
+            in_doubt=lease.marked,
         )
         for recipient in lease.recipients
     )

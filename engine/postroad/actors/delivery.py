@@ -72,6 +72,7 @@ def _is_sound(verdict: Any) -> bool:
         isinstance(verdict.disposition, Disposition)  # pyright: ignore[reportUnnecessaryIsInstance]
         and isinstance(verdict.scope, Scope)  # pyright: ignore[reportUnnecessaryIsInstance]
         and all(isinstance(getattr(verdict, name), str) for name in _TEXTS)
+        and isinstance(verdict.handed_over, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         and (hint is None or (isinstance(hint, (int, float)) and not math.isnan(hint)))
     )
 
@@ -166,6 +167,7 @@ class Delivery:
                             recipient=recipient.address,
                             lane=lease.lane,
                             attempts=recipient.attempts,
+                            in_doubt=True,
                         )
                     )
 

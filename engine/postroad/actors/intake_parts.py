@@ -10,7 +10,18 @@ from typing import Any
 import msgspec
 
 from ..intake import Entry
-from ..store.contract import Accept, Accepted, Cancel, Cancelled, DelayReport, LeasedRecipient, Moved, Report
+from ..store.contract import (
+    Accept,
+    Accepted,
+    Cancel,
+    Cancelled,
+    DelayReport,
+    LeasedRecipient,
+    Moved,
+    Report,
+    TakeAsDelivered,
+    TakenAsDelivered,
+)
 from ..store.states import State
 from .batch import Batch
 from .lanes import LaneBook
@@ -182,6 +193,9 @@ class IntakeParts:
             case Cancel(), Cancelled():
                 for _, id, address in answer.cancelled:
                     self._recorder.cancelled(id, address, now)
+            case TakeAsDelivered(), TakenAsDelivered():
+                for _, id, address in answer.taken:
+                    self._recorder.taken_as_delivered(id, address, now)
             case _, Moved():
                 for lane in answer.lanes:
                     self._lanes.note_due(lane.lane, lane.due, now)

@@ -283,6 +283,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 draw=ports.random.random,
                 delay_notice=wants_notice,
                 untried_until=untried_until,
+                in_doubt=road.in_doubt,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)
         ]

@@ -18,7 +18,7 @@ from ..events import (
     RecipientHeld,
 )
 from ..log import get_logger
-from ..store.contract import Accept, LeasedRecipient, Outcome
+from ..store.contract import TAKEN, Accept, LeasedRecipient, Outcome
 from ..store.states import State
 from .notes import Lease
 from .ports import Ports
@@ -68,6 +68,8 @@ class Recorder:
             "attempts": attempts,
             "tls": _tls_of(lease, recipient),
         }
+        if recipient.in_doubt or outcome.leaves_doubt:
+            about["in_doubt"] = True
         if due is None:
             _log.info(name, **about)
         else:
@@ -99,6 +101,12 @@ class Recorder:
         self._waiters.poke(id)
         if self._observers.is_active:
             self._observers.publish(RecipientCancelled(at=now, id=id, recipient=recipient))
+
+    def taken_as_delivered(self, id: str, recipient: str, now: float) -> None:
+        _log.info("delivered", id=id, recipient=recipient, reply=TAKEN, in_doubt=True)
+        self._waiters.poke(id)
+        if self._observers.is_active:
+            self._observers.publish(RecipientDelivered(at=now, id=id, recipient=recipient, reply=TAKEN, in_doubt=True))
 
     def _held(self, id: str, recipient: str, lane: str, reason: str, now: float) -> None:
         _log.warning("held", id=id, recipient=recipient, reason=reason)

@@ -55,16 +55,25 @@ def _which(id: str | None, states: Iterable[str] = (), **given: Any) -> Filter:
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only recipients in this state; repeatable."
 )
+@click.option("--in-doubt", is_flag=True, help="Only recipients that may have been delivered unseen.")
 @click.option("--all", "is_all", is_flag=True, help="Finished ones too, as far as they are remembered.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Messages at the most.")
 @click.option("--after", metavar="ID", default="", help="Begin behind this message.")
 @as_json_option
 @click.pass_obj
 def list_(
-    where: Where, /, states: tuple[str, ...], is_all: bool, limit: int, after: str, as_json: bool, **given: Any
+    where: Where,
+    /,
+    states: tuple[str, ...],
+    in_doubt: bool,
+    is_all: bool,
+    limit: int,
+    after: str,
+    as_json: bool,
+    **given: Any,
 ) -> None:  # click's signature
     """List messages, oldest first, one line for each recipient."""
-    filter = _which(None, states or (() if is_all else _UNFINISHED), **given)
+    filter = _which(None, states or (() if is_all else _UNFINISHED), in_doubt=in_doubt or None, **given)
     with where.door() as door:
         messages = _find(door, filter, limit, after)
     if as_json:
@@ -91,6 +100,7 @@ def _meant(stored: StoredMessage, filter: Filter) -> list[StoredRecipient]:
         for recipient in stored.recipients
         if (not filter.states or recipient.state in filter.states)
         and filter.lane in (None, recipient.lane)
+        and filter.in_doubt in (None, recipient.in_doubt)
         and filter.recipient in (None, recipient.address)
         and (filter.domain is None or recipient.address.lower().endswith("@" + filter.domain.lower()))
     ]
@@ -204,6 +214,19 @@ def release(
         _require(door, filter)
         moved = door.release(filter)
     _tell("released:", {"recipients": moved.recipients}, as_json)
+
+
+@queue.command()
+@_operation
+def settle(
+    where: Where, /, id: str | None, is_all: bool, as_json: bool, **given: str | None
+) -> None:  # click's signature
+    """Take what is held in doubt as delivered; nothing else is touched."""
+    filter = _chosen(id, is_all, given)
+    with where.door() as door:
+        _require(door, filter)
+        taken = door.take_as_delivered(filter)
+    _tell("taken as delivered:", {"recipients": taken.recipients}, as_json)
 
 
 @queue.command()

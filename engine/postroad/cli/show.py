@@ -93,6 +93,7 @@ def _recipient_record(recipient: StoredRecipient) -> dict[str, Any]:
         "lane": recipient.lane,
         "due": recipient.due,
         "attempts": recipient.attempts,
+        "in_doubt": recipient.in_doubt,
         "status": recipient.status,
         "reply": recipient.reply,
         "remote": recipient.remote,
@@ -120,13 +121,19 @@ def show_queue(messages: Iterable[tuple[StoredMessage, Sequence[StoredRecipient]
 def _row(stored: StoredMessage, recipient: StoredRecipient, now: float) -> tuple[str, ...]:
     return (
         stored.message.id,
-        recipient.state.name.lower(),
+        _state(recipient),
         str(recipient.attempts),
         _next_try(recipient, now),
         printable(stored.message.sender) or "<>",
         printable(recipient.address),
         printable(recipient.reason or recipient.reply),
     )
+
+
+def _state(recipient: StoredRecipient) -> str:
+    """The state by name, and a doubt that the state itself does not tell."""
+    name = recipient.state.name.lower()
+    return f"{name}, in doubt" if recipient.in_doubt and name != "in_doubt" else name
 
 
 def _next_try(recipient: StoredRecipient, now: float) -> str:
@@ -166,6 +173,7 @@ def _show_recipient(recipient: StoredRecipient) -> None:
             (
                 ("recipient", printable(recipient.address)),
                 ("state", recipient.state.name.lower()),
+                ("in doubt", "an attempt may have delivered it unseen" if recipient.in_doubt else ""),
                 ("why held", printable(recipient.reason)),
                 ("lane", printable(recipient.lane)),
                 ("next try", clock_time(recipient.due) if is_waiting else ""),
@@ -187,6 +195,7 @@ def show_status(status: Status, *, engine_runs: bool) -> None:
                     "unfinished",
                     f"{status.messages:,} messages, {status.recipients:,} recipients, {status.content_bytes:,} octets",
                 ),
+                ("in doubt", f"{status.in_doubt:,} recipients" if status.in_doubt else ""),
                 ("under way", f"{status.in_flight:,} leases, {status.intake:,} submissions waiting for a commit"),
                 *((f"  {name}", f"{count:,}") for name, count in status.by_state.items()),
             )

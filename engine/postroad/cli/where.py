@@ -39,7 +39,10 @@ class Where:
         file = self.file
         if file is None:
             raise ConfigError("config", f"there is no ./{DEFAULT_FILE}; name a file with --config or POSTROAD_CONFIG")
-        config = load_config(file)
+        return self.with_spool(load_config(file))
+
+    def with_spool(self, config: Config) -> Config:
+        """The same configuration, with the spool that was named in place of its own."""
         if self._url is None:
             return config
         spool = msgspec.structs.replace(config.spool, url=_absolute(self._url))

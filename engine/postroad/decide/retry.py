@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..config import Retry
+from ..config import InDoubt, Retry
 from ..message import Kind, Message
 from ..store.contract import LeasedRecipient, Outcome
 from ..store.states import Step
 from ..verdict import Disposition, Scope, Verdict
+from . import doubt
 
 __all__ = [
     "EXPIRED",
@@ -84,12 +85,18 @@ def outcome(
     draw: Callable[[], float],
     delay_notice: bool = False,
     untried_until: float = 0.0,
+    in_doubt: InDoubt = "send_again",
 ) -> Outcome:
     """Turn one verdict into what becomes of its recipient.
 
     delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
+    in_doubt: the choice of the route.
     """
-    step, due, status = _step(verdict, message, retry, now, draw, untried_until)
+    is_doubt = verdict.disposition is Disposition.IN_DOUBT
+    decided = doubt.step(in_doubt, is_proven=verdict.handed_over) if is_doubt else Step.DOUBT
+    step, due, status = decided, 0.0, verdict.status
+    if decided is Step.DOUBT:
+        step, due, status = _step(verdict, message, retry, now, draw, untried_until)
     return Outcome(
         token=token,
         handle=handle,
@@ -98,9 +105,10 @@ def outcome(
         due=due,
         tried=verdict.is_tried,
         status=status,
-        reply=verdict.reply,
+        reply=doubt.said(decided, verdict.reply),
         remote=verdict.remote,
         delay_notice=delay_notice and step in _STAYS and wants_delay_notice(message, recipient),
+        in_doubt=is_doubt,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..config import Config, Retry, Route, Windows
+from ..config import Config, InDoubt, Retry, Route, Windows
 from .admission import matches
 
 __all__ = ["Road", "RoutingTable", "domain_of_lane", "route_of_lane"]
@@ -30,6 +30,7 @@ class Road(msgspec.Struct, frozen=True):
     recipients_per_call: int
     retry: Retry
     windows: Windows
+    in_doubt: InDoubt = "send_again"
 
     @property
     def shared_by(self) -> str:
@@ -68,6 +69,7 @@ class RoutingTable:
                 recipients_per_call=per_call.get(route.transport, 100),
                 retry=config.retry_of(route),
                 windows=config.windows_of(route),
+                in_doubt=route.in_doubt,
             )
             for route in config.routes
         }

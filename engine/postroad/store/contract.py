@@ -18,7 +18,10 @@ from ..message import Message
 from .states import State, Step
 
 __all__ = [
+    "CRASHED",
+    "IN_DOUBT",
     "NO_ROUTE",
+    "TAKEN",
     "UNROUTED",
     "Accept",
     "Accepted",
@@ -53,14 +56,19 @@ __all__ = [
     "StoreFactory",
     "StoredMessage",
     "StoredRecipient",
+    "TakeAsDelivered",
     "TakeLeases",
     "Taken",
+    "TakenAsDelivered",
     "Tally",
 ]
 
 
 UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
+CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover
+IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
+TAKEN = "in doubt, taken as delivered"  # how the last word begins of what was
 
 
 class ContentPlace(msgspec.Struct, frozen=True, gc=False):
@@ -174,7 +182,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     step: DELIVER, DEFER, POSTPONE, DOUBT, FAIL, HOLD.  due: when to try again, for the steps that lead to a leasable state.
     tried: whether this counts as an attempt.  delay_notice: the sender is to be told of the delay, once per message.
-    lane: the lane to wait on from now on, "" for the same.
+    lane: the lane to wait on from now on, "" for the same.  in_doubt: it may have been delivered unseen, whatever the step;
+    DOUBT alone says so, too.
     """
 
     token: int
@@ -188,6 +197,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     remote: str = ""
     delay_notice: bool = False
     lane: str = ""
+    in_doubt: bool = False
+
+    @property
+    def leaves_doubt(self) -> bool:
+        return self.in_doubt or self.step is Step.DOUBT
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -240,6 +254,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = None
     domain: str | None = None
     states: tuple[State, ...] = ()
+    in_doubt: bool | None = None  # StoredRecipient.in_doubt
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -262,6 +277,13 @@ class Release(msgspec.Struct, frozen=True):
 
     One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
     """
+
+    filter: Filter
+    now: float
+
+
+class TakeAsDelivered(msgspec.Struct, frozen=True):
+    """Decide on doubts: recipients that are HELD and in doubt become ACCEPTED.  No others are touched."""
 
     filter: Filter
     now: float
@@ -292,24 +314,34 @@ class Move(msgspec.Struct, frozen=True):
     after: tuple[int, int] = (0, 0)
 
 
+def _sent_again(lane: str) -> Step:
+    return Step.DOUBT
+
+
 class Recover(msgspec.Struct, frozen=True):
     """What a new engine does first: settle what an earlier one left LEASED.
 
     marked: tokens that had begun to hand over.  rebooted: the machine was restarted since, so no mark can be trusted:
-    every lease is in doubt.
+    every lease is in doubt.  doubt: called with the lane of each that is, it names the step, DOUBT or HOLD; it must be a pure
+    function.
     """
 
     marked: frozenset[int]
     rebooted: bool
     now: float
+    doubt: Callable[[str], Step] = _sent_again
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """Answer to Recover.  in_doubt: (message id, address) pairs, at most 1,000 of them named."""
+    """Answer to Recover.  doubted: how many are in doubt, those included that are held.
+
+    in_doubt, held: (message id, address) pairs of those that became IN_DOUBT and HELD, at most 1,000 of each named.
+    """
 
     waiting: int
     doubted: int
     in_doubt: tuple[tuple[str, str], ...] = ()
+    held: tuple[tuple[str, str], ...] = ()
 
 
 class Prune(msgspec.Struct, frozen=True):
@@ -349,6 +381,14 @@ class Cancelled(msgspec.Struct, frozen=True):
     finished: tuple[int, ...] = ()
 
 
+class TakenAsDelivered(msgspec.Struct, frozen=True):
+    """Answer to TakeAsDelivered: how many, and (handle, message id, address) of each.  finished: as in Settled."""
+
+    recipients: int = 0
+    taken: tuple[tuple[int, str, str], ...] = ()
+    finished: tuple[int, ...] = ()
+
+
 class Moved(msgspec.Struct, frozen=True):
     """Answer to Hold, Release, Retry and Move: how many recipients it meant, and their lanes with the earliest due time.
 
@@ -370,13 +410,16 @@ Operation: TypeAlias = (
     | Cancel
     | Hold
     | Release
+    | TakeAsDelivered
     | Retry
     | Move
     | Recover
     | Prune
     | Remember
 )
-Result: TypeAlias = Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | Moved | Recovered | Pruned | None
+Result: TypeAlias = (
+    Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | TakenAsDelivered | Moved | Recovered | Pruned | None
+)
 
 
 # --- Answers to questions ---
@@ -390,6 +433,8 @@ class LaneDue(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredRecipient(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A recipient as questions show it.  in_doubt: an attempt may have delivered it unseen; once true it stays true."""
+
     number: int
     address: str
     lane: str
@@ -403,6 +448,7 @@ class StoredRecipient(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""  # why it is held
     notify: tuple[str, ...] = ()
     orcpt: str = ""
+    in_doubt: bool = False
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -477,6 +523,10 @@ class Store(Protocol):
 
     def counts(self) -> Mapping[State, int]:
         """Recipients by state, counted by a scan: for people, not for the engine."""
+        ...
+
+    def doubts(self) -> int:
+        """How many unfinished recipients are in doubt, counted by a scan."""
         ...
 
     def check(self) -> list[str]:

@@ -45,8 +45,10 @@ from .contract import (
     Settle,
     Settled,
     StoredMessage,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
+    TakenAsDelivered,
     Tally,
 )
 from .memory_shelf import Entry, Key, Shelf
@@ -77,6 +79,7 @@ class MemoryStore:
             Cancel: self._cancel,
             Hold: self._hold,
             Release: self._release,
+            TakeAsDelivered: self._take_as_delivered,
             Retry: self._retry,
             Move: self._move,
             Recover: self._recover,
@@ -222,6 +225,17 @@ class MemoryStore:
         finished = self._shelf.end(ended, cancel.now)
         return Cancelled(len(named), len(chosen) - len(named), tuple(named), finished)
 
+    def _take_as_delivered(self, take: TakeAsDelivered) -> TakenAsDelivered:
+        if take.filter.in_doubt is False:
+            return TakenAsDelivered()
+        ended: dict[int, int] = {}
+        named: list[tuple[int, str, str]] = []
+        for row in self._shelf.chosen(replace(take.filter, in_doubt=True), {State.HELD}):
+            self._shelf.put_row(rows.taken_as_delivered(row, take.now))
+            ended[row.handle] = ended.get(row.handle, 0) + 1
+            named.append((row.handle, self._shelf.entries[row.handle].message.id, row.address))
+        return TakenAsDelivered(len(named), tuple(named), self._shelf.end(ended, take.now))
+
     def _hold(self, hold: Hold) -> Moved:
         chosen = self._shelf.chosen(hold.filter, LEASABLE)
         for row in chosen:
@@ -260,17 +274,20 @@ class MemoryStore:
         waiting = 0
         ended: dict[int, int] = {}
         doubted: list[tuple[str, str]] = []
+        held: list[tuple[str, str]] = []
         for row in self._shelf.chosen(Filter(), {State.LEASED}):
-            after = rows.recovered(row, recover.marked, recover.rebooted, recover.now)
+            after = rows.recovered(row, recover)
             self._shelf.put_row(after)
-            if after.state is State.IN_DOUBT:
-                doubted.append((self._shelf.entries[row.handle].message.id, row.address))
+            if after.state in (State.IN_DOUBT, State.HELD):
+                named = doubted if after.state is State.IN_DOUBT else held
+                named.append((self._shelf.entries[row.handle].message.id, row.address))
             elif after.state in ENDS:
                 ended[row.handle] = ended.get(row.handle, 0) + 1
             else:
                 waiting += 1
         self._shelf.end(ended, recover.now)
-        return Recovered(waiting, len(doubted), tuple(doubted[:_NAMED_DOUBTS]))
+        count = len(doubted) + len(held)
+        return Recovered(waiting, count, tuple(doubted[:_NAMED_DOUBTS]), tuple(held[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
         finished = sorted(
@@ -351,6 +368,9 @@ class MemoryStore:
         for row in self._shelf.rows.values():
             counted[row.state] = counted.get(row.state, 0) + 1
         return counted
+
+    def doubts(self) -> int:
+        return sum(row.doubted and row.state not in ENDS for row in self._shelf.rows.values())
 
     def check(self) -> list[str]:
         return []

@@ -140,5 +140,6 @@ class Shelf:
             and filter.recipient in (None, row.address)
             and filter.lane in (None, row.lane)
             and filter.sender in (None, message.sender)
+            and filter.in_doubt in (None, row.doubted)
             and (filter.domain is None or rows.folded(row.address).endswith(rows.address_suffix(filter.domain)))
         )

@@ -14,7 +14,10 @@ import msgspec
 from msgspec.structs import replace
 
 from .contract import (
+    CRASHED,
+    IN_DOUBT,
     NO_ROUTE,
+    TAKEN,
     UNROUTED,
     Accept,
     Filter,
@@ -22,6 +25,7 @@ from .contract import (
     LeasedRecipient,
     NewRecipient,
     Outcome,
+    Recover,
     StoredRecipient,
 )
 from .states import LEASABLE, State, Step, advance
@@ -46,6 +50,7 @@ __all__ = [
     "reported",
     "settled",
     "state_filter",
+    "taken_as_delivered",
 ]
 
 PRIORITIES = range(10)  # message.Submission.priority
@@ -136,7 +141,7 @@ def settled(row: Row, outcome: Outcome, now: float) -> Row:
         due=outcome.due if state in LEASABLE else row.due,
         token=0,
         attempts=row.attempts + outcome.tried,
-        doubted=row.doubted or outcome.step is Step.DOUBT,
+        doubted=row.doubted or outcome.leaves_doubt,
         cancelling=False,
         settled_at=now,
         reason=outcome.reply if state is State.HELD else "",
@@ -164,6 +169,13 @@ def released(row: Row, now: float) -> Row:
     return replace(row, state=advance(row.state, step), due=due, reason="")
 
 
+def taken_as_delivered(row: Row, now: float) -> Row:
+    """Ended as if the doubted attempt had been answered; the last word tells that somebody decided so."""
+    said = row.reason if row.reason.startswith(IN_DOUBT) else row.reply
+    reply = f"{TAKEN}: {said.removeprefix(f'{IN_DOUBT}: ')}"
+    return replace(row, state=advance(row.state, Step.DELIVER), settled_at=now, reply=reply, reason="")
+
+
 def made_due(row: Row, now: float) -> Row:
     """Due now; what is due already keeps its place in the queue, and what no attempt has touched yet its send_at."""
     return row if row.settled_at is None else replace(row, due=min(row.due, now))
@@ -178,18 +190,20 @@ def moved(row: Row, lane: str | None, now: float) -> Row:
     return row if lane == row.lane else replace(row, lane=lane)
 
 
-def recovered(row: Row, marked: AbstractSet[int], rebooted: bool, now: float) -> Row:
+def recovered(row: Row, recover: Recover) -> Row:
     """The row after its engine died: in doubt where the hand-over may have been complete, which counts as a try."""
-    doubted = rebooted or row.token in marked
-    step = Step.CANCEL if row.cancelling else Step.DOUBT if doubted else Step.POSTPONE
+    doubted = recover.rebooted or row.token in recover.marked
+    step = Step.CANCEL if row.cancelling else recover.doubt(row.lane) if doubted else Step.POSTPONE
+    state = advance(row.state, step)
     return replace(
         row,
-        state=advance(row.state, step),
+        state=state,
         token=0,
         attempts=row.attempts + doubted,
         doubted=row.doubted or doubted,
         cancelling=False,
-        settled_at=now if row.cancelling else row.settled_at,
+        settled_at=recover.now if row.cancelling else row.settled_at,
+        reason=f"{IN_DOUBT}: {CRASHED}" if state is State.HELD else row.reason,
     )
 
 
@@ -216,6 +230,7 @@ def as_stored(row: Row) -> StoredRecipient:
         reason=row.reason,
         notify=row.notify,
         orcpt=row.orcpt,
+        in_doubt=row.doubted,
     )
 
 

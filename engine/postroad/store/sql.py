@@ -273,6 +273,7 @@ FIND_ID = _sql(
     ) LIMIT :limit"""
 )
 COUNT_STATES = "SELECT state, count(*) FROM recipient GROUP BY state"
+COUNT_DOUBTS = _sql("SELECT count(*) FROM recipient WHERE doubted = 1 AND state NOT IN <ENDS>")
 
 # --- Reading everything ---
 
@@ -314,7 +315,7 @@ _BY_SENDER = _sql("(SELECT sender FROM message WHERE seq = place >> <BITS>) = :s
 
 def conditions(filter: Filter, states: Iterable[State]) -> tuple[list[str], dict[str, Any]]:
     """The conditions on recipients that a filter makes, and the values they bind."""
-    given: dict[str, tuple[str | None, str]] = {
+    given: dict[str, tuple[str | bool | None, str]] = {
         "id": (filter.id, _BY_ID),
         "recipient": (filter.recipient, "address = :recipient"),
         "lane": (filter.lane, "lane = :lane"),
@@ -323,6 +324,7 @@ def conditions(filter: Filter, states: Iterable[State]) -> tuple[list[str], dict
             None if filter.domain is None else address_suffix(filter.domain),
             "lower(substr(address, -length(:suffix))) = :suffix",
         ),
+        "in_doubt": (filter.in_doubt, "doubted = :in_doubt"),
     }
     texts = ["state IN " + states_sql(states)]
     values: dict[str, Any] = {}

@@ -132,6 +132,9 @@ class SqliteStore:
     def counts(self) -> Mapping[State, int]:
         return self._reader.counts()
 
+    def doubts(self) -> int:
+        return self._reader.doubts()
+
     def check(self) -> list[str]:
         return self._reader.check()
 

@@ -101,6 +101,10 @@ class Reader:
     def counts(self) -> Mapping[State, int]:
         return {State(state): count for state, count in self._all(sql.COUNT_STATES)}
 
+    def doubts(self) -> int:
+        found: int = self._first(sql.COUNT_DOUBTS)
+        return found
+
     def check(self) -> list[str]:
         """Read everything.  What cannot be read is a problem too, never an exception."""
         try:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from ..errors import StoreError
 from ..message import Message
 from . import rows, sql
@@ -43,8 +45,10 @@ from .contract import (
     Retry,
     Settle,
     Settled,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
+    TakenAsDelivered,
     Tally,
 )
 from .rows import PRIORITIES, DelayNotice, Row
@@ -314,6 +318,15 @@ class Writer:
     def _named(self, ended: Iterable[Row]) -> tuple[tuple[int, str, str], ...]:
         return tuple((row.handle, self._message(row.handle)[1], row.address) for row in ended)
 
+    def _take_as_delivered(self, take: TakeAsDelivered) -> TakenAsDelivered:
+        if take.filter.in_doubt is False:
+            return TakenAsDelivered()
+        texts, values = _meant(replace(take.filter, in_doubt=True), {State.HELD})
+        found = self._execute(sql.filtered(sql.ROWS_MEANT, texts), values).fetchall()
+        ended = [rows.taken_as_delivered(row_of(columns), take.now) for columns in found]
+        named = self._named(ended)
+        return TakenAsDelivered(len(ended), named, self._change(ended, take.now))
+
     def _hold(self, hold: Hold) -> Moved:
         texts, values = _meant(hold.filter, LEASABLE)
         self._execute(sql.filtered(sql.HOLD_MEANT, texts), {**values, "target": _HELD, "reason": hold.reason})
@@ -362,11 +375,15 @@ class Writer:
 
     def _recover(self, recover: Recover) -> Recovered:
         left = map(row_of, self._execute(sql.ROWS_LEASED).fetchall())
-        changed = [rows.recovered(row, recover.marked, recover.rebooted, recover.now) for row in left]
+        changed = [rows.recovered(row, recover) for row in left]
         self._change(changed, recover.now)
+        waiting = sum(row.state is State.WAITING for row in changed)
         doubted = [row for row in changed if row.state is State.IN_DOUBT]
-        named = tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
-        return Recovered(sum(row.state is State.WAITING for row in changed), len(doubted), named)
+        held = [row for row in changed if row.state is State.HELD]
+        return Recovered(waiting, len(doubted) + len(held), self._some_named(doubted), self._some_named(held))
+
+    def _some_named(self, doubted: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+        return tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
 
     def _prune(self, prune: Prune) -> Pruned:
         before = prune.before
@@ -394,6 +411,7 @@ _OPERATIONS: Mapping[type[Any], Callable[[Writer, Any], Result]] = {
     DelayReport: Writer._delay_report,  # pyright: ignore[reportPrivateUsage]
     Cancel: Writer._cancel,  # pyright: ignore[reportPrivateUsage]
     Hold: Writer._hold,  # pyright: ignore[reportPrivateUsage]
+    TakeAsDelivered: Writer._take_as_delivered,  # pyright: ignore[reportPrivateUsage]
     Release: Writer._release,  # pyright: ignore[reportPrivateUsage]
     Retry: Writer._retry,  # pyright: ignore[reportPrivateUsage]
     Move: Writer._move,  # pyright: ignore[reportPrivateUsage]

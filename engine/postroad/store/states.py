@@ -31,7 +31,7 @@ class Step(enum.Enum):
     """What can happen to a recipient."""
 
     LEASE = "lease"  # an attempt takes it
-    DELIVER = "deliver"  # the next hop said yes
+    DELIVER = "deliver"  # the next hop said yes, or a doubt is taken for that
     DEFER = "defer"  # tried, and to be tried again
     POSTPONE = "postpone"  # not tried: given back unharmed
     DOUBT = "doubt"  # the answer to a completed hand-over was not seen
@@ -69,6 +69,7 @@ TRANSITIONS: Mapping[tuple[State, Step], State] = MappingProxyType(
         (_S.LEASED, Step.CANCEL): _S.CANCELLED,
         (_S.LEASED, Step.PARK): _S.PARKED,
         (_S.HELD, Step.RELEASE): _S.WAITING,
+        (_S.HELD, Step.DELIVER): _S.ACCEPTED,
         (_S.HELD, Step.FAIL): _S.FAILED,
         (_S.HELD, Step.CANCEL): _S.CANCELLED,
         (_S.HELD, Step.PARK): _S.PARKED,

@@ -21,7 +21,7 @@ from ..store.contract import (
     Tally,
 )
 from ..store.states import State, Step
-from .store_bench import CONTENT, NO_LANES, NOW, Bench, accept, expect, key, lanes_of, recipient, sure
+from .store_bench import CONTENT, NO_LANES, NONE, NOW, Bench, accept, expect, key, lanes_of, recipient, sure
 
 __all__ = ["CASES"]
 
@@ -275,6 +275,32 @@ def a_doubt_is_never_forgotten(bench: Bench) -> None:
     expect([row.in_doubt for row in bench.lease_and(Step.DOUBT).recipients], [False], "in doubt at first")
     expect([row.in_doubt for row in bench.lease_and(Step.POSTPONE).recipients], [True], "in doubt after DOUBT")
     expect([(row.in_doubt, row.attempts) for row in bench.lease().recipients], [(True, 2)], "in doubt, attempts")
+
+
+@_case
+def a_doubt_is_seen(bench: Bench) -> None:
+    """A doubt is found and counted from DOUBT on, in whatever state; counted while unfinished, found ever after."""
+    bench.accept("m1")
+    bench.accept("m2", recipient(lane="else"))
+    seen: list[tuple[bool, int, list[str]]] = []
+    for step in (Step.DEFER, Step.DOUBT, Step.DEFER, Step.DELIVER):
+        bench.lease_and(step)
+        found = [one.message.id for one in bench.store.find(Filter(in_doubt=True), 9)]
+        seen.append((bench.row("m1").in_doubt, bench.store.doubts(), found))
+    expect(seen, [(False, 0, NONE), (True, 1, ["m1"]), (True, 1, ["m1"]), (True, 0, ["m1"])], "in doubt")
+    expect([one.message.id for one in bench.store.find(Filter(in_doubt=False), 9)], ["m2"], "found without doubt")
+
+
+@_case
+def a_doubt_may_come_with_any_step(bench: Bench) -> None:
+    """An outcome that says in_doubt leaves the doubt, whatever its step; why it is held is what was said."""
+    for number, step in enumerate((Step.HOLD, Step.DELIVER, Step.DEFER)):
+        bench.accept(f"m{number}", recipient(lane=step.name))
+        bench.settle(bench.lease(lane=step.name), step, in_doubt=True, reply="in doubt: cut")
+    rows = [bench.row(f"m{number}") for number in range(3)]
+    wanted = [(State.HELD, True), (State.ACCEPTED, True), (State.WAITING, True)]
+    expect([(row.state, row.in_doubt) for row in rows], wanted, "states and doubts")
+    expect((rows[0].reason, bench.store.doubts()), ("in doubt: cut", 2), "why it is held, and doubts")
 
 
 @_case

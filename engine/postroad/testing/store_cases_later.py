@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..store.contract import (
+    IN_DOUBT,
     UNROUTED,
     Accepted,
     Cancel,
@@ -27,6 +28,8 @@ from ..store.contract import (
     Retry,
     Settle,
     Settled,
+    TakeAsDelivered,
+    TakenAsDelivered,
     Tally,
 )
 from ..store.states import State, Step
@@ -176,6 +179,38 @@ def holding_and_releasing(bench: Bench) -> None:
 
 
 @_case
+def taking_as_delivered(bench: Bench) -> None:
+    """TakeAsDelivered ends what is held and in doubt, and nothing else; it answers with the names."""
+    handle = bench.accept("m1", recipient("a@x", "one"), recipient("b@x", "two", state=State.HELD))
+    bench.accept("m2", recipient("c@x", "three"))
+    bench.accept("m3", recipient("d@x", "three"))
+    bench.settle(bench.lease(lane="one"), Step.HOLD, in_doubt=True, reply="in doubt: cut", status="4.4.2")
+    for lease, step in zip(bench.take(lane="three").leases, (Step.DOUBT, Step.FAIL), strict=True):
+        bench.settle(lease, step, in_doubt=True, due=NOW)
+    expect(bench.do(TakeAsDelivered(Filter(id="m2"), NOW), TakenAsDelivered), TakenAsDelivered(), "of what waits")
+    answer = bench.do(TakeAsDelivered(Filter(), NOW + 9), TakenAsDelivered)
+    expect(answer, TakenAsDelivered(1, ((handle, "m1", "a@x"),)), "the answer")
+    expect(bench.states("m1") + bench.states("m2") + bench.states("m3"),
+           [State.ACCEPTED, State.HELD, State.IN_DOUBT, State.FAILED], "states")  # fmt: skip
+    row = bench.row("m1")
+    expect((row.in_doubt, row.reason, row.settled_at), (True, "", NOW + 9), "doubt, reason, and when")
+    expect((row.status, row.reply), ("4.4.2", "in doubt, taken as delivered: cut"), "the last word")
+    expect(bench.store.tally().recipients, 3, "unfinished")
+
+
+@_case
+def taking_the_last_one_as_delivered(bench: Bench) -> None:
+    """With the last recipient its message finishes, as by any other end; taken once it is taken no more."""
+    handle = bench.accept("m1")
+    bench.lease_and(Step.HOLD, in_doubt=True, reply="in doubt: cut")
+    answer = bench.do(TakeAsDelivered(Filter(states=(State.HELD,)), NOW), TakenAsDelivered)
+    expect((answer.recipients, answer.finished), (1, (handle,)), "the answer")
+    expect(bench.store.tally(), Tally(), "tally")
+    bench.content_is_gone(handle)
+    expect(bench.do(TakeAsDelivered(Filter(), NOW), TakenAsDelivered), TakenAsDelivered(), "again")
+
+
+@_case
 def retrying_now(bench: Bench) -> None:
     """Retry makes what was tried or postponed due now; what is due already keeps its place."""
     for id, lane, step in (("m1", "one", Step.DEFER), ("m2", "two", Step.POSTPONE), ("m3", "two", Step.DOUBT)):
@@ -282,6 +317,26 @@ def recovering_after_a_boot(bench: Bench) -> None:
     answer = bench.do(Recover(frozenset(), rebooted=True, now=NOW), Recovered)
     expect(answer, Recovered(0, 1, (("m1", "a@x"),)), "the answer")
     expect(bench.states("m1"), [State.IN_DOUBT, State.CANCELLED], "states")
+
+
+@_case
+def recovering_by_lane(bench: Bench) -> None:
+    """What is in doubt after Recover takes the step that `doubt` names for its lane; a held one says why, and is named."""
+    lanes = ("again", "hold")
+    bench.accept("m1", *(recipient(f"{lane}@x", lane, lease=bench.token()) for lane in lanes))
+    bench.accept("m2", recipient("c@x", "else", lease=bench.token()))
+    doubt = {"again": Step.DOUBT, "hold": Step.HOLD}.__getitem__
+    answer = bench.do(Recover(frozenset({1, 2}), rebooted=False, now=NOW, doubt=doubt), Recovered)
+    expect(answer, Recovered(1, 2, (("m1", "again@x"),), (("m1", "hold@x"),)), "the answer")
+    expect(bench.states("m1") + bench.states("m2"), [State.IN_DOUBT, State.HELD, State.WAITING], "states")
+    expect(
+        [(row.in_doubt, row.attempts) for row in bench.message("m1").recipients], [(True, 1)] * 2, "doubts and tries"
+    )
+    sure(bench.row("m1", 1).reason.startswith(IN_DOUBT), "a reason that tells the doubt")
+    expect(bench.do(Release(Filter(), NOW + 1), Moved).recipients, 1, "released")
+    expect(
+        [row.in_doubt for row in bench.lease(lane="hold", now=NOW + 1).recipients], [True], "in doubt at the next lease"
+    )
 
 
 @_case
