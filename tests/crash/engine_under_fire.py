@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.02
 LOOK_SECONDS = 0.01
 SENDER, DEAF_SENDER = "sender@example.com", "deaf@no.example"  # reports to the latter are refused
 NEVER = postroad.DsnOptions(notify=("never",))
-DAMAGED = ("later.example", "doubt.example", "cancel.example")
+DAMAGED = ("hold.example", "doubt.example", "cancel.example")  # never refused: a report would not know its message
 
 
 class Notes:
@@ -78,6 +78,7 @@ def recipients_of(draw: random.Random) -> list[str]:
         ["file.example", "ok.example"],
         ["doubt.example"],
         ["recall.example"],
+        ["ask.example"],
         ["hold.example"],
         ["cancel.example"],
     )
@@ -134,6 +135,7 @@ DEEDS: dict[tuple[State, Step], tuple[Deed, ...]] = {
     (State.LEASED, Step.CANCEL): (cancel("cancel.example", State.LEASED),),
     (State.HELD, Step.CANCEL): (_HOLD_TO_CANCEL, cancel("cancel.example", State.HELD)),
     (State.IN_DOUBT, Step.CANCEL): (cancel("recall.example", State.IN_DOUBT),),
+    (State.HELD, Step.DELIVER): (lambda engine: engine.take_as_delivered(Filter(domain="ask.example")),),
     (State.PARKED, Step.CANCEL): (cancel("cancel.example", State.PARKED),),
     (State.PARKED, Step.SALVAGE): (release(State.PARKED),),
 }
@@ -169,7 +171,7 @@ def repair_and_damage(folder: Path, *, is_damaging: bool) -> None:
     connection.execute("UPDATE message SET record = substr(record, 2) WHERE substr(record, 1, 1) = x'c1'")
     for domain in DAMAGED if is_damaging else ():
         connection.execute(
-            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE seq IN (
+            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE numbers = 1 AND seq IN (
                 SELECT place >> 20 FROM recipient WHERE state IN (0, 1, 2) AND address LIKE ? ORDER BY random() LIMIT 8)""",
             (f"%@{domain}",),
         )
