@@ -1,17 +1,21 @@
 """Processes that are going to be killed: each submits as fast as it may, and writes down what it tries and what is answered.
 
 usage: engine_under_fire.py FOLDER
-A line "MODE SEED POINT" on standard input begins a life, by fork, so that a start costs no imports; its process id and later
-its status come back on standard output.  `submit` lives until it is killed; `finish` ends by itself once the queue is empty.
+A line "MODE SEED POINT" on standard input begins a life, by fork, so that a start costs no imports; an empty line kills it.
+"begun" and later its status come back on standard output; a life that had ended when it was to be killed leaves the empty line
+unread, which is passed over.  `submit` lives until it is killed; `finish` ends by itself once the queue is empty.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
 import random
+import select
+import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
@@ -33,9 +37,10 @@ SUBMITTERS = 4
 LARGE_LINES = 300  # with 1,000 octets each, more than [spool] content_file_bytes: a file of its own
 MOST_QUEUED = 80  # so that a backlog of many lives can be drained
 PAUSE_SECONDS = 0.02
+LOOK_SECONDS = 0.01
 SENDER, DEAF_SENDER = "sender@example.com", "deaf@no.example"  # reports to the latter are refused
 NEVER = postroad.DsnOptions(notify=("never",))
-DAMAGED = ("later.example", "doubt.example", "cancel.example")
+DAMAGED = ("hold.example", "doubt.example", "cancel.example")  # never refused: a report would not know its message
 
 
 class Notes:
@@ -73,6 +78,7 @@ def recipients_of(draw: random.Random) -> list[str]:
         ["file.example", "ok.example"],
         ["doubt.example"],
         ["recall.example"],
+        ["ask.example"],
         ["hold.example"],
         ["cancel.example"],
     )
@@ -129,6 +135,7 @@ DEEDS: dict[tuple[State, Step], tuple[Deed, ...]] = {
     (State.LEASED, Step.CANCEL): (cancel("cancel.example", State.LEASED),),
     (State.HELD, Step.CANCEL): (_HOLD_TO_CANCEL, cancel("cancel.example", State.HELD)),
     (State.IN_DOUBT, Step.CANCEL): (cancel("recall.example", State.IN_DOUBT),),
+    (State.HELD, Step.DELIVER): (lambda engine: engine.take_as_delivered(Filter(domain="ask.example")),),
     (State.PARKED, Step.CANCEL): (cancel("cancel.example", State.PARKED),),
     (State.PARKED, Step.SALVAGE): (release(State.PARKED),),
 }
@@ -164,7 +171,7 @@ def repair_and_damage(folder: Path, *, is_damaging: bool) -> None:
     connection.execute("UPDATE message SET record = substr(record, 2) WHERE substr(record, 1, 1) = x'c1'")
     for domain in DAMAGED if is_damaging else ():
         connection.execute(
-            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE seq IN (
+            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE numbers = 1 AND seq IN (
                 SELECT place >> 20 FROM recipient WHERE state IN (0, 1, 2) AND address LIKE ? ORDER BY random() LIMIT 8)""",
             (f"%@{domain}",),
         )
@@ -214,11 +221,26 @@ def fork(folder: Path, mode: str, seed: str, point: str) -> int:
         os._exit(status)
 
 
+def wait_for_end(pid: int, commands: io.RawIOBase) -> int:
+    """Its status.  Any command, or the end of them, kills it: only here is it certain that the number is still its own."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if select.select([commands], [], [], LOOK_SECONDS)[0]:
+            commands.readline()
+            os.kill(pid, signal.SIGKILL)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def main(folder: Path) -> None:
-    for line in sys.stdin:
-        pid = fork(folder, *line.split())
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    commands = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115  # for the whole life
+    while line := commands.readline():
+        if not line.strip():
+            continue
+        pid = fork(folder, *line.decode().split())
+        print("begun", flush=True)
+        print(wait_for_end(pid, commands), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
-import apsw
 from other_side import OtherSide, body_of, id_of
 
 from postroad.store.contract import Filter
@@ -41,19 +40,7 @@ def evidence_of(folder: Path, other_side: OtherSide, kills: int, most_in_flight:
         kills=kills,
         attempts_an_hour=sum(line["event"] in _ANSWERED for line in log) + kills * most_in_flight,
         problems=problems,
-        doubted=_doubted(spool),
     )
-
-
-def _doubted(spool: Path) -> set[tuple[str, str]]:
-    """A recipient that may have arrived is marked for good; questions to a store do not tell it."""
-    connection = apsw.Connection(str(spool), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        return set(
-            connection.execute("SELECT id, address FROM recipient JOIN message ON seq = place >> 20 WHERE doubted")
-        )
-    finally:
-        connection.close()
 
 
 def letters(ledger: Path) -> list[Letter]:

@@ -30,11 +30,6 @@ UNREACHED: dict[Transition, str] = {
     (State.IN_DOUBT, Step.FAIL): _LEASE_NEEDED,
     (State.HELD, Step.FAIL): _LEASE_NEEDED,
     (State.PARKED, Step.FAIL): _LEASE_NEEDED,
-    (State.HELD, Step.DELIVER): "an operator's word on a held doubt, and no route here holds doubts",
-    (
-        State.LEASED,
-        Step.HOLD,
-    ): "only for mail that was held or parked while its route was taken out of the configuration",
     (State.LEASED, Step.PARK): "a row is parked by the question for what is due, which finds no leased one",
     (State.HELD, Step.PARK): "a row is parked by the question for what is due, which finds no held one",
 }

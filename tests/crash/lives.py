@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import subprocess
@@ -36,7 +35,7 @@ class Lives:
     def kill_at_random(self, seed: str, delay_seconds: float) -> None:
         """Once it acknowledged something, and the delay is over."""
         size = self._ledger.stat().st_size
-        pid = self._begin("submit", seed, "-")
+        self._begin("submit", seed, "-")
         deadline = time.monotonic() + _BEGIN_SECONDS
         while self._ledger.stat().st_size <= size:
             assert time.monotonic() < deadline, f"nothing was submitted within {_BEGIN_SECONDS} s of a start"
@@ -44,47 +43,52 @@ class Lives:
             assert status is None, f"the engine ended by itself with {status}"
         status = self._answer(delay_seconds)
         assert status is None, f"the engine ended by itself with {status}"
-        self._kill(pid)
+        self._kill()
 
     def kill_at(self, point: KillPoint, seed: str) -> bool:
         """It kills itself at the point; should it not come there, it is killed all the same.  Return whether it came."""
-        pid = self._begin("submit", seed, str(point))
+        self._begin("submit", seed, str(point))
         status = self._answer(_REACH_SECONDS)
         if status is None:
-            self._kill(pid)
+            self._kill()
             return False
         assert status == -signal.SIGKILL, f"the engine ended by itself with {status}, on its way to {point}"
         self.kills += 1
         return True
 
     def finish(self, seconds: float) -> None:
-        pid = self._begin("finish", "finish", "-")
+        self._begin("finish", "finish", "-")
         status = self._answer(seconds)
         if status is None:
-            self._kill(pid)
+            self._kill()
         assert status == 0, f"the queue was not drained within {seconds} s, or the engine failed: {status}"
 
-    def _begin(self, mode: str, seed: str, point: str) -> int:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{mode} {seed} {point}\n".encode())
-        self._process.stdin.flush()
-        pid = self._answer(_BEGIN_SECONDS)
-        assert pid is not None, "no process was begun"
-        return pid
+    def _begin(self, mode: str, seed: str, point: str) -> None:
+        self._tell(f"{mode} {seed} {point}")
+        assert self._line(_BEGIN_SECONDS) == "begun", "no process was begun"
 
-    def _kill(self, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)  # its parent has not waited for it yet: the number is still its own
+    def _kill(self) -> None:
+        self._tell("")
         self.kills += 1
         status = self._answer(_BEGIN_SECONDS)
         assert status == -signal.SIGKILL, f"the engine ended by itself with {status}"
 
+    def _tell(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n".encode())
+        self._process.stdin.flush()
+
     def _answer(self, seconds: float) -> int | None:
-        """The next number that the parent of all lives tells, None where there is none in time."""
+        """How the process ended, None where it did not in time."""
+        line = self._line(seconds)
+        return None if line is None else int(line)
+
+    def _line(self, seconds: float) -> str | None:
         if not self._selector.select(seconds):
             return None
         line = self._answers.readline()
         assert line, "the parent of all lives ended"
-        return int(line)
+        return line.decode().strip()
 
 
 @contextmanager
@@ -94,6 +98,10 @@ def lives_in(folder: Path) -> Iterator[Lives]:
         try:
             yield Lives(folder, process)
         finally:
-            process.stdin.close()
-            if process.wait(timeout=30) is None:
+            assert process.stdin is not None
+            process.stdin.close()  # which ends it, and the life that may be under way
+            try:
+                process.wait(_BEGIN_SECONDS)
+            except subprocess.TimeoutExpired:
                 process.kill()
+                raise

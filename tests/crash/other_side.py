@@ -1,7 +1,7 @@
 """The other side: aiosmtpd, not our own code.  It writes down every acceptance before it answers, and is at times unkind.
 
-What it does follows from a recipient's domain: `no` refuses, `later` and `hold` defer at times, `cancel` always, `doubt` and
-`recall` take a message and at times leave without an answer.
+What it does follows from a recipient's domain: `no` refuses, `later` and `hold` defer at times, `cancel` always, `doubt`,
+`recall` and `ask` take a message and at times leave without an answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from postroad.testing.promises import Arrival, Attempt, forbidden_octets
 __all__ = ["OtherSide", "body_of", "failed_places", "id_of", "listening"]
 
 _DEFERRED = {"later.example": 0.5, "hold.example": 0.7, "cancel.example": 1.0}
-_UNANSWERED = {"doubt.example": 0.6, "recall.example": 0.6}
+_UNANSWERED = {"doubt.example": 0.6, "recall.example": 0.6, "ask.example": 0.6}
 
 
 class OtherSide:

@@ -41,6 +41,11 @@ transport = "archive"
 recipients = "*@file.example"
 [[routes]]
 transport = "outbound"
+name = "asking"
+recipients = "*@ask.example"
+in_doubt = "hold"
+[[routes]]
+transport = "outbound"
 [transports.outbound]
 plugin = "smtp"
 smarthost = "127.0.0.1:{port}"

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from postroad.message import Kind, Message
-from postroad.store.contract import StoredMessage, StoredRecipient
+from postroad.store.contract import TAKEN, StoredMessage, StoredRecipient
 from postroad.store.states import State
 from postroad.testing.promises import Arrival, Attempt, Evidence, Letter, broken_promises, forbidden_octets
 
@@ -133,9 +134,22 @@ def test_a_report_that_was_refused_itself_tells_nobody_and_breaks_nothing() -> N
     assert broken_promises(replace(SOUND, arrivals=(CAME,), spool=(MAIL, refused), log=log)) == []
 
 
+def doubted(address: str, **changes: Any) -> tuple[StoredMessage, ...]:
+    recipients = tuple(
+        structs.replace(recipient, in_doubt=True, **changes) if recipient.address == address else recipient
+        for recipient in MAIL.recipients
+    )
+    return (structs.replace(MAIL, recipients=recipients), REPORT)
+
+
 def test_what_arrived_in_doubt_may_end_otherwise() -> None:
-    assert broken_promises(again(Arrival("m1", OFF, "body"), log=(*TOLD, line("in_doubt", OFF)))) == []
-    assert broken_promises(again(Arrival("m1", OFF, "body"), doubted={("m1", OFF)})) == []
+    assert broken_promises(again(Arrival("m1", OFF, "body"), spool=doubted(OFF))) == []
+
+
+def test_what_somebody_took_as_delivered_need_not_have_arrived() -> None:
+    taken = replace(SOUND, arrivals=(REPORT_CAME,), spool=doubted(OK, reply=f"{TAKEN}: unseen"))
+    assert broken_promises(taken) == []
+    assert broken_promises(replace(taken, spool=doubted(OK))) != []
 
 
 def test_a_kill_excuses_the_lines_of_two_commits_and_no_more() -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 from ..message import Kind
-from ..store.contract import StoredMessage, StoredRecipient
+from ..store.contract import TAKEN, StoredMessage, StoredRecipient
 from ..store.states import ENDS, State
 
 __all__ = ["Arrival", "Attempt", "Evidence", "Letter", "broken_promises", "forbidden_octets"]
@@ -74,7 +74,6 @@ class Evidence:
 
     spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
     leftovers: names of files that nobody needs.  problems: what `Store.check` says.
-    doubted: what the spool keeps as once in doubt, beside what the log tells (a kill may have taken the line).
     attempts_an_hour: the most that one host may see; None: unknown.
     """
 
@@ -87,7 +86,6 @@ class Evidence:
     kills: int = 0
     attempts_an_hour: int | None = None
     problems: Sequence[str] = ()
-    doubted: Collection[Place] = ()
 
     @cached_property
     def recipients(self) -> Mapping[Place, StoredRecipient]:
@@ -145,7 +143,8 @@ def _why_not_ended(evidence: Evidence, place: Place) -> str:
         return "was acknowledged and is lost"
     if recipient.state not in ENDS:
         return f"has no final outcome: {recipient.state.name}"
-    if recipient.state is State.ACCEPTED and not evidence.arrived[place]:
+    is_decided = recipient.in_doubt and recipient.reply.startswith(TAKEN)
+    if recipient.state is State.ACCEPTED and not evidence.arrived[place] and not is_decided:
         return "is settled as delivered and never arrived"
     return ""
 
@@ -185,9 +184,8 @@ def _second_outcomes(evidence: Evidence) -> Iterator[str]:
         recipient = evidence.recipients.get(place)
         if recipient is not None and recipient.state is not State.REPORTED:
             yield f"I3: {_named(place)} was reported as failed and is {recipient.state.name}"
-    doubted = {*evidence.doubted, *evidence.places_in_log("in_doubt", "maybe_duplicate")}
     for place, recipient in evidence.recipients.items():
-        if evidence.arrived[place] and recipient.state in ENDS - {State.ACCEPTED} and place not in doubted:
+        if evidence.arrived[place] and recipient.state in ENDS - {State.ACCEPTED} and not recipient.in_doubt:
             yield f"I3: {_named(place)} arrived and is {recipient.state.name}"
 
 
