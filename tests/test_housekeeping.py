@@ -72,8 +72,12 @@ class House:
             await self.settle_down()
 
     async def settle_down(self):
+        """Until no thread has anything left to do, however busy the machine is."""
+        limiter = trio.to_thread.current_default_thread_limiter()
         for _ in range(3):
-            await trio.to_thread.run_sync(lambda: None)
+            await self.ports.executor.ask(lambda store: None)  # behind what it was asked before
+            while limiter.borrowed_tokens:  # nothing tells when a thread is done
+                await trio.to_thread.run_sync(lambda: None)
             await wait_all_tasks_blocked()
 
 
