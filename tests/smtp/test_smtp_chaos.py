@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import Any
@@ -11,7 +12,19 @@ import trio
 from smtp_road import OpenRoad, Road
 from trio.testing import MockClock
 
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Drip, Raw, Reaction, Reset, Silence, SmtpPeer
+from postroad.testing.smtp_peer import (
+    ACCEPT,
+    Behaviour,
+    Connection,
+    Cut,
+    Delay,
+    Drip,
+    Raw,
+    Reaction,
+    Reset,
+    Silence,
+    SmtpPeer,
+)
 from postroad.verdict import Disposition, Verdict
 
 LARGE = b"Subject: Large\r\n\r\n" + b".0123456789abcdef\r\n" * 80_000
@@ -49,6 +62,7 @@ class Moody(Behaviour):
             Raw(b"nonsense\r\n"),
             Raw(b"25", then_cut=True),
             Drip("451 4.3.0 Slowly", 0.5),
+            Delay(30.0, ACCEPT),
         )
         return self._rng.choice(moods)
 
@@ -61,7 +75,7 @@ async def test_every_recipient_has_the_outcome_that_the_server_knows_of(
     settings, extensions = WAYS[way]
     rng = random.Random(seed)
     peer = SmtpPeer(Moody(rng, extensions), lmtp=settings.get("protocol") == "lmtp")
-    outcomes: dict[str, Verdict] = {}
+    outcomes: dict[str, Verdict | None] = {}
     async with road(peer=peer, sessions=3, is_strict=False, **settings) as open_road, trio.open_nursery() as nursery:
         for number in range(25):
             nursery.start_soon(_send, open_road, number, rng, outcomes)
@@ -69,7 +83,7 @@ async def test_every_recipient_has_the_outcome_that_the_server_knows_of(
     taken = Counter(recipient for each in peer.transactions for recipient in each.recipients)
     assert {each.content for each in peer.transactions} <= {SMALL, LARGE}
     for recipient, verdict in outcomes.items():
-        match verdict.disposition:
+        match verdict and verdict.disposition:
             case Disposition.ACCEPTED:
                 assert taken[recipient] == 1, (recipient, verdict)
             case Disposition.IN_DOUBT:
@@ -78,7 +92,13 @@ async def test_every_recipient_has_the_outcome_that_the_server_knows_of(
                 assert taken[recipient] == 0, (recipient, verdict)
 
 
-async def _send(road: Road, number: int, rng: random.Random, outcomes: dict[str, Verdict]) -> None:
+async def _send(road: Road, number: int, rng: random.Random, outcomes: dict[str, Verdict | None]) -> None:
+    """One message in five is cancelled; a recipient of one that was has no outcome, and must not get it later either."""
     names = [f"m{number}.{index}@example.org" for index in range(rng.choice((1, 1, 2, 5)))]
-    verdicts = await road.send(*names, content=LARGE if number % 8 == 7 else SMALL)
-    outcomes.update(zip(names, verdicts, strict=True))
+    outcomes.update(dict.fromkeys(names))
+    patience = rng.choice((0.5, 3.0, 10.0)) if rng.random() < 0.2 else math.inf
+    began = trio.current_time()
+    with trio.move_on_after(patience):
+        verdicts = await road.send(*names, content=LARGE if number % 8 == 7 else SMALL)
+        outcomes.update(zip(names, verdicts, strict=True))
+    assert trio.current_time() - began <= patience + 21
