@@ -22,7 +22,7 @@ from postroad.testing.promises import broken_promises
 
 KILLS = int(os.environ.get("POSTROAD_KILLS", "100"))
 KILLS_IN_A_ROUND, RANDOM_KILLS_FIRST = 100, 20  # the points come once a round
-TRIES = 5  # of a point that depends on luck
+TRIES = 8  # of a point that depends on luck
 WINDOW = 10
 _SWEEP_SECONDS = 7200.0
 
@@ -103,15 +103,17 @@ def test_kills_before_and_after_every_step_break_no_promise(tmp_path: Path) -> N
     other_side, port, draw = OtherSide(), free_port(), random.Random(1)
     write_config(tmp_path, port)
     (tmp_path / "ledger").touch()
+    never = set(POINTS)
     with listening(other_side, port), lives_in(tmp_path) as lives:
         for done in range(0, KILLS, KILLS_IN_A_ROUND):
             kill_at_random(lives, min(done + RANDOM_KILLS_FIRST, KILLS), draw)
-            assert kill_at_all_points(lives, draw) == [], "points never reached"
+            never &= set(kill_at_all_points(lives, draw))
             kill_at_random(lives, min(done + KILLS_IN_A_ROUND, KILLS), draw)
         age_contents(tmp_path)
         lives.finish(60.0 + KILLS)
         evidence = evidence_of(tmp_path, other_side, lives.kills, 4 * WINDOW)
     assert broken_promises(evidence) == []
+    assert not never, "points never reached"
     unreachable = {f"{state.name}.{step.name}" for state, step in UNREACHED}
     assert not unreachable & seen_steps(tmp_path), "reached after all: take it off the list of the unreached"
     assert sum(bool(letter.id) for letter in evidence.letters) > lives.kills
