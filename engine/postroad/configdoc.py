@@ -20,6 +20,7 @@ import msgspec
 from msgspec import inspect as shape
 
 from .config import Config
+from .misfits import bare_type
 
 __all__ = ["main", "plugin_settings", "render"]
 
@@ -117,21 +118,11 @@ def _fields_of(struct: type[msgspec.Struct]) -> _Fields:
     return info.fields
 
 
-def _bare(info: shape.Type) -> shape.Type:
-    """The type without its description, and without the None of an optional setting."""
-    if isinstance(info, shape.Metadata):
-        return _bare(info.type)
-    if isinstance(info, shape.UnionType):
-        others = [_bare(part) for part in info.types if not isinstance(part, shape.NoneType)]
-        return others[0] if len(others) == 1 else info
-    return info
-
-
 def _section_of(field: shape.Field) -> type[msgspec.Struct] | None:
     """The Struct that a key of Config holds, once or in an array of tables."""
-    info = _bare(field.type)
+    info = bare_type(field.type)
     if isinstance(info, shape.VarTupleType):
-        info = _bare(info.item_type)
+        info = bare_type(info.item_type)
     return info.cls if isinstance(info, shape.StructType) else None
 
 
@@ -175,7 +166,7 @@ def _unit(name: str) -> str:
 
 
 def _kind(field: shape.Field) -> str:
-    info = _bare(field.type)
+    info = bare_type(field.type)
     return ", ".join(filter(None, (_unit(field.name) or _type_name(info), _bounds(info))))
 
 
@@ -192,11 +183,11 @@ def _type_name(info: shape.Type) -> str:
         case shape.LiteralType(values=values):
             return " or ".join(f"`{_toml(value)}`" for value in values)
         case shape.VarTupleType(item_type=item) | shape.ListType(item_type=item) | shape.SetType(item_type=item):
-            return f"list of {_type_name(_bare(item))}s"
+            return f"list of {_type_name(bare_type(item))}s"
         case shape.StructType() | shape.DictType():
             return "table"
         case shape.UnionType(types=types):
-            return " or ".join(_type_name(_bare(part)) for part in types)
+            return " or ".join(_type_name(bare_type(part)) for part in types)
         case _:
             return type(info).__name__.removesuffix("Type").lower()
 

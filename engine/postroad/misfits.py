@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect as shape
 
-__all__ = ["endless_number", "misfit"]
+__all__ = ["bare_type", "endless_number", "misfit"]
 
 _FIELD = re.compile(r"Object (?:contains (?P<unknown>unknown)|missing required) field `(?P<field>[^`]*)`")
 _KIND = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<found>[^`]*)`")
@@ -83,7 +83,7 @@ def _quoted(value: object) -> str:
 
 def _wanted(kinds: str, wanted: shape.Type | None) -> str:
     if isinstance(wanted, shape.VarTupleType):
-        item = _bare(wanted.item_type)
+        item = bare_type(wanted.item_type)
         return "a list of tables" if isinstance(item, shape.StructType) else 'a list, such as ["..."]'
     return " or ".join(_WORDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
 
@@ -97,21 +97,21 @@ def _at(into: type[Any], key: str) -> shape.Type | None:
 
 
 def _item_of(holder: shape.Type | None) -> shape.Type | None:
-    return _bare(holder.item_type) if isinstance(holder, shape.VarTupleType) else None
+    return bare_type(holder.item_type) if isinstance(holder, shape.VarTupleType) else None
 
 
 def _field_of(holder: shape.Type | None, name: str) -> shape.Type | None:
     if not isinstance(holder, shape.StructType):
         return None
-    return next((_bare(field.type) for field in holder.fields if field.encode_name == name), None)
+    return next((bare_type(field.type) for field in holder.fields if field.encode_name == name), None)
 
 
-def _bare(info: shape.Type) -> shape.Type:
+def bare_type(info: shape.Type) -> shape.Type:
     """The type without its description, and without the None of an optional value."""
     if isinstance(info, shape.Metadata):
-        return _bare(info.type)
+        return bare_type(info.type)
     if isinstance(info, shape.UnionType):
-        others = [_bare(part) for part in info.types if not isinstance(part, shape.NoneType)]
+        others = [bare_type(part) for part in info.types if not isinstance(part, shape.NoneType)]
         return others[0] if len(others) == 1 else info
     return info
 

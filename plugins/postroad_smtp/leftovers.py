@@ -22,15 +22,11 @@ _LOSSES = frozenset({Kind.LOST, Kind.CLOSING, Kind.GARBAGE, Kind.SILENT})  # of 
 
 @dataclass(slots=True)
 class Leftovers:
-    """current, follower: the transactions under way, the latter being behind the former.  coming: a request without one.
-
-    is_first: whether the connection had no other transaction before.
-    """
+    """current, follower: the transactions under way, the latter being behind the former.  coming: a request without one."""
 
     current: Transaction | None
     follower: Transaction | None
     coming: Handover | None
-    is_first: bool
 
     def give_up(self, trouble: Trouble, pool: Pool, remote: Remote) -> None:
         """Settle or put back all of it."""
@@ -74,4 +70,4 @@ class Leftovers:
             return not transaction.handover.was_confused
         if transaction.handover.was_returned or trouble.kind not in _LOSSES:
             return False
-        return transaction.is_follower or (not self.is_first and transaction.answers == 0)
+        return transaction.is_follower or (not transaction.is_fresh and transaction.answers == 0)

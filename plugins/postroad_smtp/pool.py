@@ -23,9 +23,8 @@ __all__ = ["Site", "Sites"]
 _CROWDED_SECONDS = 60.0  # how long a site that refused one more connection is not asked for more
 
 StartSession = Callable[["Site", Handover], Session]
-Later = Callable[
-    [float, Callable[[], None]], None
-]  # calls something after so many seconds, while the transport is open
+# Calls something after so many seconds, while the transport is open.
+Later = Callable[[float, Callable[[], None]], None]
 
 
 class Site:

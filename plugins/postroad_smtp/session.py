@@ -335,7 +335,7 @@ class Session:
         self._pool.leave(self)  # only now: a server that counts connections must not see one more
         if trouble is not None and trouble.flaw is not None:
             self._known.note(self._connection.host, trouble.flaw)
-        left = Leftovers(self._current, self._follower, self._coming, is_first=self._carried == 1)
+        left = Leftovers(self._current, self._follower, self._coming)
         left.give_up(trouble or _over(), self._pool, self._remote)
         self._pool.tidy()
 

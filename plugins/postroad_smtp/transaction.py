@@ -220,9 +220,8 @@ class Transaction:
         else:
             self.handover.judge_open(index, of_reply(Awaited.DOT_RCPT, reply, self._remote))
         if self._end_was_confused and self.ends <= 0:
-            raise _confused(
-                reply, Flaw.CHUNKING
-            )  # others may have been accepted: so nothing is put back, but it is remembered
+            # Others may have been accepted: so nothing is put back, but it is remembered.
+            raise _confused(reply, Flaw.CHUNKING)
 
     # --- The end ---
 
