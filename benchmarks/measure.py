@@ -16,7 +16,7 @@ from typing import Any
 
 from processes import Family
 
-__all__ = ["count_syncs", "cpu_of_tree", "describe_machine", "file_system", "sync_rate", "tree_of"]
+__all__ = ["count_syncs", "cpu_of_tree", "describe_machine", "file_system", "pss", "sync_rate", "tree_of"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SYNCS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range|syncfs)$", re.M)
@@ -80,6 +80,14 @@ def _wait_attached(tracer: subprocess.Popen[bytes], said: Path) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def pss(pid: int | str = "self") -> int:
+    """A process's share of memory (proportional set size), in octets."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the system does not tell")
 
 
 def sync_rate(folder: Path, seconds: float = 0.5) -> float:

@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.004
 
 @dataclass(frozen=True)
 class Received:
-    """What a sink got.  distinct: None where it cannot tell.  at: monotonic seconds of the last message.
+    """What a sink got.  distinct, octets: None where it cannot tell.  at: monotonic seconds of the last message.
 
     latency: percentiles from submission to receipt, where the messages carry their moment of submission.
     """
@@ -36,6 +36,7 @@ class Received:
     distinct: int | None
     at: float
     cpu_seconds: float
+    octets: int | None = None
     connections: int | None = None
     latency: Mapping[str, float] = field(default_factory=dict[str, float])
 
@@ -77,6 +78,7 @@ class CountingSink:
             distinct=told["distinct"],
             at=told["last_at"],
             cpu_seconds=told["cpu_seconds"],
+            octets=told["octets"],
             connections=told["connections"],
             latency=told["received"],
         )

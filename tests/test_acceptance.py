@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 import postroad
 from postroad import QueueFull, StoreError, Submission, Verdict
@@ -101,6 +102,75 @@ class Line:
         while self._here < count:
             self._changed = trio.Event()
             await self._changed.wait()
+
+
+# --- How much is held in memory ---
+
+
+class Source:
+    """A caller's file that says when it is read; it ends there, or fails."""
+
+    def __init__(self, read, octets=30_000, error=None):
+        self._read, self._content, self._error = read, RAW + (b"x" * 76 + b"\r\n") * (octets // 78), error
+
+    def read(self, octets):
+        if self._error is not None:
+            raise self._error
+        if self._content:
+            self._read.append(self)
+        piece, self._content = self._content, b""
+        return piece
+
+
+@pytest.mark.parametrize("of_bytes", [4096, 1_000_000], ids=["content in files", "content in the database"])
+async def test_of_many_submitters_only_some_have_their_content_in_memory(tmp_path, monkeypatch, of_bytes):
+    commits, read, accepted = Commits(monkeypatch), [], []
+    config = test_config(
+        spool={"url": f"sqlite:{tmp_path}/spool.db", "content_file_bytes": of_bytes}, limits={"intake_bytes": 65_536}
+    )
+
+    async def submit(source):
+        accepted.append(await engine.submit(submission(content=source)))
+
+    with trio.fail_after(60):
+        async with postroad.open_engine(config, plugins={"scripted": ScriptedTransport().plugin()}) as engine:
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(submit, Source(read))
+                await commits.begun.wait()
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                held = len(read)
+                commits.may_go.set()
+            assert held == 3
+            assert len({receipt.id for receipt in accepted}) == 20
+
+
+async def test_who_leaves_the_line_or_is_refused_there_lets_the_next_one_in(site, monkeypatch):
+    commits, read = Commits(monkeypatch), []
+    site.config = test_config(spool={"url": site.config.spool.url}, limits={"intake_bytes": 65_536})
+    async with site.engine() as engine, trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(engine.submit, submission(content=Source(read)))
+        await commits.begun.wait()
+        leaves = trio.CancelScope()
+
+        async def leave():
+            with leaves:
+                await engine.submit(submission(content=Source(read)))
+
+        async def refused(error):
+            with pytest.raises(postroad.SubmissionError, match="cannot be read"):
+                await engine.submit(submission(content=Source(read, error=error)))
+
+        nursery.start_soon(leave)
+        for _ in range(6):  # more than there are commits that let somebody in
+            nursery.start_soon(refused, OSError("gone"))
+        nursery.start_soon(engine.submit, submission(content=Source(read)))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        held = len(read)
+        leaves.cancel()
+        commits.may_go.set()
+    assert (held, len(read)) == (3, 4)
 
 
 # --- The queue's limit ---

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import trio
 
+from measure import pss
 from postroad.testing import make_request
 from postroad.transport import DeliveryRequest, Transport
 from postroad.verdict import Disposition
@@ -69,10 +69,7 @@ def _pss() -> int:
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("the system does not tell")
+    return pss()
 
 
 async def main(settings: dict[str, Any]) -> None:

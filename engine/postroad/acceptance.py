@@ -58,6 +58,7 @@ class Acceptance:
         self._ports = ports
         self._contents = contents
         self._under_way = _UnderWay()
+        self._turns = trio.lowlevel.ParkingLot()  # callers whose content was not looked at yet
         self._large: dict[str, trio.Event] = {}  # ids of large contents under way; the event is set when they are not
 
     def prepare(self, prepare: Prepare) -> Accept:
@@ -67,10 +68,33 @@ class Acceptance:
         self._under_way.add(accept)
         return accept
 
+    async def prepare_in_turn(self, prepare: Prepare) -> Accept:
+        """As `prepare`, after a wait while `limits.intake_bytes` of content are prepared and not yet answered.
+
+        So a thousand tasks that submit files at once hold the contents of some, not of all.  No checkpoint where there is room.
+        """
+        if self._is_crowded or self._turns:
+            await self._turns.park()
+            while self._is_crowded:
+                await self._turns.park()
+        try:
+            return self.prepare(prepare)
+        finally:
+            self._call_next()
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._under_way.content_bytes >= self._ports.config.limits.intake_bytes
+
+    def _call_next(self) -> None:
+        if not self._is_crowded:
+            self._turns.unpark()
+
     def forget(self, accepts: Iterable[Accept]) -> None:
         """Count no more what was prepared."""
         for accept in accepts:
             self._under_way.add(accept, -1)
+        self._call_next()
 
     async def store(self, accepts: Sequence[Accept]) -> list[_Answer]:
         """Commit what was prepared, in one go, and return the store's answers in order.

@@ -147,14 +147,16 @@ class Door:
     def _read_file(self, file: BinaryIO) -> bytes:
         """Read at most one octet more than is allowed, so that an endless file fills no memory."""
         allowed = self._config.limits.message_bytes
-        content = bytearray()
-        while piece := _piece(file, allowed + 1 - len(content)):
-            content += piece
-            if len(content) > allowed:
+        pieces: list[bytes] = []
+        octets = 0
+        while piece := _piece(file, allowed + 1 - octets):
+            pieces.append(piece)
+            octets += len(piece)
+            if octets > allowed:
                 raise SubmissionTooLarge(
                     "content", f"the file has more than the {allowed:,} octets that [limits] message_bytes allows"
                 )
-        return bytes(content)
+        return b"".join(pieces)  # of a file that is a single piece: no copy
 
     def _accept(
         self, written: Composed, options: Options, id: str, tally: Tally, now: float, digest: Callable[[], bytes]

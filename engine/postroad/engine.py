@@ -211,7 +211,7 @@ class Engine:
 
     async def _accept(self, prepare: Prepare) -> Receipt:
         self._open_ports()
-        accept = self._acceptance.prepare(prepare)
+        accept = await self._acceptance.prepare_in_turn(prepare)
         (answer,) = await self._acceptance.store([accept])
         return self._receipt_of(accept, answer)
 

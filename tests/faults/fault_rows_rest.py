@@ -135,9 +135,10 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         (
             "tests/actors/test_delivery_actor.py::test_attempts_hold_a_bounded_number_of_octets",
             "tests/smtp/test_smtp_session.py::test_large_content_is_streamed_and_arrives_as_it_was",
-            "tests/scale/test_backlog.py::test_a_backlog_does_not_grow_in_memory_and_a_start_does_not_read_it",
+            "tests/scale/test_scale.py::test_many_large_messages_at_once_are_not_in_memory_all_at_once",
+            "tests/test_acceptance.py::test_of_many_submitters_only_some_have_their_content_in_memory",
         ),
-        "each part is shown, not the thousand at once",
+        "with 30 of 8 MB; `make scale` does it with 1,000 of 20 MB",
     ),
     (
         "63",
