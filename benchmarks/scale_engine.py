@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ from processes import say
 from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, percentiles
 
 _CHUNK = 500
-_LOOK_SECONDS = 0.05
 _SLOW_SECONDS = 30.0
 _DEAD_SECONDS = 10.0  # a connection attempt that nobody answers
 _UNREPORTED = DsnOptions(notify=("never",))
@@ -39,6 +39,12 @@ class Troubled:
     def __init__(self, *, accepts: bool) -> None:
         self._accepts = accepts
         self.accepted = 0
+        self._wanted, self._arrived = math.inf, trio.Event()
+
+    async def wait_accepted(self, count: int) -> None:
+        self._wanted = count
+        if self.accepted < count:
+            await self._arrived.wait()
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         return [await self._verdict(request.domain or "")] * len(request.recipients)
@@ -55,6 +61,8 @@ class Troubled:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
         self.accepted += 1
+        if self.accepted >= self._wanted:
+            self._arrived.set()
         return Verdict(disposition=Disposition.ACCEPTED, status="2.0.0", reply="250 2.0.0 ok", site=domain)
 
 
@@ -171,8 +179,7 @@ class Application:
         """Let the engine work on the queue, until it is empty or the time is over."""
         queued, began = (await self.engine.status()).messages, time.monotonic()
         with trio.move_on_after(seconds):
-            while self._troubled.accepted < queued:
-                await trio.sleep(_LOOK_SECONDS)
+            await self._troubled.wait_accepted(queued)
         return {"delivered": self._troubled.accepted, "seconds": time.monotonic() - began}
 
 
