@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import asynccontextmanager
+from email.message import EmailMessage
 from functools import partial
 
 import pytest
@@ -11,6 +13,8 @@ import trio.testing
 
 import postroad
 from postroad import QueueFull, StoreError, Submission, Verdict
+from postroad.door import Door
+from postroad.draft import WrittenDraft
 from postroad.errors import EngineClosed, IdempotencyConflict, StoreBroken
 from postroad.intake import Intake
 from postroad.message import new_message_id
@@ -34,7 +38,7 @@ def large(**fields):
 
 def written(one, id=None):
     """What the gate gives to `take_in`."""
-    return lambda door, tally, now: door.prepare(one, tally=tally, now=now, id=id)
+    return partial(WrittenDraft, one, id)
 
 
 class Site:
@@ -171,6 +175,60 @@ async def test_who_leaves_the_line_or_is_refused_there_lets_the_next_one_in(site
         leaves.cancel()
         commits.may_go.set()
     assert (held, len(read)) == (3, 4)
+
+
+def mail_with(octets):
+    mail = EmailMessage()
+    mail["From"], mail["To"] = "a@example.com", "b@example.org"
+    mail.add_attachment(b"x" * octets, maintype="application", subtype="octet-stream")
+    return mail
+
+
+LARGE_ROADS = {
+    "submit": lambda engine, octets: engine.submit(submission(content=RAW + b"x\r\n" * (octets // 3))),
+    "submit an EmailMessage": lambda engine, octets: engine.submit(submission(content=mail_with(octets))),
+    "send_mail": lambda engine, octets: engine.send_mail(
+        sender="a@example.com", to="b@example.org", subject="x", body="x", attachments=[("a.bin", b"x" * octets)]
+    ),
+    "take_in": lambda engine, octets: engine.take_in(
+        [written(submission()), written(submission(content=RAW + b"x\r\n" * (octets // 3)))]
+    ),
+}
+
+
+@pytest.mark.parametrize("road", LARGE_ROADS)
+async def test_while_a_large_message_is_read_and_written_everybody_else_goes_on(site, monkeypatch, road):
+    begun, may_end = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def slow(real):
+        def work(door, given, *rest):
+            if threading.current_thread() is not threading.main_thread():
+                token.run_sync_soon(begun.set)
+                assert may_end.wait(10)
+            return real(door, given, *rest)
+
+        return work
+
+    monkeypatch.setattr(Door, "read", slow(Door.read))
+    monkeypatch.setattr(Door, "write", slow(Door.write))
+    async with site.engine() as engine, trio.open_nursery() as nursery:
+        nursery.start_soon(LARGE_ROADS[road], engine, 30_000)
+        await begun.wait()
+        await engine.submit(submission())
+        may_end.set()
+
+
+async def test_what_is_wrong_with_a_large_message_is_said_as_of_a_small_one(site):
+    async with site.engine() as engine:
+        for wrong, field in [
+            ({"content": Source([], 200_000_000)}, "content"),
+            ({"sender": "x", "content": LARGE}, "sender"),
+        ]:
+            with pytest.raises(postroad.SubmissionError) as caught:
+                await engine.submit(submission(**wrong))
+            assert caught.value.field == field
+        await engine.submit(large())
 
 
 # --- The queue's limit ---

@@ -8,23 +8,23 @@ Asked by `engine.py` only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import trio
 
 from .actors.ports import Ports
-from .door import Door
+from .draft import Draft
 from .errors import EngineClosed, StoreBroken, StoreError
 from .intake import Entry
+from .message import new_message_id
 from .spool import ContentFolder
 from .store.contract import Accept, Accepted, ContentPlace, IdempotencyMismatch, Store, Tally
 
-__all__ = ["Acceptance", "Prepare"]
+__all__ = ["Acceptance"]
 
-Prepare: TypeAlias = Callable[[Door, Tally, float], Accept]
 _Answer: TypeAlias = Accepted | IdempotencyMismatch
 
 _CLEAR_UP_SECONDS = 60.0  # a commit that hangs longer holds nobody up; the file is swept later if nobody uses it
@@ -59,28 +59,49 @@ class Acceptance:
         self._contents = contents
         self._under_way = _UnderWay()
         self._turns = trio.lowlevel.ParkingLot()  # callers whose content was not looked at yet
+        self._desk = trio.Lock()  # where large contents are written, one at a time
         self._large: dict[str, trio.Event] = {}  # ids of large contents under way; the event is set when they are not
 
-    def prepare(self, prepare: Prepare) -> Accept:
+    def prepare(self, draft: Draft) -> Accept:
         """Ask the door, and count what it lets in until `store` or `forget`.  Raises SubmissionError or QueueFull."""
+        return self._prepared(draft, self._ports.clock.now(), draft.id)
+
+    def _prepared(self, draft: Draft, now: float, id: str | None, work: Any = None) -> Accept:
         ports = self._ports
-        accept = prepare(ports.door, self._under_way.beside(ports.executor.store.tally()), ports.clock.now())
+        accept = draft.prepare(ports.door, self._under_way.beside(ports.executor.store.tally()), now, id, work)
         self._under_way.add(accept)
         return accept
 
-    async def prepare_in_turn(self, prepare: Prepare) -> Accept:
+    async def prepare_in_turn(self, draft: Draft) -> Accept:
         """As `prepare`, after a wait while `limits.intake_bytes` of content are prepared and not yet answered.
 
-        So a thousand tasks that submit files at once hold the contents of some, not of all.  No checkpoint where there is room.
+        So a thousand tasks that submit files at once hold the contents of some, not of all.  What is large is written by a
+        thread, one after the other, while everybody else goes on.  No checkpoint for what is small, where there is room.
         """
+        if draft.octets > self._ports.config.spool.content_file_bytes:
+            async with self._desk:
+                return await self._prepare_apart(draft)
+        await self._wait_for_turn()
+        try:
+            return self.prepare(draft)
+        finally:
+            self._call_next()
+
+    async def _prepare_apart(self, draft: Draft) -> Accept:
+        await self._wait_for_turn()
+        try:
+            now = self._ports.clock.now()
+            id = draft.id or new_message_id(now)
+            work = await trio.to_thread.run_sync(draft.write, self._ports.door, id, now)
+            return self._prepared(draft, now, id, work)
+        finally:
+            self._call_next()
+
+    async def _wait_for_turn(self) -> None:
         if self._is_crowded or self._turns:
             await self._turns.park()
             while self._is_crowded:
                 await self._turns.park()
-        try:
-            return self.prepare(prepare)
-        finally:
-            self._call_next()
 
     @property
     def _is_crowded(self) -> bool:

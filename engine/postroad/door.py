@@ -12,13 +12,13 @@ import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import msgspec
 
 from .address import parse_address
 from .arguments import Options, check_expiry, read_addresses, read_options
-from .compose import Composed, MailFields, canonicalise, compose
+from .compose import Canonical, Composed, MailFields, canonicalise, compose
 from .config import Config, is_hostname
 from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
 from .errors import SubmissionError, SubmissionTooLarge
@@ -26,9 +26,10 @@ from .message import Message, Submission, new_message_id
 from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
-__all__ = ["Door", "hostname_of"]
+__all__ = ["Door", "Read", "hostname_of"]
 
 LaneOf = Callable[[str, str, tuple[str, ...]], str | None]
+Read: TypeAlias = tuple[bytes | EmailMessage, Canonical]  # what was given, and its canonical form
 
 
 def hostname_of(config: Config) -> str:
@@ -60,8 +61,19 @@ class Door:
         self._ahead = ahead
         self.hostname = hostname_of(config)
 
-    def prepare(self, submission: Submission, *, tally: Tally, now: float, id: str | None = None) -> Accept:
-        """What the spool shall keep of a submission whose content is already written.
+    def read(self, content: Any, id: str, now: float) -> Read:
+        """Read a content and bring it into canonical form.  Uses nothing else of the door, so that a thread may do it."""
+        given = self._read_content(content)
+        return given, canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
+
+    def write(self, fields: MailFields, id: str, now: float) -> Composed:
+        """Compose a message from fields.  Uses nothing else of the door, so that a thread may do it."""
+        return compose(fields, message_id=self._message_id(id), date=now - self._ahead())
+
+    def prepare(
+        self, submission: Submission, *, tally: Tally, now: float, id: str | None = None, read: Read | None = None
+    ) -> Accept:
+        """What the spool shall keep of a submission whose content is already written; `read` if that was done under this id.
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
@@ -69,9 +81,8 @@ class Door:
         recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
         options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
-        given = self._read_content(submission.content)
         id = id or new_message_id(now)
-        canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
+        given, canonical = read or self.read(submission.content, id, now)
         written = Composed(
             content=canonical.content,
             sender=sender,
@@ -84,14 +95,23 @@ class Door:
         return self._accept(written, options, id, tally, now, lambda: _digest((sender, recipients, options, said)))
 
     def compose(
-        self, fields: MailFields, given: Mapping[str, Any], *, tally: Tally, now: float, id: str | None = None
+        self,
+        fields: MailFields,
+        given: Mapping[str, Any],
+        *,
+        tally: Tally,
+        now: float,
+        id: str | None = None,
+        composed: Composed | None = None,
     ) -> Accept:
-        """What the spool shall keep of a message given as fields; `given` holds the other arguments of a Submission.
+        """What the spool shall keep of a message given as fields; `composed` if that was done under this id.
+
+        given: the other arguments of a Submission.
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
         id = id or new_message_id(now)
-        composed = compose(fields, message_id=self._message_id(id), date=now - self._ahead())
+        composed = composed or self.write(fields, id, now)
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )

@@ -10,13 +10,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import trio
 
-from .acceptance import Acceptance, Prepare
+from .acceptance import Acceptance
 from .actors import Ring
 from .actors.notes import Returned
 from .actors.ports import Ports
 from .arguments import mail_arguments
 from .compose import MailFields
 from .config import Config
+from .draft import ComposedDraft, Draft, WrittenDraft
 from .errors import EngineClosed, IdempotencyConflict, SubmissionError, UnknownMessage
 from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
@@ -133,7 +134,7 @@ class Engine:
         }
         self._open_ports()
         fields = MailFields(**mail_arguments(given))
-        return await self._accept(lambda door, tally, now: door.compose(fields, options, tally=tally, now=now))
+        return await self._accept(ComposedDraft(fields, options))
 
     async def send_mail_to_admins(self, *, sender: str, **arguments: Any) -> Receipt:
         """Send to all administrators of `[senders] admins`; failure reports go to them, not to the sender.
@@ -153,7 +154,7 @@ class Engine:
 
         Raises SubmissionError, whose `field` names what is wrong, or QueueFull; then nothing is stored.
         """
-        return await self._accept(_written(submission))
+        return await self._accept(WrittenDraft(submission))
 
     async def submit_many(self, submissions: Iterable[Submission]) -> list[Receipt]:
         """Take many messages, in commits of at most 1,000 messages or 16 MB; the receipts come in the same order.
@@ -177,18 +178,33 @@ class Engine:
 
     async def submit_as(self, submission: Submission, id: str) -> Receipt:
         """As `submit`, under an id that the caller minted: a second call with the same id stores nothing new."""
-        return await self._accept(_written(submission, id))
+        return await self._accept(WrittenDraft(submission, id))
 
-    async def take_in(self, prepares: Sequence[Prepare]) -> list[str | Exception]:
+    async def take_in(self, makers: Sequence[Callable[[], Draft]]) -> list[str | Exception]:
         """For the gate: submissions of other processes, committed together; the answer to each is its id or its refusal.
+
+        makers: of their drafts; one that raises is refused alone.
 
         Raises StoreError or EngineClosed where nothing of them can be taken as stored.
         """
         self._open_ports()
-        prepared = [_caught(self._acceptance.prepare, prepare) for prepare in prepares]
+        prepared = await self._prepare_each(makers)
         accepts = [each for each in prepared if isinstance(each, Accept)]
         answers = iter(zip(accepts, await self._acceptance.store(accepts) if accepts else (), strict=True))
         return [_caught(self._id_of, *next(answers)) if isinstance(each, Accept) else each for each in prepared]
+
+    async def _prepare_each(self, makers: Iterable[Callable[[], Draft]]) -> list[Accept | Exception]:
+        prepared: list[Accept | Exception] = []
+        try:
+            for make in makers:
+                try:
+                    prepared.append(await self._acceptance.prepare_in_turn(make()))
+                except Exception as error:
+                    prepared.append(error)
+        except BaseException:
+            self._acceptance.forget(each for each in prepared if isinstance(each, Accept))
+            raise
+        return prepared
 
     def _id_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> str:
         return self._receipt_of(accept, answer).id
@@ -205,13 +221,13 @@ class Engine:
 
     def _prepare_nth(self, index: int, submission: Submission) -> Accept:
         try:
-            return self._acceptance.prepare(_written(submission))
+            return self._acceptance.prepare(WrittenDraft(submission))
         except SubmissionError as error:
             raise type(error)(f"submissions[{index}].{error.field}", error.problem) from error
 
-    async def _accept(self, prepare: Prepare) -> Receipt:
+    async def _accept(self, draft: Draft) -> Receipt:
         self._open_ports()
-        accept = await self._acceptance.prepare_in_turn(prepare)
+        accept = await self._acceptance.prepare_in_turn(draft)
         (answer,) = await self._acceptance.store([accept])
         return self._receipt_of(accept, answer)
 
@@ -384,10 +400,6 @@ def _caught(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> 
         return function(*args, **kwargs)
     except Exception as error:
         return error
-
-
-def _written(submission: Submission, id: str | None = None) -> Prepare:
-    return lambda door, tally, now: door.prepare(submission, tally=tally, now=now, id=id)
 
 
 def _conflict(field: str, accept: Accept, answer: IdempotencyMismatch) -> IdempotencyConflict:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import trio
 
-from .door import Door
+from .draft import ComposedDraft, Draft, WrittenDraft
 from .engine import Engine
 from .errors import EngineClosed, PostroadError, StoreError, SubmissionTooLarge, UnknownMessage
 from .gate_frames import PREAMBLE, BadFrame, Frames, address_of, frame_limit
@@ -42,7 +43,6 @@ from .gate_protocol import (
     read_request,
 )
 from .log import get_logger
-from .store.contract import Accept, Tally
 
 __all__ = ["serve_gate"]
 
@@ -56,7 +56,6 @@ _FIND_MOST = 1000  # messages in one answer
 _log = get_logger()
 
 _Sending: TypeAlias = Written | Mail
-_Prepare: TypeAlias = Callable[[Door, Tally, float], Accept]
 
 
 async def serve_gate(engine: Engine, path: Path, *, task_status: trio.TaskStatus[None]) -> None:
@@ -252,7 +251,7 @@ class _Visit:
             return []
         fresh = [sending for sending in sendings if not await self._is_known(sending[1])]
         try:
-            taken = iter(await self._engine.take_in([_prepare(call) for _, call in fresh]))
+            taken = iter(await self._engine.take_in([partial(_draft_of, call) for _, call in fresh]))
         except Exception as error:
             return [encode_failure(self._failure(number, error)) for number, _ in sendings]
         unknown = {number for number, _ in fresh}
@@ -287,13 +286,10 @@ def _call_of(request: Request) -> Call | bytes:
         return encode_failure(failure_of(request.number, error))
 
 
-def _prepare(call: _Sending) -> _Prepare:
-    def prepare(door: Door, tally: Tally, now: float) -> Accept:
-        if isinstance(call, Written):
-            return door.prepare(call.submission(), tally=tally, now=now, id=call.id)
-        return door.compose(call.fields(), call.options, tally=tally, now=now, id=call.id)
-
-    return prepare
+def _draft_of(call: _Sending) -> Draft:
+    if isinstance(call, Written):
+        return WrittenDraft(call.submission(), call.id)
+    return ComposedDraft(call.fields(), call.options, call.id)
 
 
 def _octets(call: _Sending) -> int:

@@ -1,0 +1,99 @@
+"""A submission in front of the door: how large it is about, what takes long about it, and what the spool shall keep of it.
+
+Reading and writing a large message takes a tenth of a second and more, in which nobody else on trio's thread would move.  So
+`write` may run in a thread of its own, and touches nothing but what the caller gave; `prepare` asks plugins and routes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Any, Protocol, cast
+
+from .compose import Composed, MailFields
+from .door import Door, Read
+from .message import Submission
+from .store.contract import Accept, Tally
+
+__all__ = ["ComposedDraft", "Draft", "WrittenDraft"]
+
+
+class Draft(Protocol):
+    """id: as which it shall be stored, None where the engine is to choose."""
+
+    @property
+    def id(self) -> str | None: ...
+
+    @property
+    def octets(self) -> float:
+        """About how large the message will be; infinity where only reading it would tell."""
+        ...
+
+    def write(self, door: Door, id: str, now: float) -> Any:
+        """What takes long.  Raises SubmissionError."""
+        ...
+
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Any = None) -> Accept:
+        """The rest, and what takes long unless it was done.  Raises SubmissionError or QueueFull."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenDraft:
+    """A message that its author has written."""
+
+    submission: Submission
+    id: str | None = None
+
+    @property
+    def octets(self) -> float:
+        return _octets_of(self.submission.content)
+
+    def write(self, door: Door, id: str, now: float) -> Read:
+        return door.read(self.submission.content, id, now)
+
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Read | None = None) -> Accept:
+        return door.prepare(self.submission, tally=tally, now=now, id=id, read=work)
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedDraft:
+    """A message given as fields.  options: the other arguments of a Submission."""
+
+    fields: MailFields
+    options: Mapping[str, Any]
+    id: str | None = None
+
+    @property
+    def octets(self) -> float:
+        fields: Any = self.fields  # what is no text or octets is refused later
+        texts = (fields.body, fields.html, fields.amp_html, *(each.content for each in fields.attachments))
+        return sum(len(text) for text in texts if isinstance(text, (str, bytes)))
+
+    def write(self, door: Door, id: str, now: float) -> Composed:
+        return door.write(self.fields, id, now)
+
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Composed | None = None) -> Accept:
+        return door.compose(self.fields, self.options, tally=tally, now=now, id=id, composed=work)
+
+
+def _octets_of(content: Any) -> float:
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return len(cast("bytes", content))
+    if isinstance(content, os.PathLike):
+        return _size_of_file(cast("os.PathLike[str]", content))
+    if isinstance(content, EmailMessage):
+        parts = cast("Iterable[Any]", content.walk())
+        texts = [part.get_payload() for part in parts if not part.is_multipart()]
+        return sum(len(text) for text in texts if isinstance(text, (str, bytes)))
+    return math.inf if hasattr(content, "read") else 0
+
+
+def _size_of_file(path: os.PathLike[str]) -> float:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0  # the door says what is wrong with it
