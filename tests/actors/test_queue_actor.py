@@ -335,7 +335,10 @@ async def test_operators_commands_go_the_same_road(mock_clock, office, parts):
     async with office(leases=1) as queue:
         await queue.put_in_order(parts.accept("m1"), parts.accept("m2"), parts.accept("m3"))
         (lease,) = queue.leased()
-        await queue.put(Hold(Filter(id="m2"), "by hand", parts.START), Cancel(Filter(id="m3"), parts.START))
+        with queue.ports.waiters.waiting("m3") as poked, capture_logs() as logs:
+            await queue.put(Hold(Filter(id="m2"), "by hand", parts.START), Cancel(Filter(id="m3"), parts.START))
+        assert [(log["event"], log["id"]) for log in logs] == [("cancelled", "m3")]
+        assert poked.is_set()
         await queue.settle(lease)
         assert queue.leased() == []
         await queue.put(Release(Filter(id="m2"), parts.START))
