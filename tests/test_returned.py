@@ -59,10 +59,10 @@ async def test_what_came_back_is_read_although_the_actors_start_again(autojump_c
         raise RuntimeError("a bug in bounce")
 
     monkeypatch.setattr(Bounce, "run", fails)
-    with trio.move_on_after(60) as scope:
-        async with open_test_engine() as engine:
+    async with open_test_engine() as engine:
+        with trio.move_on_after(60) as scope:
             await engine.receive_bounce(b"x")
-    assert not scope.cancelled_caught
+        assert not scope.cancelled_caught
 
 
 async def test_what_was_read_just_before_the_end_counts_as_read():
