@@ -141,6 +141,16 @@ async def test_asking_twice_with_one_id_sends_once_on_any_road(site):
     assert len(site.transport.calls) == 1
 
 
+async def test_fields_handed_over_twice_with_one_id_are_sent_once_on_any_road(site):
+    id = new_message_id()
+    async with site.engine() as engine:
+        for _ in range(2):
+            assert await site.ask("send_mail", FIELDS, id) == id
+        await (await engine.receipt(id)).settled()
+    assert site.door().send_mail(FIELDS, id) == id
+    assert len(site.transport.calls) == 1
+
+
 async def test_one_key_gives_one_message_whether_or_not_the_engine_runs(site):
     fields = {**FIELDS, "idempotency_key": "order-7", "attachments": [("a.txt", "text"), ("b.bin", b"octets")]}
     id = site.door().send_mail(fields)
@@ -547,12 +557,15 @@ async def test_a_call_that_makes_no_sense_is_answered_and_the_connection_goes_on
         await client.aclose()
 
 
-async def test_half_a_frame_is_waited_for_only_so_long(autojump_clock):
+@pytest.mark.parametrize("octets", [2, -1])
+async def test_half_a_frame_is_waited_for_only_so_long(autojump_clock, octets):
+    """Also half of its length: who has begun to speak is not idle, and could not be sent away."""
     async with open_test_engine() as engine:
         client, server = trio.testing.memory_stream_pair()
-        await client.send_all(PREAMBLE + encode_request(1, Picture())[:-1])
+        await client.send_all(PREAMBLE + encode_request(1, Picture())[:octets])
         begun = trio.current_time()
-        await _Gate(engine).receive(server)
+        with trio.move_on_after(60):
+            await _Gate(engine).receive(server)
         assert trio.current_time() - begun == pytest.approx(30, abs=1)
 
 
