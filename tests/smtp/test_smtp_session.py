@@ -140,7 +140,7 @@ S: 250 Ok
 """
 
 
-async def test_replies_behind_the_last_one_end_the_connection(road: OpenRoad) -> None:
+async def test_replies_behind_the_last_one_end_the_connection(road: OpenRoad, autojump_clock: MockClock) -> None:
     peer = SmtpPeer(dialogue=_ONE_MESSAGE + "S: 250 and another\n!silence")
     async with road(peer=peer) as way:
         await way.send()
