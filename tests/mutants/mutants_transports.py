@@ -117,6 +117,15 @@ SMTP = (
         (f"{_OF_SESSION}::test_cancelled_while_waiting_for_a_session_it_is_never_sent",),
     ),
     Mutant(
+        "an acceptance goes with the cancelled rest",
+        "P2 I2",
+        "forgets who was accepted when the rest of a message is cancelled",
+        f"{_SMTP}/pool.py",
+        "        if handover.was_handed_over:  # by",
+        "        if False:  # by",
+        (f"{_OF_LEFTOVERS}::test_what_was_accepted_is_told_although_the_rest_is_cancelled_while_it_waits",),
+    ),
+    Mutant(
         "connections without a limit",
         "P6 I7",
         "opens a connection for whatever waits",
@@ -189,6 +198,15 @@ SMTP = (
         (f"{_OF_LOGINS}::test_no_login_without_tls_unless_allowed",),
     ),
     Mutant(
+        "a password where TLS was refused",
+        "P5",
+        "logs in in plain text after STARTTLS was offered and then refused, by whomever",
+        _HANDSHAKE,
+        "if self._terms.level is not Level.OPPORTUNISTIC or self._terms.login is not None:",
+        "if self._terms.level is not Level.OPPORTUNISTIC:",
+        (f"{_OF_LOGINS}::test_no_login_in_plain_text_where_tls_was_offered_and_then_refused",),
+    ),
+    Mutant(
         "a server's success out of turn",
         "P5",
         "believes a server that speaks of success before it has proven itself",
@@ -205,6 +223,15 @@ SMTP = (
         "reply=remote.hide(trouble.said),",
         "reply=trouble.said,",
         (f"{_OF_LOGINS}::test_a_server_that_repeats_the_password_later_does_not_get_it_into_verdicts_or_logs",),
+    ),
+    Mutant(
+        "secrets in an acceptance",
+        "P5",
+        "lets a server that accepts repeat our password",
+        _VERDICTS,
+        '            remote.hide(reply.said),\n            status=reply.enhanced or "2.0.0",',
+        '            reply.said,\n            status=reply.enhanced or "2.0.0",',
+        (f"{_OF_LOGINS}::test_nor_where_it_accepts_the_message",),
     ),
     Mutant(
         "dots are not doubled",
@@ -250,6 +277,15 @@ SMTP = (
         "    def finish(self) -> None:\n        check_size(self._octets, self._size)\n        if",
         "    def finish(self) -> None:\n        if",
         (f"{_OF_ENCODING}::test_a_content_that_is_not_as_long_as_it_was_never_gets_its_end",),
+    ),
+    Mutant(
+        "a small content cut short is sent",
+        "P1 I1",
+        "sends what was read of a content without comparing its size",
+        f"{_SMTP}/transport.py",
+        "        check_size(len(data), content.size)\n",
+        "",
+        (f"{_OF_SESSION}::test_a_content_that_is_not_whole_any_more_is_not_delivered",),
     ),
     Mutant(
         "an address that ends its command",
