@@ -51,8 +51,8 @@ crash: $(STAMP) ## kill an engine around every step and at random moments, 100 t
 power: $(STAMP) ## cut the power of a simulated disk 10,000 times; CUTS=100000 for more, SEED=n to begin with
 	@POSTROAD_POWER_CUTS=$(or $(CUTS),10000) POSTROAD_POWER_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/power
 
-mutants: $(STAMP) ## break each promise on purpose, in a copy, and see a test turn red; ONLY=sync for some
-	@$(BIN)/python tests/mutants/run_mutants.py $(if $(ONLY),--only "$(ONLY)")
+mutants: $(STAMP) ## break each promise on purpose, in a copy, and see a test turn red; ONLY=sync for some, JOBS=1
+	@$(BIN)/python tests/mutants/run_mutants.py $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
 scale: $(STAMP) ## 100,000 queued messages of 10 KiB: memory and start-up (1.3 GB of disk)
 	@POSTROAD_SCALE_MESSAGES=100000 POSTROAD_SCALE_OCTETS=10240 $(BIN)/pytest -q -s tests/scale

@@ -155,7 +155,7 @@ RING = (
         f"{_ACTORS}/lanes.py",
         "count = min(lane.site.room, share, credits)",
         "count = min(share, credits)",
-        ("actors/test_lanes.py::test_lanes_that_share_a_site_all_get_their_turn_however_its_room_opens",),
+        (f"{_OF_QUEUE}::test_a_held_site_leases_nothing_until_it_has_room",),
     ),
     Mutant(
         "a window without a limit",
