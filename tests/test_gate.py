@@ -21,6 +21,7 @@ from postroad import Filter, Submission
 from postroad import handover as handover_module
 from postroad.errors import (
     ConfigError,
+    EngineClosed,
     IdempotencyConflict,
     NotAuthorized,
     PostroadError,
@@ -447,6 +448,25 @@ def test_a_spool_that_is_busy_for_a_moment_is_waited_for(site, monkeypatch):
     assert site.door().send(submission())
     assert len(pauses) == 5
     assert all(0 < seconds <= 0.1 for seconds in pauses)
+
+
+def test_what_an_ending_engine_did_not_take_goes_by_another_road(site, monkeypatch):
+    """Whoever hands over is not told that the engine ends: the id makes it safe to try again."""
+
+    class Ending:
+        is_usable = True
+
+        def ask(self, calls, until):
+            return [EngineClosed("the engine is closed; it takes no more submissions")] * len(calls)
+
+        def close(self):
+            monkeypatch.undo()
+
+    monkeypatch.setattr(Handover, "_line", lambda door, until: Ending())
+    with site.door() as door:
+        (taken,) = door.send_many([submission()])
+        assert isinstance(taken, str)
+        assert door.message(taken).message.id == taken
 
 
 async def test_an_engine_waits_for_a_door_that_is_at_work(site):

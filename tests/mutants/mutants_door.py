@@ -139,6 +139,15 @@ DOOR = (
         ("test_gate.py::test_the_socket_is_the_owners_alone_and_goes_with_the_engine",),
     ),
     Mutant(
+        "an ending engine's refusal is final",
+        "P1",
+        "tells another process that the engine has closed, where its mail could go by another road",
+        _HANDOVER,
+        "            line.close()\n            raise GateLost",
+        "            line.close()",
+        ("test_gate.py::test_what_an_ending_engine_did_not_take_goes_by_another_road",),
+    ),
+    Mutant(
         "Bcc is sent along",
         "P5 I4",
         "leaves Bcc in a message that is already written",

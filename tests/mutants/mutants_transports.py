@@ -344,4 +344,22 @@ FILE = (
         "look_for_earlier=False,",
         (f"{_OF_FILE}::test_mail_that_was_read_meanwhile_is_not_delivered_again",),
     ),
+    Mutant(
+        "half a letter is delivered",
+        "P1 I1",
+        "takes a write for complete that took only a part",
+        _WRITER,
+        "        rest = rest[os.write(descriptor, rest) :]",
+        "        rest = rest[os.write(descriptor, rest) and len(rest) :]",
+        (f"{_OF_FILE}::test_a_file_is_whole_where_one_write_takes_only_part_of_it",),
+    ),
+    Mutant(
+        "a disk that does not answer has delivered",
+        "P1 I1",
+        "takes a letter for delivered whose renaming did not end in time",
+        "plugins/postroad_file/transport.py",
+        "return [self._verdict(letter) if published else _UNKNOWN for letter in parcel.letters]",
+        "return [self._verdict(letter) for letter in parcel.letters]",
+        (f"{_OF_FILE}::test_a_disk_that_does_not_answer_in_time_leaves_a_doubt",),
+    ),
 )
