@@ -145,6 +145,16 @@ async def test_lanes_behind_the_same_servers_share_their_room(mock_clock, office
         assert len(queue.leased()) == 3
 
 
+async def test_what_waits_for_room_leaves_when_a_lease_ends(mock_clock, office, parts):
+    async with office() as queue:
+        await queue.put(*[parts.accept(f"m{number}") for number in range(12)])
+        await queue.lose_patience()
+        leases = queue.leased()
+        assert len(leases) == 10  # twice the window of a new site
+        await queue.settle(*leases[:2])
+        assert len(queue.leased()) == 2
+
+
 async def test_a_content_is_kept_in_memory_no_longer_than_its_lease(mock_clock, office, parts):
     async with office() as queue:
         free = queue.ports.cache.free

@@ -158,6 +158,15 @@ RING = (
         (f"{_OF_QUEUE}::test_a_held_site_leases_nothing_until_it_has_room",),
     ),
     Mutant(
+        "who waits for room waits on",
+        "P1 I1",
+        "does not look after a lease has ended whether somebody waited for its place",
+        f"{_ACTORS}/lanes.py",
+        "        lane.site.leased -= count\n        self._unblock(lane.site)",
+        "        lane.site.leased -= count",
+        (f"{_OF_QUEUE}::test_what_waits_for_room_leaves_when_a_lease_ends",),
+    ),
+    Mutant(
         "a window without a limit",
         "P6 I7",
         "sends as many at once to a site as there are leases",
