@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-smtp crash power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-smtp crash mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -51,6 +51,9 @@ crash: $(STAMP) ## kill an engine around every step and at random moments, 100 t
 power: $(STAMP) ## cut the power of a simulated disk 10,000 times; CUTS=100000 for more, SEED=n to begin with
 	@POSTROAD_POWER_CUTS=$(or $(CUTS),10000) POSTROAD_POWER_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/power
 
+mutants: $(STAMP) ## break each promise on purpose, in a copy, and see a test turn red; ONLY=sync for some, JOBS=1
+	@$(BIN)/python tests/mutants/run_mutants.py $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
+
 scale: $(STAMP) ## a million queued messages, large ones, troubled neighbours: memory and cost; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/scale.py $(ARGS)
 
@@ -58,6 +61,7 @@ docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
 	@$(BIN)/python -m postroad.configdoc > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	@$(BIN)/python scripts/draw_states.py
 	@$(BIN)/python tests/faults/fault_page.py
+	@$(BIN)/python tests/mutants/mutant_page.py
 
 format: $(STAMP) ## put the code into ruff's form
 	@$(BIN)/ruff check --fix --quiet

@@ -476,6 +476,14 @@ async def test_closing_ends_hanging_attempts_and_gives_their_leases_back(autojum
     assert transport.running == 0
 
 
+async def test_closing_waits_for_an_attempt_that_ends_within_the_grace(autojump_clock):
+    transport = ScriptedTransport(default=Slow(20, Verdict.accepted("250 ok")))
+    async with open_test_engine(transport=transport, in_flight={"drain_seconds": 30}) as engine:
+        await engine.submit(submission())
+        await transport.wait_calls(1)
+    assert len(transport.accepted) == 1
+
+
 async def test_every_wrong_argument_is_named_before_anything_is_stored(autojump_clock):
     good = {"sender": "a@example.com", "to": "b@example.org", "subject": "Hello", "body": "Hi"}
     wrong = [

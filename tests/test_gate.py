@@ -21,6 +21,7 @@ from postroad import Filter, Submission
 from postroad import handover as handover_module
 from postroad.errors import (
     ConfigError,
+    EngineClosed,
     IdempotencyConflict,
     NotAuthorized,
     PostroadError,
@@ -138,6 +139,16 @@ async def test_asking_twice_with_one_id_sends_once_on_any_road(site):
             assert await site.ask("send", submission(), id) == id
         await (await engine.receipt(id)).settled()
     assert site.door().send(submission(), id) == id
+    assert len(site.transport.calls) == 1
+
+
+async def test_fields_handed_over_twice_with_one_id_are_sent_once_on_any_road(site):
+    id = new_message_id()
+    async with site.engine() as engine:
+        for _ in range(2):
+            assert await site.ask("send_mail", FIELDS, id) == id
+        await (await engine.receipt(id)).settled()
+    assert site.door().send_mail(FIELDS, id) == id
     assert len(site.transport.calls) == 1
 
 
@@ -439,6 +450,25 @@ def test_a_spool_that_is_busy_for_a_moment_is_waited_for(site, monkeypatch):
     assert all(0 < seconds <= 0.1 for seconds in pauses)
 
 
+def test_what_an_ending_engine_did_not_take_goes_by_another_road(site, monkeypatch):
+    """Whoever hands over is not told that the engine ends: the id makes it safe to try again."""
+
+    class Ending:
+        is_usable = True
+
+        def ask(self, calls, until):
+            return [EngineClosed("the engine is closed; it takes no more submissions")] * len(calls)
+
+        def close(self):
+            monkeypatch.undo()
+
+    monkeypatch.setattr(Handover, "_line", lambda door, until: Ending())
+    with site.door() as door:
+        (taken,) = door.send_many([submission()])
+        assert isinstance(taken, str)
+        assert door.message(taken).message.id == taken
+
+
 async def test_an_engine_waits_for_a_door_that_is_at_work(site):
     lock = SpoolLock(site.place.lock_path)
     lock.acquire()
@@ -547,12 +577,15 @@ async def test_a_call_that_makes_no_sense_is_answered_and_the_connection_goes_on
         await client.aclose()
 
 
-async def test_half_a_frame_is_waited_for_only_so_long(autojump_clock):
+@pytest.mark.parametrize("octets", [2, -1])
+async def test_half_a_frame_is_waited_for_only_so_long(autojump_clock, octets):
+    """Also half of its length: who has begun to speak is not idle, and could not be sent away."""
     async with open_test_engine() as engine:
         client, server = trio.testing.memory_stream_pair()
-        await client.send_all(PREAMBLE + encode_request(1, Picture())[:-1])
+        await client.send_all(PREAMBLE + encode_request(1, Picture())[:octets])
         begun = trio.current_time()
-        await _Gate(engine).receive(server)
+        with trio.move_on_after(60):
+            await _Gate(engine).receive(server)
         assert trio.current_time() - begun == pytest.approx(30, abs=1)
 
 

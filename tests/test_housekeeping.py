@@ -153,6 +153,18 @@ async def test_files_without_a_message_are_swept_at_the_start_and_later(mock_clo
         assert [path.name for path in home.path.iterdir()] == ["young"]
 
 
+async def test_the_file_of_a_message_that_waits_for_long_stays(mock_clock, house):
+    def wait(home):
+        message = Message(id="waits", sender="a@example.com", accepted_at=START, size=1)
+        place = home.contents.write("waits", b"x")
+        home.store.apply([Accept(message, (NewRecipient("b@example.org", "out", START),), place)])
+        os.utime(home.path / "waits", (1.0, 1.0))
+
+    async with house(wait) as home:
+        await home.pass_time(3630)
+        assert [path.name for path in home.path.iterdir()] == ["waits"]
+
+
 async def test_a_failing_store_is_logged_and_tried_again(mock_clock, house):
     async with house() as home:
         home.deliver("m1")

@@ -168,14 +168,14 @@ def test_every_commit_syncs_the_spool(tmp_path):
 
 
 async def test_a_content_file_is_on_disk_under_its_name_before_its_commit(monkeypatch):
-    """A rename that is not synced may be forgotten by a power failure, while the row that names the file is there."""
+    """What is not synced, octets or a rename, may be forgotten by a power failure, while the row that names the file is there."""
     synced, at_commit = [], []
     sync = os.fsync
 
     def watched(descriptor):
         sync(descriptor)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            synced.append(os.listdir(descriptor))
+        found = os.fstat(descriptor)
+        synced.append(os.listdir(descriptor) if stat.S_ISDIR(found.st_mode) else found.st_size)
 
     class Observing(FragileStore):
         def apply(self, operations):
@@ -186,7 +186,8 @@ async def test_a_content_file_is_on_disk_under_its_name_before_its_commit(monkey
     with trio.fail_after(30):
         async with fragile_engine(Observing()) as engine:
             receipt = await engine.submit(submission(content=RAW + b"x" * 70 * 5000))
-    assert at_commit == [[[receipt.id]]]
+            size = (await engine.message(receipt.id)).message.size
+    assert at_commit == [[size, [receipt.id]]]
 
 
 async def test_a_message_half_delivered_goes_on_with_the_other_half(autojump_clock):

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 import postroad
 from postroad import Filter, Submission, Verdict, hookimpl
 from postroad.events import RecipientFailed
-from postroad.spool import Marks
-from postroad.store.contract import Accept, NewRecipient, Remember, TakeLeases
+from postroad.spool import Marks, boot_id
+from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, NewRecipient, Remember, TakeLeases
 from postroad.store.memory import MemoryStore
+from postroad.store.sqlite import sqlite_store
 from postroad.store.states import State
 from postroad.testing.engine import open_test_engine
 from postroad.testing.fakes import Hang, ScriptedTransport
@@ -142,21 +143,60 @@ async def test_a_shutdown_gives_up_nothing_however_old(autojump_clock):
     assert store.message(message.id).recipients[0].state is State.WAITING
 
 
-async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Path):
-    path = tmp_path / "p.db.marks"
-    before = Marks(path, 3)
-    before.mark(2, LEFT)
-    before.close()
-    config = {
-        "folder": str(tmp_path),
+@pytest.mark.parametrize("is_marked", [False, True])
+async def test_a_hand_over_that_a_kill_cut_is_in_doubt_and_named(tmp_path: Path, is_marked):
+    """The marks are read before they are forgotten."""
+    died_on_disk(tmp_path, is_marked=is_marked)
+    transport = ScriptedTransport()
+    with trio.fail_after(30), capture_logs() as logs:
+        async with postroad.open_engine(on_disk(tmp_path), plugins={"scripted": transport.plugin("scripted")}):
+            (call,) = await transport.wait_ended(1)
+    (recipient,) = call.request.recipients
+    assert (recipient.in_doubt, recipient.attempts) == (is_marked, int(is_marked))
+    told = [(log["id"], log["recipient"]) for log in logs if log["event"] == "in_doubt"]
+    assert told == [("0" * 20, "b@example.org")] * is_marked
+
+
+async def test_mail_that_was_held_for_want_of_a_route_leaves_once_there_is_one(autojump_clock):
+    store, transport = SharedStore(), ScriptedTransport()
+    message = postroad.store.contract.Message(id="0" * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW))
+    recipient = NewRecipient("b@example.org", UNROUTED, 1.0, state=State.HELD, reason=NO_ROUTE)
+    store.apply([Accept(message, (recipient,), RAW)])
+    async with engine_on(store, transport):
+        await trio.sleep(60)
+    assert len(transport.accepted) == 1
+
+
+def on_disk(folder: Path) -> dict[str, object]:
+    return {
+        "folder": str(folder),
         "spool": {"url": "sqlite:p.db"},
         "senders": {"authorized": ["*"]},
         "transports": {"scripted": {"plugin": "scripted"}},
         "routes": [{"transport": "scripted"}],
         "in_flight": {"leases": 50},
     }
+
+
+def died_on_disk(folder: Path, *, is_marked: bool) -> None:
+    """An earlier life of this boot, whose process died with a lease."""
+    with sqlite_store(str(folder / "p.db"), folder=folder) as store:
+        died(store, boot_id().encode())
+    marks = Marks(folder / "p.db.marks", 3)
+    if is_marked:
+        marks.mark(2, LEFT)
+    marks.close()
+
+
+async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Path):
+    path = tmp_path / "p.db.marks"
+    before = Marks(path, 3)
+    before.mark(2, LEFT)
+    before.close()
     with trio.fail_after(30):
-        async with postroad.open_engine(config, plugins={"scripted": ScriptedTransport().plugin("scripted")}):
+        async with postroad.open_engine(
+            on_disk(tmp_path), plugins={"scripted": ScriptedTransport().plugin("scripted")}
+        ):
             after = Marks(path, 3)
             assert after.tokens() == frozenset()
             assert path.stat().st_size == 8 * 50, "a mark must find its room on the disk"

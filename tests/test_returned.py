@@ -50,6 +50,21 @@ async def test_callers_that_wait_when_the_engine_shuts_are_told(autojump_clock, 
     assert [type(answer) for answer in answers] == [EngineClosed] * 3 * RETURNED_AT_ONCE
 
 
+async def test_what_came_back_is_read_although_the_actors_start_again(autojump_clock, monkeypatch):
+    """Nobody waits for ever, and nothing that was handed over is forgotten."""
+
+    async def fails(bounce):
+        await wait_all_tasks_blocked()
+        monkeypatch.undo()
+        raise RuntimeError("a bug in bounce")
+
+    monkeypatch.setattr(Bounce, "run", fails)
+    async with open_test_engine() as engine:
+        with trio.move_on_after(60) as scope:
+            await engine.receive_bounce(b"x")
+        assert not scope.cancelled_caught
+
+
 async def test_what_was_read_just_before_the_end_counts_as_read():
     returned, notes, answers = ReturnedMail(Limits()), [], []
 

@@ -161,14 +161,17 @@ def test_a_content_place_outside_the_folder_is_refused(tmp_path: Path, name: str
 
 def test_a_failed_content_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ContentFolder(tmp_path)
+    place = folder.write("0abc", b"before")  # so that it is not the folder that fails
 
     def fail(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StoreError, match="0abc cannot be written: Input/output error"):
-        folder.write("0abc", b"x")
-    assert list(tmp_path.iterdir()) == []
+    for id in ("0abc", "0def"):
+        with pytest.raises(StoreError, match=f"{id} cannot be written: Input/output error"):
+            folder.write(id, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["0abc"]
+    assert folder.read(place) == b"before", "what has the name already is whole until the new one is"
 
 
 def test_orphans_are_old_files_that_no_message_knows(tmp_path: Path) -> None:

@@ -169,7 +169,30 @@ async def test_a_notice_of_delay_is_written_once(mock_clock, desk):
         (operation,) = bounce.committed
         assert isinstance(operation, DelayReport)
         assert b"Action: delayed" in operation.accept.content
-        assert b"Will-Retry-Until" in operation.accept.content
+        assert b"Will-Retry-Until: Fri, 20 Jun 2025 15:06:40 +0000" in operation.accept.content  # five days
+
+
+async def test_a_notice_of_delay_names_only_who_was_tried(mock_clock, desk, parts):
+    """Others may wait for their send_at, or stand on another lane."""
+    async with desk() as bounce:
+        late = NewRecipient("late@example.org", "out/x", 0.0, lease=1)
+        other = NewRecipient("other@example.org", "out/y", 9e9)
+        (answer,) = bounce.store.apply([Accept(parts.message(), (late, other), CONTENT)])
+        deferred = Outcome(1, answer.handle, 0, Step.DEFER, reply="451 later", delay_notice=True)
+        bounce.store.apply([Settle((deferred,), parts.START)])
+        await bounce.wake()
+        (report,) = bounce.reports()
+        assert b"late@example.org" in report.content
+        assert b"other@example.org" not in report.content
+
+
+async def test_no_delay_is_told_to_the_null_sender(mock_clock, desk):
+    async with desk() as bounce:
+        bounce.failed(step=Step.DEFER, notice=True, sender="")
+        await bounce.wake()
+        assert [type(operation) for operation in bounce.committed] == [DelayReport]
+        assert bounce.reports() == []
+        assert bounce.store.delays(9) == []
 
 
 async def test_a_notice_of_delay_that_came_too_late_is_not_announced(mock_clock, desk, monkeypatch):

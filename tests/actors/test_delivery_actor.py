@@ -173,10 +173,10 @@ async def test_the_hand_over_is_marked_once_in_the_leases_slot(autojump_clock, b
             return await super().deliver(request)
 
     async with bay(Eager([ACCEPTED])) as delivery:
-        lease = parts.lease(99, slot=3)
-        await delivery.send(lease)
-        assert lease.marked
-        assert delivery.ports.marks.tokens() == {99}
+        leases = [parts.lease(99, slot=3), parts.lease(98, slot=2)]
+        await delivery.send(*leases)
+        assert all(lease.marked for lease in leases)
+        assert delivery.ports.marks.tokens() == {99, 98}, "neither took the other's place"
 
 
 async def test_a_possible_duplicate_is_announced_before_it_happens(autojump_clock, bay, parts):
@@ -185,10 +185,10 @@ async def test_a_possible_duplicate_is_announced_before_it_happens(autojump_cloc
         lease.recipients = (LeasedRecipient(0, "b@example.org", attempts=2, in_doubt=True),)
         with delivery.ports.observers.subscribed() as events, capture_logs() as logs:
             await delivery.send(lease)
+            assert [(log["event"], log["id"]) for log in logs] == [("maybe_duplicate", "m1")]
             event = await anext(events)
         assert isinstance(event, MaybeDuplicate)
         assert (event.id, event.recipient, event.attempts) == ("m1", "b@example.org", 2)
-        assert [(log["event"], log["id"]) for log in logs] == [("maybe_duplicate", "m1")]
 
 
 @pytest.mark.parametrize("committed", [False, True])

@@ -180,6 +180,33 @@ async def test_after_a_hold_one_probe_goes_first(mock_clock, desk):
         assert policy.rooms() == [Room(LANE, 2)]
 
 
+async def test_what_waited_behind_a_hold_does_not_come_all_at_once(mock_clock, desk):
+    async with desk() as policy:
+        await policy.fail()
+        await policy.leave(*[policy.lease() for _ in range(30)])
+        dues = [outcome.due for note in policy.settled() for outcome in note.outcomes]
+        assert len(set(dues)) == 30
+
+
+@pytest.mark.parametrize(("slept", "step"), [(299.0, Step.POSTPONE), (301.0, Step.FAIL)])
+async def test_what_a_machine_that_just_began_cannot_try_is_not_given_up_yet(mock_clock, desk, parts, slept, step):
+    async with desk() as policy:
+        mock_clock.jump(slept)
+        await policy.leave(policy.lease(accepted_at=parts.START - 10 * 86_400))
+        (attempt,) = policy.attempts()
+        await policy.come_back(attempt, Verdict.postponed("no descriptors"))
+        assert policy.settled()[0].outcomes[0].step is step
+
+
+@pytest.mark.parametrize(("choice", "step"), [("send_again", Step.DOUBT), ("hold", Step.HOLD)])
+async def test_the_route_decides_on_a_doubt(mock_clock, desk, choice, step):
+    async with desk(routes=[{"transport": "out", "in_doubt": choice}]) as policy:
+        await policy.leave(policy.lease())
+        (attempt,) = policy.attempts()
+        await policy.come_back(attempt, Verdict.in_doubt("no reply"))
+        assert policy.settled()[0].outcomes[0].step is step
+
+
 async def test_holds_are_told_to_observers_when_they_begin_and_when_they_end(mock_clock, desk):
     async with desk() as policy:
         with policy.ports.observers.subscribed() as events:

@@ -13,6 +13,7 @@ from postroad.actors.inbox import Inbox
 from postroad.actors.notes import Drain, FailuresWaiting, Leased, Room, Settled
 from postroad.actors.queue import Queue
 from postroad.config import Windows
+from postroad.decide.routing import RoutingTable
 from postroad.errors import StoreBroken, StoreError
 from postroad.store.contract import Accept, Cancel, DelayReport, Filter, Hold, Release, Report, TakeLeases
 from postroad.store.states import State, Step
@@ -107,6 +108,61 @@ async def test_a_fresh_message_is_leased_by_the_commit_that_accepts_it(mock_cloc
         assert (lease.lane, lease.message.id) == (ORG, "m1")
         assert lease.content.read_nowait() == b"Hello"
         assert queue.states() == {State.LEASED: 2}
+
+
+async def test_a_lease_holds_no_more_recipients_than_the_transport_takes_at_once(mock_clock, boxes, parts):
+    """Neither a fresh one nor one of mail that was deferred."""
+    queue = Office(parts, boxes)
+    config = queue.ports.config
+    queue.ports.table = RoutingTable(config, {"out": True}, {"out": 2})
+    async with trio.open_nursery() as nursery:
+        queue.nursery = nursery
+        nursery.start_soon(queue.queue.run)
+        await queue.put(parts.accept(to=[f"u{number}@example.org" for number in range(5)]))
+        for due in (None, parts.START + 60):
+            if due is not None:
+                mock_clock.jump(60)
+                await wait_all_tasks_blocked()
+            leases = queue.leased()
+            assert [len(lease.recipients) for lease in leases] == [2, 2, 1]
+            await queue.settle(*leases, step=Step.DEFER, due=parts.START + 60)
+        nursery.cancel_scope.cancel()
+
+
+async def test_mail_that_is_routed_anew_is_leased_on_its_new_lane(mock_clock, office, parts):
+    async with office() as queue:
+        await queue.put(parts.accept())
+        await queue.settle(*queue.leased(), step=Step.POSTPONE, due=parts.START, lane=NET)
+        (lease,) = queue.leased()
+        assert lease.lane == NET
+
+
+async def test_lanes_behind_the_same_servers_share_their_room(mock_clock, office, parts):
+    async with office() as queue:
+        await queue.give(Room("mx.example", 3), Room("mx.example", 3, ORG), Room("mx.example", 3, NET))
+        await queue.put(*[parts.accept(f"m{number}", lane) for number in range(5) for lane in (ORG, NET)])
+        await queue.lose_patience()
+        assert len(queue.leased()) == 3
+
+
+async def test_what_waits_for_room_leaves_when_a_lease_ends(mock_clock, office, parts):
+    async with office() as queue:
+        await queue.put(*[parts.accept(f"m{number}") for number in range(12)])
+        await queue.lose_patience()
+        leases = queue.leased()
+        assert len(leases) == 10  # twice the window of a new site
+        await queue.settle(*leases[:2])
+        assert len(queue.leased()) == 2
+
+
+async def test_a_content_is_kept_in_memory_no_longer_than_its_lease(mock_clock, office, parts):
+    async with office() as queue:
+        free = queue.ports.cache.free
+        await queue.put(parts.accept())
+        (lease,) = queue.leased()
+        assert queue.ports.cache.free < free
+        await queue.settle(lease)
+        assert queue.ports.cache.free == free
 
 
 async def test_all_who_wait_share_one_commit(mock_clock, office, parts):
@@ -289,7 +345,10 @@ async def test_operators_commands_go_the_same_road(mock_clock, office, parts):
     async with office(leases=1) as queue:
         await queue.put_in_order(parts.accept("m1"), parts.accept("m2"), parts.accept("m3"))
         (lease,) = queue.leased()
-        await queue.put(Hold(Filter(id="m2"), "by hand", parts.START), Cancel(Filter(id="m3"), parts.START))
+        with queue.ports.waiters.waiting("m3") as poked, capture_logs() as logs:
+            await queue.put(Hold(Filter(id="m2"), "by hand", parts.START), Cancel(Filter(id="m3"), parts.START))
+        assert [(log["event"], log["id"]) for log in logs] == [("cancelled", "m3")]
+        assert poked.is_set()
         await queue.settle(lease)
         assert queue.leased() == []
         await queue.put(Release(Filter(id="m2"), parts.START))
@@ -366,6 +425,19 @@ async def test_draining_with_nothing_under_way_ends_at_once(mock_clock, office):
     async with office() as queue:
         await queue.give(Drain())
         assert queue.ports.home.is_set()
+
+
+async def test_mail_that_comes_in_while_draining_is_not_leased(mock_clock, office, parts):
+    """Nor by the commit that accepts it, though there is a free credit and room on its lane."""
+    async with office(leases=2) as queue:
+        await queue.put(parts.accept("m1"))
+        (lease,) = queue.leased()
+        await queue.give(Drain())
+        answers = await queue.put(parts.accept("m2", NET))
+        assert answers[0].id == "m2"
+        assert queue.leased() == []
+        await queue.settle(lease)
+        assert queue.states() == {State.ACCEPTED: 1, State.WAITING: 1}
 
 
 # --- a store that fails ---
@@ -470,9 +542,30 @@ async def test_leasing_rests_while_the_store_refuses_to_lease(mock_clock, office
             await wait_all_tasks_blocked()
         assert sorted({time - begun for time in asked}) == [0, 1, 3, 7, 15]
         queue.store.fault = lambda operations: None
+        assert queue.queue.leases.free == 20, "what could not be leased gives its credits back"
         mock_clock.jump(30)
         await wait_all_tasks_blocked()
         assert len(queue.leased()) == 1
+
+
+async def test_after_a_store_has_recovered_the_pauses_begin_anew(mock_clock, office, parts):
+    async with office() as queue:
+        for id in ("m1", "m2"):
+            await queue.put(parts.accept(id))
+            leases, tries = queue.leased(), []
+            queue.store.fault = lambda operations, tries=tries: (
+                tries.append(trio.current_time()) or StoreError("I/O error")
+            )
+            begun = trio.current_time()
+            await queue.settle(*leases)
+            for _ in range(8):
+                mock_clock.jump(1)
+                await wait_all_tasks_blocked()
+            assert sorted({time - begun for time in tries}) == [0, 1, 3, 7], id
+            queue.store.fault = lambda operations: None
+            mock_clock.jump(30)
+            await wait_all_tasks_blocked()
+        assert queue.states() == {State.ACCEPTED: 2}
 
 
 async def test_mail_that_became_due_while_queue_rests_is_leased_afterwards(mock_clock, office, parts):

@@ -16,7 +16,7 @@ from postroad.events import (
     RecipientFailed,
     RecipientHeld,
 )
-from postroad.store.contract import Accept, NewRecipient
+from postroad.store.contract import TAKEN, Accept, NewRecipient
 from postroad.store.states import State, Step
 from postroad.verdict import Verdict
 
@@ -101,6 +101,15 @@ async def test_a_cancellation_is_told_and_pokes(parts, ports):
         Recorder(ports).cancelled("m1", "b@example.org", parts.START)
         assert await anext(events) == RecipientCancelled(at=parts.START, id="m1", recipient="b@example.org")
         assert poked.is_set()
+
+
+async def test_a_doubt_that_somebody_takes_as_delivered_is_told_and_pokes(parts, ports):
+    told = {"id": "m1", "recipient": "b@example.org", "reply": TAKEN, "in_doubt": True}
+    with ports.observers.subscribed() as events, ports.waiters.waiting("m1") as poked, capture_logs() as logs:
+        Recorder(ports).taken_as_delivered("m1", "b@example.org", parts.START)
+        assert await anext(events) == RecipientDelivered(at=parts.START, **told)
+        assert poked.is_set()
+    assert logs == [{"event": "delivered", "log_level": "info", **told}]
 
 
 async def test_events_are_not_built_for_nobody(parts, ports, monkeypatch):

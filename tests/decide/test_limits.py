@@ -113,6 +113,12 @@ def test_a_success_between_failures_starts_the_count_anew():
         assert window.hold_until == 0.0
 
 
+def test_a_window_of_one_stays_one_when_its_trouble_is_over():
+    one = Windows(start=1, max=1)
+    window = after_failure(fresh(one), one, 10.0, "flaky")
+    assert after_success(window, one).size == 1
+
+
 def test_an_attempt_that_began_before_the_hold_does_not_lengthen_it():
     held = after_failure(fresh(DEFAULT), DEFAULT, 10.0, "down", hold_now=True)
     later = after_failure(held, DEFAULT, 20.0, "down too")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mailbox
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ async def test_a_maildir_has_unix_line_ends_and_is_read_by_others(tmp_path: Path
     assert (message["Return-Path"], message["Delivered-To"]) == ("<a@example.com>", "b@example.org")
     assert message.get_payload() == "Today?\n"
     assert b"\r" not in next((tmp_path / "box" / "new").iterdir()).read_bytes()
+
+
+async def test_a_file_is_whole_where_one_write_takes_only_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    await deliver(tmp_path)
+    assert (tmp_path / f"{ID}.0.eml").read_bytes() == TRACE + CONTENT
 
 
 async def test_every_recipient_gets_a_file(tmp_path: Path) -> None:
@@ -338,6 +348,19 @@ async def test_cancelled_after_committing_it_still_finds_out(tmp_path: Path) -> 
             verdicts = list(await transport.deliver(make_request(commit=scope.cancel)))
     assert [v.disposition for v in verdicts] == [Disposition.ACCEPTED]
     assert len(files(tmp_path)) == 1
+
+
+async def test_a_disk_that_does_not_answer_in_time_leaves_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad_file.transport._PUBLISH_SECONDS", 0.01)
+    may_end = threading.Event()
+    async with open_file_transport({"folder": str(tmp_path)}) as transport:
+        publish = transport._publish._work  # type: ignore[attr-defined]
+        transport._publish._work = lambda parcels: (may_end.wait(30), publish(parcels))  # type: ignore[attr-defined]
+        (verdict,) = await transport.deliver(make_request())
+        may_end.set()
+    assert verdict.disposition is Disposition.IN_DOUBT
 
 
 # --- The factory ---

@@ -123,6 +123,17 @@ async def test_no_login_without_tls_unless_allowed(road: OpenRoad, *, login_with
         assert ("AUTH" in way.commands()) is login_without_tls
 
 
+async def test_no_login_in_plain_text_where_tls_was_offered_and_then_refused(
+    road: OpenRoad, server_context: MakeContext
+) -> None:
+    """Somebody on the line may have refused it; that a login is allowed without TLS is for servers that offer none."""
+    behaviour = Behaviour({"STARTTLS": "454 4.7.0 Not now"}, logins={"user": PASSWORD})
+    async with road(peer=SmtpPeer(behaviour, tls=server_context()), login_without_tls=True, **LOGIN) as way:
+        (verdict,) = await way.send()
+        assert verdict.disposition is DEFERRED
+        assert "AUTH" not in way.commands()
+
+
 async def test_in_the_open_the_password_itself_is_the_last_resort(road: OpenRoad) -> None:
     peer = SmtpPeer(Behaviour(logins={"user": PASSWORD}, mechanisms=("PLAIN", "LOGIN", "CRAM-MD5")))
     async with road(peer=peer, login_without_tls=True, **LOGIN) as way:
@@ -385,6 +396,15 @@ async def test_a_server_that_repeats_the_password_later_does_not_get_it_into_ver
     assert PASSWORD[:5] not in told
     assert sent[8:20] not in told
     assert base64.b64encode(PASSWORD.encode()).decode()[:10] not in told
+
+
+async def test_nor_where_it_accepts_the_message(road: OpenRoad) -> None:
+    behaviour = Behaviour(
+        {".": f"250 2.0.0 Ok, {PASSWORD}"}, logins={LOGIN["username"]: PASSWORD}, mechanisms=("PLAIN",)
+    )
+    async with road(peer=SmtpPeer(behaviour), login_without_tls=True, **LOGIN) as way:
+        (verdict,) = await way.send()
+    assert (verdict.disposition, verdict.reply) == (ACCEPTED, "250 2.0.0 Ok, ***")
 
 
 def _answer(reply: Reply) -> Answer[None]:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.errors import StoreError
 from postroad_smtp.emit import Unsafe
-from postroad_smtp.encoding import ContentEncoder, encode_content
+from postroad_smtp.encoding import ChunkEncoder, ContentEncoder, encode_content
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,16 @@ def test_a_line_of_998_octets_is_allowed_wherever_the_pieces_end() -> None:
     content = b"a\r\n" + b"x" * 998 + b"\r\n" + b"y" * 998 + b"\r\n" + b"z" * 998
     for size in (1, 2, 997, 998, 999, 1000, 1001, 1003):
         assert _in_pieces(content, size) == encode_content(content, eight_bit=False)
+
+
+@pytest.mark.parametrize("size", [5, 7])
+def test_a_content_that_is_not_as_long_as_it_was_never_gets_its_end(size: int) -> None:
+    """What a damaged spool has left of a message must not pass for the whole; nor a line more, which a chunk has no room for."""
+    for encoder in (ContentEncoder(size, eight_bit=False), ChunkEncoder(size, eight_bit=False)):
+        with pytest.raises(StoreError, match="damaged"):
+            for piece in (b"abc\r", b"\n."):
+                list(encoder.feed(piece))
+            encoder.finish()
 
 
 def test_octets_over_127_need_to_be_announced() -> None:

@@ -211,6 +211,19 @@ async def test_the_rest_of_a_cancelled_message_is_not_begun(
     assert got.at["c@example.org"] < 14
 
 
+async def test_what_was_accepted_is_told_although_the_rest_is_cancelled_while_it_waits(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    """The rest waits for another connection, which has not greeted yet."""
+    first = {"RCPT": [ACCEPT, "452 4.5.3 Too many"]}
+    peer = SmtpPeer(_ByConnection(first, {"CONNECT": Delay(200.0, ACCEPT)}))
+    async with road(peer=peer, messages_per_session=1) as way, trio.open_nursery() as nursery:
+        got = _Outcomes(way, nursery)
+        await got.begin("b@example.org", "c@example.org", cancel_after=2.0)
+    assert got.dispositions() == {"b@example.org": ACCEPTED, "c@example.org": POSTPONED}
+    assert got.at["b@example.org"] < 3
+
+
 # --- Cancelled behind the final dot ---
 
 

@@ -210,7 +210,7 @@ TestStream.settings = settings(max_examples=150, stateful_step_count=15, deadlin
 def test_a_line_without_end_is_cut_off_at_its_limit(piece: bytes) -> None:
     parser, fed = ReplyParser(), 0
     with pytest.raises(ReplyError, match="over 4096"):
-        for _ in range(2**30 // len(piece)):
+        for _ in range(2**20 // len(piece)):
             parser.feed(piece)
             fed += len(piece)
             parser.next_reply()
@@ -221,7 +221,7 @@ def test_a_line_without_end_is_cut_off_at_its_limit(piece: bytes) -> None:
 def test_a_reply_without_end_is_cut_off_at_its_limit(line: bytes) -> None:
     parser, fed = ReplyParser(), 0
     with pytest.raises(ReplyError, match="over 128 lines or 65536 octets"):
-        for _ in range(2**30 // len(line)):
+        for _ in range(2**20 // len(line)):
             parser.feed(line)
             fed += len(line)
             parser.next_reply()

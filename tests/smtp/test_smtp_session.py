@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 import trio
 import trio.testing
-from smtp_road import OpenRoad, Road
+from smtp_road import CONTENT, OpenRoad, Road
 from trio.testing import MockClock
 
+from postroad.errors import StoreError
 from postroad.testing import MemoryContent, make_request
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Delay, Reset, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
@@ -140,7 +141,7 @@ S: 250 Ok
 """
 
 
-async def test_replies_behind_the_last_one_end_the_connection(road: OpenRoad) -> None:
+async def test_replies_behind_the_last_one_end_the_connection(road: OpenRoad, autojump_clock: MockClock) -> None:
     peer = SmtpPeer(dialogue=_ONE_MESSAGE + "S: 250 and another\n!silence")
     async with road(peer=peer) as way:
         await way.send()
@@ -417,6 +418,19 @@ async def test_content_that_cannot_be_read_is_the_callers_error(road: OpenRoad) 
         with pytest.raises(OSError, match="the disk is gone"):
             await way.send(content=Broken(LARGE))
         assert (await way.send())[0].disposition is ACCEPTED
+
+
+@pytest.mark.parametrize("content", [CONTENT, LARGE])
+async def test_a_content_that_is_not_whole_any_more_is_not_delivered(road: OpenRoad, content: bytes) -> None:
+    class CutShort(MemoryContent):
+        @property
+        def size(self) -> int:
+            return len(content)
+
+    async with road() as way:
+        with pytest.raises(StoreError, match="damaged"):
+            await way.send(content=CutShort(content[:-10]))
+        assert way.peer.transactions == []
 
 
 async def test_no_task_and_no_connection_is_left(road: OpenRoad) -> None:

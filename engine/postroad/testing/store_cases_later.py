@@ -76,6 +76,15 @@ def an_unwanted_report_is_none(bench: Bench) -> None:
 
 
 @_case
+def a_report_on_nobody_is_refused(bench: Bench) -> None:
+    """A report on a recipient that is not there is not stored: somebody would be told of what is not marked."""
+    handle = bench.accept("m1")
+    bench.lease_and(Step.FAIL)
+    bench.refused([Report(handle, (0, 1), accept("r1"), NOW)], "a report on more recipients than there are")
+    expect((bench.states("m1"), bench.store.message("r1")), ([State.FAILED], None), "the state, and the report")
+
+
+@_case
 def failures_are_found(bench: Bench) -> None:
     """`failures` has messages with FAILED recipients, only those recipients, bounded, oldest first."""
     for id in ("m1", "m2", "m3"):
@@ -307,6 +316,16 @@ def recovering(bench: Bench) -> None:
     expect(bench.states("m1"), [State.WAITING, State.IN_DOUBT, State.WAITING], "states")
     expect([(row.in_doubt, row.attempts) for row in bench.lease().recipients],
            [(False, 0), (True, 1), (False, 0)], "in doubt, attempts")  # fmt: skip
+
+
+@_case
+def recovering_forgets_no_doubt(bench: Bench) -> None:
+    """What was in doubt before stays so, though the attempt that Recover finds had not begun to hand over."""
+    bench.accept("m1")
+    bench.lease_and(Step.DOUBT)
+    bench.lease()
+    expect(bench.do(Recover(frozenset(), rebooted=False, now=NOW), Recovered), Recovered(1, 0), "the answer")
+    expect([(row.in_doubt, row.attempts) for row in bench.lease().recipients], [(True, 1)], "in doubt, attempts")
 
 
 @_case

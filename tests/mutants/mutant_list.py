@@ -1,0 +1,26 @@
+"""All mutants, by what they break, in the order of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mutant import Mutant
+from mutants_decide import DECISIONS
+from mutants_door import AROUND, DOOR
+from mutants_ring import REPORTS, RING
+from mutants_store import STORE
+from mutants_transports import FILE, SMTP
+
+__all__ = ["GROUPS", "MUTANTS"]
+
+GROUPS: Mapping[str, Sequence[Mutant]] = {
+    "The store": STORE,
+    "Spool, start and end": AROUND,
+    "What comes in": DOOR,
+    "The ring": RING,
+    "Reports and the log": REPORTS,
+    "Decisions": DECISIONS,
+    "SMTP": SMTP,
+    "Mail in files": FILE,
+}
+MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)
