@@ -123,7 +123,8 @@ class StoreMachine(RuleBasedStateMachine):
         priority = draw(st.sampled_from([5, 5, 0, 9]))
         message = Message(id=id, sender=sender, accepted_at=self.now, size=size, priority=priority, kind=kind)
         place = ContentPlace(id) if content is None else content
-        return Accept(message, self._recipients(draw), place, self._key(draw, sender))
+        key = None if kind is Kind.REPORT else self._key(draw, sender)
+        return Accept(message, self._recipients(draw), place, key)
 
     def _key(self, draw: Draw, sender: str) -> IdempotencyKey | None:
         if draw(st.integers(0, 2)):

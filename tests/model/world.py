@@ -1,0 +1,280 @@
+"""What lies around an engine and outlives it: its spool, the servers of the other side, the log, and what was submitted.
+
+An engine's life can be ended as by kill -9, at any moment: from then on its store, its marks and its log are those of a dead
+process, and the next life begins with what that moment left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import trio
+from moody_servers import MoodyServers
+from structlog.testing import capture_logs
+
+from postroad.clock import Clock
+from postroad.config import Config
+from postroad.engine import Engine
+from postroad.errors import StoreBroken, StoreFull
+from postroad.opening import open_engine
+from postroad.spool import Marks
+from postroad.store.contract import Filter, Operation, Result, StoredMessage
+from postroad.store.memory import MemoryStore
+from postroad.store.sqlite import SqliteStore
+from postroad.testing.engine import test_config
+from postroad.testing.promises import Evidence, Letter
+
+__all__ = ["DOMAINS", "HOME", "World"]
+
+HOME = "home.example"  # of the senders
+DOMAINS = ("a.example", "b.example", "ask.example", "trust.example")
+_BEGIN = 1_767_225_600.0
+_MANY = 100_000
+_STARTS = 10  # a life may be killed at its start, but not for ever
+_FILE_OCTETS = 4096  # contents of more lie in files of their own
+_SECTIONS: dict[str, Any] = {
+    "transports": {"out": {"plugin": "moody"}},
+    "routes": [
+        {"transport": "out", "name": "asking", "recipients": "*@ask.example", "in_doubt": "hold"},
+        {"transport": "out", "name": "trusting", "recipients": "*@trust.example", "in_doubt": "take_as_delivered"},
+        {"transport": "out"},
+    ],
+    "retry": {"first_seconds": 60, "max_seconds": 900, "give_up_seconds": 7200},
+    "windows": {"start": 2, "max": 3, "trouble": 2, "hold_seconds": 20, "hold_max_seconds": 300},
+    "in_flight": {"leases": 6, "attempt_seconds": 120, "drain_seconds": 30, "doubt_seconds": 5},
+    "limits": {"history_seconds": 1e9, "idempotency_seconds": 1e9},  # nothing is forgotten, however far a clock jumps
+    "reports": {"hostname": "engine.test", "delay_notice_seconds": 600},
+}
+
+
+class Lifeline:
+    """A store as one life of an engine sees it: cut, it answers no more, and nothing that it is asked is stored."""
+
+    threaded = False  # in line: the rules alone decide what happens next
+
+    def __init__(self, world: World, store: MemoryStore | SqliteStore) -> None:
+        self._world = world
+        self._store = store
+        self.is_cut = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        self._pass("before")
+        if self._world.is_full:
+            raise StoreFull("the disk is full")
+        answers = self._store.apply(operations)
+        self._pass("after")
+        return answers
+
+    def _pass(self, moment: str) -> None:
+        if not self.is_cut:
+            self._world.pass_commit(moment)
+        if self.is_cut:
+            raise StoreBroken("this process is dead")
+
+    def close(self) -> None:
+        if isinstance(self._store, SqliteStore):
+            self._store.close()
+
+
+class Life:
+    """One engine from its start to its end.  log_end: how much of the log was written when it was killed, else None."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.store: Lifeline | None = None
+        self.trouble: BaseException | None = None
+        self.log_end: int | None = None
+        self.scope = trio.CancelScope()
+        self.begun, self.end, self.over = trio.Event(), trio.Event(), trio.Event()
+
+    async def run(self, config: Config, servers: MoodyServers, clock: Clock, seed: int) -> None:
+        try:
+            with self.scope:
+                async with open_engine(config, plugins={"moody": servers}, clock=clock, seed=seed) as self.engine:
+                    self.begun.set()
+                    await self.end.wait()
+        except (Exception, BaseExceptionGroup) as error:
+            self.trouble = error
+        finally:
+            self.engine = None
+            self.begun.set()
+            self.over.set()
+
+
+class World:
+    """moods: what the servers of a domain do.  is_full: the disk.  kills: how many lives ended so.  ahead: of the wall clock."""
+
+    life: Life
+
+    def __init__(self, folder: Path | None) -> None:
+        self.moods: dict[str, str] = {}
+        self.servers = MoodyServers(self.moods, lambda: self.now, self.kill, lambda: self.life.log_end is None)
+        self.letters: list[Letter] = []
+        self.is_full = False
+        self.kills = self.lives = 0
+        self.ahead = 0.0
+        self.fatal: tuple[str, int] | None = None  # the life ends "before" or "after" so many commits
+        self._folder = folder
+        self._memory = MemoryStore()
+        self._marks_left = b""
+        self._stack = ExitStack()
+        self.log: list[MutableMapping[str, Any]] = self._stack.enter_context(capture_logs())
+        names = itertools.count()
+        for target, stand_in in (
+            ("postroad.store.sqlite.SqliteStore", lambda *args, **more: self._mortal(SqliteStore(*args, **more))),
+            ("postroad.store.memory.MemoryStore", lambda: self._mortal(self._memory)),
+            ("postroad.opening.Marks", self._open_marks),
+            ("postroad.housekeeping._EVERY_SECONDS", 600.0),
+            ("postroad.message._randomness", mock.Mock(take=lambda count=names: next(count).to_bytes(7, "big"))),
+        ):
+            self._stack.enter_context(mock.patch(target, stand_in))
+
+    def close(self) -> None:
+        self._stack.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+    @property
+    def now(self) -> float:
+        return _BEGIN + trio.current_time()
+
+    @property
+    def engine(self) -> Engine:
+        assert self.life.engine is not None
+        return self.life.engine
+
+    # --- lives ---
+
+    async def begin(self, nursery: trio.Nursery) -> None:
+        """Start engines until one lives: some are killed at their start."""
+        self.is_full = False  # with a full disk none starts at all
+        for _ in range(_STARTS):
+            self.lives += 1
+            self.life = Life()
+            clock = Clock(wall=lambda: self.now + self.ahead)
+            nursery.start_soon(self.life.run, self._config(), self.servers, clock, self.lives)
+            await self.life.begun.wait()
+            if self.life.engine is not None:
+                return
+            await self._bury()
+        raise AssertionError("no engine starts any more")
+
+    async def go_on(self, nursery: trio.Nursery) -> None:
+        """After something happened: a life that is over is followed by another."""
+        if self.life.log_end is not None or self.life.over.is_set():
+            await self._bury()
+            await self.begin(nursery)
+
+    async def restart(self, nursery: trio.Nursery) -> None:
+        await self.stop()
+        await self.begin(nursery)
+
+    async def stop(self) -> None:
+        self.life.end.set()
+        await self._bury()
+
+    async def _bury(self) -> None:
+        await self.life.over.wait()
+        if self.life.log_end is None:
+            self._leave_marks()
+            if self.life.trouble is not None:
+                raise AssertionError("the engine ended by itself") from self.life.trouble
+        else:
+            del self.log[self.life.log_end :]  # what a dead process says nobody hears
+
+    def kill(self) -> None:
+        life = self.life
+        if life.log_end is not None or life.over.is_set():
+            return
+        life.log_end = len(self.log)
+        if life.store is not None:
+            life.store.is_cut = True
+        self._leave_marks()
+        self._leave_files()
+        self.kills += 1
+        self.fatal = None
+        life.scope.cancel()
+
+    def pass_commit(self, moment: str) -> None:
+        if self.fatal is None or self.fatal[0] != moment:
+            return
+        self.fatal = (moment, self.fatal[1] - 1)
+        if self.fatal[1] <= 0:
+            self.kill()
+
+    # --- what lives leave ---
+
+    def _config(self) -> Config:
+        if self._folder is None:
+            return test_config(**_SECTIONS)
+        url = f"sqlite:{self._spool(self.kills)}"
+        spool = {"url": url, "socket": False, "content_file_bytes": _FILE_OCTETS, "reserve_bytes": 4096}
+        return test_config(**_SECTIONS, spool=spool)
+
+    def _spool(self, number: int) -> Path:
+        assert self._folder is not None
+        return self._folder / str(number) / "postroad.db"
+
+    def _mortal(self, store: MemoryStore | SqliteStore) -> Lifeline:
+        self.life.store = Lifeline(self, store)
+        return self.life.store
+
+    def _open_marks(self, path: Path | None, slots: int) -> Marks:
+        self._marks = Marks(path, slots)
+        if path is None:
+            for slot in range(len(self._marks_left) // 8):
+                self._marks.mark(slot, int.from_bytes(self._marks_left[8 * slot : 8 * slot + 8], "little"))
+        return self._marks
+
+    def _leave_marks(self) -> None:
+        if self._folder is None:
+            tokens = self._marks.tokens()
+            self._marks_left = b"".join(token.to_bytes(8, "little") for token in sorted(tokens))
+
+    def _leave_files(self) -> None:
+        """What a killed process leaves: its files as they are; the store is never closed there."""
+        if self._folder is not None:
+            left, found = self._spool(self.kills).parent, self._spool(self.kills + 1).parent
+            shutil.copytree(left, found, ignore=shutil.ignore_patterns("*-shm", "*.lock", "*.reserve"))
+
+    # --- afterwards ---
+
+    def look(self) -> list[StoredMessage]:
+        store = self.life.store
+        assert store is not None
+        found: list[StoredMessage] = store.find(Filter(), _MANY)
+        return found
+
+    def evidence(self) -> Evidence:
+        """Once the last life has ended."""
+        if self._folder is None:
+            return self._evidence(self._memory.find(Filter(), _MANY), [], [])
+        path = self._spool(self.kills)
+        store = SqliteStore(path)
+        spool, problems = store.find(Filter(), _MANY), store.check()
+        store.close()
+        folder = path.with_name("postroad.db.content")
+        files = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        return self._evidence(spool, problems, files)
+
+    def _evidence(self, spool: list[StoredMessage], problems: list[str], files: list[str]) -> Evidence:
+        known = {one.message.id for one in spool}
+        return Evidence(
+            letters=self.letters,
+            arrivals=self.servers.arrivals,
+            spool=spool,
+            log=self.log,
+            attempts=self.servers.attempts,
+            leftovers=[name for name in files if name not in known],
+            kills=self.kills,
+            problems=problems,
+        )
