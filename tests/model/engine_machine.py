@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from moody_servers import MOODS
 from stage import Stage
 from world import DOMAINS, HOME, World
@@ -25,6 +25,7 @@ from postroad.testing.promises import Letter, broken_promises
 
 __all__ = ["EngineMachine"]
 
+DEEDS = ("hold", "release", "cancel_all", "retry", "take_as_delivered")
 _QUICK = "/dev/shm"  # synced at no cost
 _MINUTE, _HOUR = 60.0, 3600.0
 _PATIENCE_SECONDS = 600.0  # what a submitter or operator waits at the most
@@ -32,7 +33,16 @@ _ROUNDS = 30  # of an hour each, until everything has to be over
 _RESTS_SECONDS = 61.0  # between two failures of an actor: three within a minute are meant to end the engine
 
 domains = st.sampled_from(DOMAINS)
-seconds = st.sampled_from([_MINUTE, 1.0, 20.0, 5 * _MINUTE, _HOUR])
+seconds = st.sampled_from([0.0, 1.0, 20.0, _MINUTE, 5 * _MINUTE, _HOUR])
+moods = st.dictionaries(domains | st.just(HOME), st.sampled_from(list(MOODS)), min_size=1, max_size=4)
+letters = st.fixed_dictionaries(
+    {
+        "to": st.lists(domains, min_size=1, max_size=5),
+        "is_large": st.booleans(),
+        "never": st.booleans(),
+        "key": st.booleans(),
+    }
+)
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -74,10 +84,24 @@ class EngineMachine(RuleBasedStateMachine):
                     end = self.ended.setdefault((id, recipient.address), recipient.state)
                     assert end is recipient.state, f"I3: {id} to {recipient.address}"
 
+    async def _sleep(self, time: float) -> None:
+        """Or less, if the engine dies before."""
+        with trio.move_on_after(time):
+            await self.world.life.over.wait()
+
     # --- the application ---
 
-    @rule(to=st.lists(domains, min_size=1, max_size=5), is_large=st.booleans(), never=st.booleans(), key=st.booleans())
-    def submit(self, to: list[str], is_large: bool, never: bool, key: bool) -> None:
+    @initialize(letters=st.lists(letters, min_size=2, max_size=4), moods=moods)
+    def begin(self, letters: list[dict[str, Any]], moods: dict[str, str]) -> None:
+        self.servers_become(moods)
+        self.submit(letters)
+
+    @rule(letters=st.lists(letters, min_size=1, max_size=3))
+    def submit(self, letters: list[dict[str, Any]]) -> None:
+        for letter in letters:
+            self._submit(**letter)
+
+    def _submit(self, to: list[str], is_large: bool, never: bool, key: bool) -> None:
         number = len(self.world.letters)
         body = f"letter-{number}"
         head = f"From: app@{HOME}\r\nTo: many@a.example\r\nSubject: {number}\r\n\r\n"
@@ -108,27 +132,19 @@ class EngineMachine(RuleBasedStateMachine):
 
     # --- servers, operators, time ---
 
-    @rule(domain=domains | st.just(HOME), mood=st.sampled_from(sorted(MOODS)))
-    def servers_become(self, domain: str, mood: str) -> None:
-        self.world.moods[domain] = mood
-
-    @rule()
-    def servers_become_willing(self) -> None:
+    @rule(moods=moods)
+    def servers_become(self, moods: dict[str, str]) -> None:
         self.world.moods.clear()
+        self.world.moods.update(moods)
 
-    @rule(
-        deed=st.sampled_from(["hold", "release", "cancel_all", "retry", "take_as_delivered"]),
-        domain=st.none() | domains,
-    )
-    def operate(self, deed: str, domain: str | None) -> None:
+    @rule(deed=st.sampled_from(DEEDS), domain=st.none() | domains, time=seconds)
+    def operate(self, deed: str, domain: str | None, time: float) -> None:
+        self._play(lambda: self._sleep(time))
         self._play(lambda: _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain))))
 
     @rule(time=seconds)
     def wait(self, time: float) -> None:
-        async def act() -> None:
-            await trio.sleep(time)
-
-        self._play(act)
+        self._play(lambda: self._sleep(time))
 
     @rule(jump=st.sampled_from([_HOUR, 400 * 24 * _HOUR, -_HOUR]))
     def wall_clock_jumps(self, jump: float) -> None:
@@ -139,33 +155,36 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(time=seconds)
     def kill(self, time: float) -> None:
         async def act() -> None:
-            with trio.move_on_after(time):
-                await self.world.life.over.wait()
+            await self._sleep(time)
             self.world.kill()
 
         self._play(act)
 
-    @rule(moment=st.sampled_from(["before", "after"]), commits=st.integers(1, 5))
-    def kill_at_commit(self, moment: str, commits: int) -> None:
+    @rule(moment=st.sampled_from(["before", "after"]), commits=st.integers(1, 6), time=seconds)
+    def kill_at_commit(self, moment: str, commits: int, time: float) -> None:
         """The next so many commits from here, whatever they are."""
         self.world.fatal = (moment, commits)
+        self._play(lambda: self._sleep(time))
 
     @rule()
     def restart(self) -> None:
         self._play(lambda: self.world.restart(self.stage.nursery))
 
-    @rule(is_full=st.booleans())
-    def disk_fills_or_empties(self, is_full: bool) -> None:
-        self.world.is_full = is_full
+    @rule(time=seconds)
+    def disk_is_full_for_a_while(self, time: float) -> None:
+        self.world.is_full = True
+        self._play(lambda: self._sleep(time))
+        self.world.is_full = False
 
-    @precondition(lambda self: not self.world.is_full)  # with both the engine gives up, as it says
-    @rule()
-    def an_actor_fails(self) -> None:
+    @rule(time=seconds)
+    def an_actor_fails(self, time: float) -> None:
         async def act() -> None:
-            if trio.current_time() >= self.may_break_at:
+            await self._sleep(time)
+            engine = self.world.life.engine
+            if engine is not None and trio.current_time() >= self.may_break_at:
                 self.may_break_at = trio.current_time() + _RESTS_SECONDS
-                self.world.engine._ring.give_returned("no note at all")
-                await trio.sleep(0.1)
+                engine._ring.give_returned("no note at all")
+                await self._sleep(0.1)
 
         self._play(act)
 
