@@ -139,8 +139,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(deed=st.sampled_from(DEEDS), domain=st.none() | domains, time=seconds)
     def operate(self, deed: str, domain: str | None, time: float) -> None:
+        async def act() -> None:
+            self.world.hurry()
+            await _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain)))
+            self.world.hurry()
+
         self._play(lambda: self._sleep(time))
-        self._play(lambda: _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain))))
+        self._play(act)
 
     @rule(time=seconds)
     def wait(self, time: float) -> None:
@@ -148,7 +153,11 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(jump=st.sampled_from([_HOUR, 400 * 24 * _HOUR, -_HOUR]))
     def wall_clock_jumps(self, jump: float) -> None:
-        self.world.ahead += jump
+        async def act() -> None:
+            self.world.ahead += jump
+            self.world.hurry()
+
+        self._play(act)
 
     # --- what goes wrong ---
 
@@ -183,6 +192,7 @@ class EngineMachine(RuleBasedStateMachine):
             engine = self.world.life.engine
             if engine is not None and trio.current_time() >= self.may_break_at:
                 self.may_break_at = trio.current_time() + _RESTS_SECONDS
+                self.world.hurry()
                 engine._ring.give_returned("no note at all")
                 await self._sleep(0.1)
 
@@ -205,6 +215,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def _drain(self) -> None:
         for _ in range(_ROUNDS):
+            self.world.hurry()
             await self.world.engine.release(Filter(states=(State.HELD,)))
             if not (await self.world.engine.status()).messages:
                 return

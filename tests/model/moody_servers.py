@@ -53,7 +53,8 @@ class MoodyServers:
 
     def meet(self, request: DeliveryRequest) -> None:
         assert request.domain is not None
-        self.attempts.append(Attempt(request.domain, self._now()))
+        places = tuple((request.message.id, recipient.address) for recipient in request.recipients)
+        self.attempts.append(Attempt(request.domain, self._now(), places))
 
     async def take(self, request: DeliveryRequest, recipients: Iterable[LeasedRecipient]) -> None:
         """Accept it for these, from here on."""

@@ -37,6 +37,7 @@ DOMAINS = ("a.example", "b.example", "ask.example", "trust.example")
 _BEGIN = 1_767_225_600.0
 _MANY = 100_000
 _STARTS = 10  # a life may be killed at its start, but not for ever
+_FIRST_SECONDS, _JITTER = 60.0, 0.1  # of the retry schedule
 _FILE_OCTETS = 4096  # contents of more lie in files of their own
 _SECTIONS: dict[str, Any] = {
     "transports": {"out": {"plugin": "moody"}},
@@ -45,7 +46,7 @@ _SECTIONS: dict[str, Any] = {
         {"transport": "out", "name": "trusting", "recipients": "*@trust.example", "in_doubt": "take_as_delivered"},
         {"transport": "out"},
     ],
-    "retry": {"first_seconds": 60, "max_seconds": 900, "give_up_seconds": 7200},
+    "retry": {"first_seconds": _FIRST_SECONDS, "max_seconds": 900, "give_up_seconds": 7200, "jitter": _JITTER},
     "windows": {"start": 2, "max": 3, "trouble": 2, "hold_seconds": 20, "hold_max_seconds": 300},
     "in_flight": {"leases": 6, "attempt_seconds": 120, "drain_seconds": 30, "doubt_seconds": 5},
     "limits": {"history_seconds": 1e9, "idempotency_seconds": 1e9},  # nothing is forgotten, however far a clock jumps
@@ -121,6 +122,7 @@ class World:
         self.letters: list[Letter] = []
         self.is_full = False
         self.kills = self.lives = 0
+        self.hurried: list[float] = []  # when pauses were cut short
         self.ahead = 0.0
         self.fatal: tuple[str, int] | None = None  # the life ends "before" or "after" so many commits
         self._folder = folder
@@ -159,6 +161,7 @@ class World:
         self.is_full = False  # with a full disk none starts at all
         for _ in range(_STARTS):
             self.lives += 1
+            self.hurry()
             self.life = Life()
             clock = Clock(wall=lambda: self.now + self.ahead)
             nursery.start_soon(self.life.run, self._config(), self.servers, clock, self.lives)
@@ -190,6 +193,10 @@ class World:
                 raise AssertionError("the engine ended by itself") from self.life.trouble
         else:
             del self.log[self.life.log_end :]  # what a dead process says nobody hears
+
+    def hurry(self) -> None:
+        """From here on some recipients may be tried again before their time."""
+        self.hurried.append(self.now)
 
     def kill(self) -> None:
         life = self.life
@@ -276,5 +283,7 @@ class World:
             attempts=self.servers.attempts,
             leftovers=[name for name in files if name not in known],
             kills=self.kills,
+            pause_seconds=_FIRST_SECONDS * (1 - _JITTER),
+            hurried=self.hurried,
             problems=problems,
         )
