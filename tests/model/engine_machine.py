@@ -141,8 +141,11 @@ class EngineMachine(RuleBasedStateMachine):
     def operate(self, deed: str, domain: str | None, time: float) -> None:
         async def act() -> None:
             self.world.hurry()
-            await _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain)))
+            meant = self.world.places(domain)
+            answer = await _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain)))
             self.world.hurry()
+            if deed == "cancel_all" and answer is not None:
+                self.world.withdraw(meant)
 
         self._play(lambda: self._sleep(time))
         self._play(act)
@@ -206,9 +209,11 @@ class EngineMachine(RuleBasedStateMachine):
                 self.world.moods.clear()
                 self.world.is_full, self.world.fatal = False, None
                 self._play(self._drain)
+                self._play(lambda: self.world.sweep(self.stage.nursery))
                 self.stage.play(self.world.stop)
                 broken = broken_promises(self.world.evidence())
                 assert not broken, "\n".join(broken)
+                assert self.world.tried_although_withdrawn() == []
         finally:
             self.stage.close()
             self.world.close()

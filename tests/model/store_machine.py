@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from promised import DUE, OVER, Letter, Promise, Promised, states_of
@@ -73,6 +73,7 @@ def bounded(examples: int, steps: int) -> settings:
         stateful_step_count=steps,
         deadline=None,
         derandomize=not EXAMPLES,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
 

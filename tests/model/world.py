@@ -7,8 +7,11 @@ process, and the next life begins with what that moment left.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
-from collections.abc import MutableMapping, Sequence
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ HOME = "home.example"  # of the senders
 DOMAINS = ("a.example", "b.example", "ask.example", "trust.example")
 _BEGIN = 1_767_225_600.0
 _MANY = 100_000
+_SWEPT_SECONDS = 7200.0
 _STARTS = 10  # a life may be killed at its start, but not for ever
 _FIRST_SECONDS, _JITTER = 60.0, 0.1  # of the retry schedule
 _FILE_OCTETS = 4096  # contents of more lie in files of their own
@@ -123,6 +127,8 @@ class World:
         self.is_full = False
         self.kills = self.lives = 0
         self.hurried: list[float] = []  # when pauses were cut short
+        self.withdrawn: dict[tuple[str, str], int] = {}  # cancelled, the answer was seen: in which life
+        self._first_attempts: list[int] = []  # of each life
         self.ahead = 0.0
         self.fatal: tuple[str, int] | None = None  # the life ends "before" or "after" so many commits
         self._folder = folder
@@ -161,6 +167,7 @@ class World:
         self.is_full = False  # with a full disk none starts at all
         for _ in range(_STARTS):
             self.lives += 1
+            self._first_attempts.append(len(self.servers.attempts))
             self.hurry()
             self.life = Life()
             clock = Clock(wall=lambda: self.now + self.ahead)
@@ -197,6 +204,14 @@ class World:
     def hurry(self) -> None:
         """From here on some recipients may be tried again before their time."""
         self.hurried.append(self.now)
+
+    def places(self, domain: str | None) -> list[tuple[str, str]]:
+        everybody = [(one.message.id, recipient.address) for one in self.look() for recipient in one.recipients]
+        return [place for place in everybody if domain is None or place[1].endswith(f"@{domain}")]
+
+    def withdraw(self, places: Iterable[tuple[str, str]]) -> None:
+        """Cancelled: what no attempt owns now gets none any more, and what one owns gets no other."""
+        self.withdrawn |= dict.fromkeys(places, self.lives)
 
     def kill(self) -> None:
         life = self.life
@@ -261,17 +276,36 @@ class World:
         found: list[StoredMessage] = store.find(Filter(), _MANY)
         return found
 
+    def tried_although_withdrawn(self) -> list[tuple[str, str]]:
+        """Tried by a later life."""
+        tried = [
+            (place, bisect_right(self._first_attempts, number))
+            for number, attempt in enumerate(self.servers.attempts)
+            for place in attempt.places
+        ]
+        return [place for place, life in tried if life > self.withdrawn.get(place, life)]
+
+    async def sweep(self, nursery: trio.Nursery) -> None:
+        """Have a new life find what no message needs, as one does that begins an hour later."""
+        if self._folder is not None:
+            old = time.time() - _SWEPT_SECONDS
+            for path in self._contents():
+                os.utime(path, (old, old))
+        await self.restart(nursery)
+        await trio.sleep(1.0)
+
+    def _contents(self) -> list[Path]:
+        folder = self._spool(self.kills).with_name("postroad.db.content")
+        return list(folder.iterdir()) if folder.is_dir() else []
+
     def evidence(self) -> Evidence:
         """Once the last life has ended."""
         if self._folder is None:
             return self._evidence(self._memory.find(Filter(), _MANY), [], [])
-        path = self._spool(self.kills)
-        store = SqliteStore(path)
+        store = SqliteStore(self._spool(self.kills))
         spool, problems = store.find(Filter(), _MANY), store.check()
         store.close()
-        folder = path.with_name("postroad.db.content")
-        files = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-        return self._evidence(spool, problems, files)
+        return self._evidence(spool, problems, [path.name for path in self._contents()])
 
     def _evidence(self, spool: list[StoredMessage], problems: list[str], files: list[str]) -> Evidence:
         known = {one.message.id for one in spool}
