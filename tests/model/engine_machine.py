@@ -141,11 +141,11 @@ class EngineMachine(RuleBasedStateMachine):
     def operate(self, deed: str, domain: str | None, time: float) -> None:
         async def act() -> None:
             self.world.hurry()
-            meant = self.world.places(domain)
+            owed = self.world.owed_attempts(domain)
             answer = await _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain)))
             self.world.hurry()
             if deed == "cancel_all" and answer is not None:
-                self.world.withdraw(meant)
+                self.world.withdraw(owed)
 
         self._play(lambda: self._sleep(time))
         self._play(act)
@@ -213,7 +213,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.stage.play(self.world.stop)
                 broken = broken_promises(self.world.evidence())
                 assert not broken, "\n".join(broken)
-                assert self.world.tried_although_withdrawn() == []
+                assert self.world.tried_although_withdrawn() == set()
         finally:
             self.stage.close()
             self.world.close()

@@ -46,15 +46,19 @@ class MoodyServers:
         self._is_alive = is_alive
         self.arrivals: list[Arrival] = []
         self.attempts: list[Attempt] = []
+        self.under_way: set[tuple[str, str]] = set()
 
     async def deliver(self, request: DeliveryRequest) -> Answer:
         assert request.domain is not None
-        return await MOODS[self._moods.get(request.domain, "willing")](self, request)
+        self.under_way.update(places := _places(request))
+        try:
+            return await MOODS[self._moods.get(request.domain, "willing")](self, request)
+        finally:
+            self.under_way.difference_update(places)
 
     def meet(self, request: DeliveryRequest) -> None:
         assert request.domain is not None
-        places = tuple((request.message.id, recipient.address) for recipient in request.recipients)
-        self.attempts.append(Attempt(request.domain, self._now(), places))
+        self.attempts.append(Attempt(request.domain, self._now(), _places(request)))
 
     async def take(self, request: DeliveryRequest, recipients: Iterable[LeasedRecipient]) -> None:
         """Accept it for these, from here on."""
@@ -175,6 +179,10 @@ MOODS: dict[str, Callable[[MoodyServers, DeliveryRequest], Awaitable[Answer]]] =
     "killing before the dot": MoodyServers.killing_before_the_dot,
     "killing after the dot": MoodyServers.killing_after_the_dot,
 }
+
+
+def _places(request: DeliveryRequest) -> tuple[tuple[str, str], ...]:
+    return tuple((request.message.id, recipient.address) for recipient in request.recipients)
 
 
 def _failed_places(message: Message) -> tuple[tuple[str, str], ...]:

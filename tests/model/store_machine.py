@@ -203,8 +203,8 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     def _filter(self, draw: Draw, states: tuple[State, ...]) -> Filter:
-        fitting = self._in(states)
-        one = draw(st.sampled_from(fitting)) if fitting else None
+        present = [state for state in states if self._in({state})]
+        one = draw(st.sampled_from(self._in({draw(st.sampled_from(present))}))) if present else None
         if one is None or draw(st.integers(0, 9)) == 9:
             return Filter(recipient=draw(st.none() | addresses), states=(draw(st.sampled_from(states)),))
         conditions: dict[str, Any] = {
@@ -265,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def operate(self, data: st.DataObject) -> None:
-        self.apply(self.operating(data.draw))
+        self.apply(*(self.operating(data.draw) for _ in range(data.draw(st.integers(1, 3)))))
 
     @rule(data=st.data())
     def move(self, data: st.DataObject) -> None:

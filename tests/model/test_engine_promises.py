@@ -11,6 +11,6 @@ class DurableEngineMachine(EngineMachine):
 
 
 TestEngineInMemory = EngineMachine.TestCase
-TestEngineInMemory.settings = bounded(15, 30)
+TestEngineInMemory.settings = bounded(25, 20)
 TestEngineOnDisk = DurableEngineMachine.TestCase
-TestEngineOnDisk.settings = bounded(15, 30)
+TestEngineOnDisk.settings = bounded(25, 20)

@@ -7,14 +7,15 @@ process, and the next life begins with what that moment left.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import shutil
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from unittest import mock
 
 import trio
@@ -30,10 +31,13 @@ from postroad.spool import Marks
 from postroad.store.contract import Filter, Operation, Result, StoredMessage
 from postroad.store.memory import MemoryStore
 from postroad.store.sqlite import SqliteStore
+from postroad.store.states import State
 from postroad.testing.engine import test_config
 from postroad.testing.promises import Evidence, Letter
 
 __all__ = ["DOMAINS", "HOME", "World"]
+
+Place: TypeAlias = tuple[str, str]  # message id and recipient
 
 HOME = "home.example"  # of the senders
 DOMAINS = ("a.example", "b.example", "ask.example", "trust.example")
@@ -127,7 +131,7 @@ class World:
         self.is_full = False
         self.kills = self.lives = 0
         self.hurried: list[float] = []  # when pauses were cut short
-        self.withdrawn: dict[tuple[str, str], int] = {}  # cancelled, the answer was seen: in which life
+        self.withdrawn: dict[Place, tuple[int, int, int]] = {}  # in which life, after which attempts, how many are owed
         self._first_attempts: list[int] = []  # of each life
         self.ahead = 0.0
         self.fatal: tuple[str, int] | None = None  # the life ends "before" or "after" so many commits
@@ -205,13 +209,20 @@ class World:
         """From here on some recipients may be tried again before their time."""
         self.hurried.append(self.now)
 
-    def places(self, domain: str | None) -> list[tuple[str, str]]:
-        everybody = [(one.message.id, recipient.address) for one in self.look() for recipient in one.recipients]
-        return [place for place in everybody if domain is None or place[1].endswith(f"@{domain}")]
+    def owed_attempts(self, domain: str | None) -> dict[Place, int]:
+        """Of everybody at a domain: how many attempts may still begin once they are cancelled now."""
+        return {
+            (one.message.id, each.address): int(each.state is State.LEASED)
+            for one in self.look()
+            for each in one.recipients
+            if domain in (None, each.address.rpartition("@")[2])
+        }
 
-    def withdraw(self, places: Iterable[tuple[str, str]]) -> None:
-        """Cancelled: what no attempt owns now gets none any more, and what one owns gets no other."""
-        self.withdrawn |= dict.fromkeys(places, self.lives)
+    def withdraw(self, owed: Mapping[Place, int]) -> None:
+        """Cancelled, and the answer was seen."""
+        for place, attempts in owed.items():
+            is_free = place not in self.servers.under_way and attempts
+            self.withdrawn.setdefault(place, (self.lives, len(self.servers.attempts), int(is_free)))
 
     def kill(self) -> None:
         life = self.life
@@ -276,14 +287,14 @@ class World:
         found: list[StoredMessage] = store.find(Filter(), _MANY)
         return found
 
-    def tried_although_withdrawn(self) -> list[tuple[str, str]]:
-        """Tried by a later life."""
-        tried = [
-            (place, bisect_right(self._first_attempts, number))
-            for number, attempt in enumerate(self.servers.attempts)
-            for place in attempt.places
-        ]
-        return [place for place, life in tried if life > self.withdrawn.get(place, life)]
+    def tried_although_withdrawn(self) -> set[Place]:
+        """By a later life, or by a later attempt than the one that owned it."""
+        lives: dict[Place, list[int]] = {}
+        for number, attempt in enumerate(self.servers.attempts):
+            for place in attempt.places:
+                if number >= self.withdrawn.get(place, (0, math.inf, 0))[1]:
+                    lives.setdefault(place, []).append(bisect_right(self._first_attempts, number))
+        return {place for place, ones in lives.items() if not _are_owed(ones, *self.withdrawn[place])}
 
     async def sweep(self, nursery: trio.Nursery) -> None:
         """Have a new life find what no message needs, as one does that begins an hour later."""
@@ -321,3 +332,7 @@ class World:
             hurried=self.hurried,
             problems=problems,
         )
+
+
+def _are_owed(lives: list[int], life: int, _: int, owed: int) -> bool:
+    return len(lives) <= owed and set(lives) <= {life}
