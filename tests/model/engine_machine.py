@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ class EngineMachine(RuleBasedStateMachine):
             if self.is_sound:
                 self.world.moods.clear()
                 self.world.is_full, self.world.fatal = False, None
-                self._play(self._drain)
+                self._drain()
                 self._play(lambda: self.world.sweep(self.stage.nursery))
                 self.stage.play(self.world.stop)
                 broken = broken_promises(self.world.evidence())
@@ -218,21 +219,23 @@ class EngineMachine(RuleBasedStateMachine):
             self.stage.close()
             self.world.close()
 
-    async def _drain(self) -> None:
+    def _drain(self) -> None:
         for _ in range(_ROUNDS):
-            self.world.hurry()
-            await self.world.engine.release(Filter(states=(State.HELD,)))
-            if not (await self.world.engine.status()).messages:
+            if self._play(self._drain_an_hour) == 0:
                 return
-            await trio.sleep(_HOUR)
         raise AssertionError(f"not over after {_ROUNDS} hours: {self.world.look()}")
+
+    async def _drain_an_hour(self) -> int | None:
+        """How many messages are left before it; None where the engine was killed by an attempt that was under way."""
+        self.world.hurry()
+        await _patiently(lambda: self.world.engine.release(Filter(states=(State.HELD,))))
+        status = await _patiently(lambda: self.world.engine.status())
+        await self._sleep(_HOUR)
+        return status and status.messages
 
 
 async def _patiently(act: Callable[[], Awaitable[Any]]) -> Any:
     """What it answers, None where it refused, failed or took too long."""
-    with trio.move_on_after(_PATIENCE_SECONDS):
-        try:
-            return await act()
-        except PostroadError:
-            pass
+    with trio.move_on_after(_PATIENCE_SECONDS), suppress(PostroadError):
+        return await act()
     return None

@@ -11,6 +11,6 @@ class DurableEngineMachine(EngineMachine):
 
 
 TestEngineInMemory = EngineMachine.TestCase
-TestEngineInMemory.settings = bounded(25, 20)
+TestEngineInMemory.settings = bounded(20, 20)
 TestEngineOnDisk = DurableEngineMachine.TestCase
-TestEngineOnDisk.settings = bounded(25, 20)
+TestEngineOnDisk.settings = bounded(20, 20)

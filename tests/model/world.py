@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 from postroad.clock import Clock
 from postroad.config import Config
 from postroad.engine import Engine
-from postroad.errors import StoreBroken, StoreFull
+from postroad.errors import EngineClosed, StoreBroken, StoreFull
 from postroad.opening import open_engine
 from postroad.spool import Marks
 from postroad.store.contract import Filter, Operation, Result, StoredMessage
@@ -161,7 +161,8 @@ class World:
 
     @property
     def engine(self) -> Engine:
-        assert self.life.engine is not None
+        if self.life.engine is None:
+            raise EngineClosed("it was killed")
         return self.life.engine
 
     # --- lives ---
