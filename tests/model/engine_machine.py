@@ -42,6 +42,8 @@ letters = st.fixed_dictionaries(
         "is_large": st.booleans(),
         "never": st.booleans(),
         "key": st.booleans(),
+        "wait_seconds": st.sampled_from([0.0, 0.0, 300.0]),
+        "expiry_seconds": st.sampled_from([None, None, 900.0]),
     }
 )
 
@@ -78,7 +80,10 @@ class EngineMachine(RuleBasedStateMachine):
     def _nothing_acknowledged_is_lost(self) -> None:
         found = {one.message.id: one for one in self.world.look()}
         for letter in self.world.letters:
-            assert not letter.id or len(found[letter.id].recipients) == len(letter.recipients), "I1"
+            stored = found.get(letter.id)
+            assert not letter.id or (stored and len(stored.recipients) == len(letter.recipients)), (
+                f"I1: {letter.id} is lost"
+            )
         for id, one in found.items():
             for recipient in one.recipients:
                 if recipient.state in ENDS:
@@ -102,7 +107,16 @@ class EngineMachine(RuleBasedStateMachine):
         for letter in letters:
             self._submit(**letter)
 
-    def _submit(self, to: list[str], is_large: bool, never: bool, key: bool) -> None:
+    def _submit(
+        self,
+        to: list[str],
+        is_large: bool,
+        never: bool,
+        key: bool,
+        wait_seconds: float,
+        expiry_seconds: float | None,
+    ) -> None:
+        wall = self.stage.play(self.world.wall)
         number = len(self.world.letters)
         body = f"letter-{number}"
         head = f"From: app@{HOME}\r\nTo: many@a.example\r\nSubject: {number}\r\n\r\n"
@@ -112,6 +126,8 @@ class EngineMachine(RuleBasedStateMachine):
             content=f"{head}{body}\r\n{'x' * 70}\r\n".encode() + (b"y" * 70 + b"\r\n") * (60 if is_large else 0),
             dsn=DsnOptions(notify=("never",)) if never else DsnOptions(),
             idempotency_key=body if key else None,
+            send_at=wall + wait_seconds if wait_seconds else None,
+            expires_at=expiry_seconds and wall + expiry_seconds,
         )
         self.world.letters.append(Letter(body, submission.sender, tuple(submission.recipients)))
         self._hand_over(submission, number)
@@ -214,6 +230,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.stage.play(self.world.stop)
                 broken = broken_promises(self.world.evidence())
                 assert not broken, "\n".join(broken)
+                assert self.world.servers.too_early == []
                 assert self.world.tried_although_withdrawn() == set()
         finally:
             self.stage.close()

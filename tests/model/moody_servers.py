@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import trio
 
 from postroad import Verdict, hookimpl
+from postroad.clock import Clock
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.promises import Arrival, Attempt, forbidden_octets
 from postroad.transport import Capabilities, DeliveryRequest
@@ -35,6 +36,7 @@ _TORN = Verdict.in_doubt("connection lost within the content")
 class MoodyServers:
     """moods: by domain.  now: Unix seconds.  kill: ends the engine's process.  is_alive: from whom something can still come."""
 
+    clock: Clock  # of the engine that lives now
     capabilities = Capabilities(by_domain=True, recipients_per_call=3)
 
     def __init__(
@@ -46,6 +48,7 @@ class MoodyServers:
         self._is_alive = is_alive
         self.arrivals: list[Arrival] = []
         self.attempts: list[Attempt] = []
+        self.too_early: list[str] = []  # ids of messages that came before their time
         self.under_way: set[tuple[str, str]] = set()
 
     async def deliver(self, request: DeliveryRequest) -> Answer:
@@ -59,6 +62,8 @@ class MoodyServers:
     def meet(self, request: DeliveryRequest) -> None:
         assert request.domain is not None
         self.attempts.append(Attempt(request.domain, self._now(), _places(request)))
+        if self.clock.now() < (request.message.send_at or 0.0):
+            self.too_early.append(request.message.id)
 
     async def take(self, request: DeliveryRequest, recipients: Iterable[LeasedRecipient]) -> None:
         """Accept it for these, from here on."""
@@ -79,8 +84,10 @@ class MoodyServers:
         return [_OK] * len(request.recipients)
 
     async def slow(self, request: DeliveryRequest) -> Answer:
+        self.meet(request)
         await trio.sleep(100)
-        return await self.willing(request)
+        await self.take(request, request.recipients)
+        return [_OK] * len(request.recipients)
 
     async def mixed(self, request: DeliveryRequest) -> Answer:
         self.meet(request)

@@ -120,7 +120,10 @@ class Life:
 
 
 class World:
-    """moods: what the servers of a domain do.  is_full: the disk.  kills: how many lives ended so.  ahead: of the wall clock."""
+    """moods: what the servers of a domain do.  is_full: the disk.  ahead: of the wall clock.
+
+    kills: how many lives ended so; silent_kills: right behind a commit, of which no line tells.
+    """
 
     life: Life
 
@@ -129,7 +132,7 @@ class World:
         self.servers = MoodyServers(self.moods, lambda: self.now, self.kill, lambda: self.life.log_end is None)
         self.letters: list[Letter] = []
         self.is_full = False
-        self.kills = self.lives = 0
+        self.kills = self.silent_kills = self.lives = 0
         self.hurried: list[float] = []  # when pauses were cut short
         self.withdrawn: dict[Place, tuple[int, int, int]] = {}  # in which life, after which attempts, how many are owed
         self._first_attempts: list[int] = []  # of each life
@@ -159,6 +162,9 @@ class World:
     def now(self) -> float:
         return _BEGIN + trio.current_time()
 
+    async def wall(self) -> float:
+        return self.now + self.ahead
+
     @property
     def engine(self) -> Engine:
         if self.life.engine is None:
@@ -175,7 +181,7 @@ class World:
             self._first_attempts.append(len(self.servers.attempts))
             self.hurry()
             self.life = Life()
-            clock = Clock(wall=lambda: self.now + self.ahead)
+            self.servers.clock = clock = Clock(wall=lambda: self.now + self.ahead)
             nursery.start_soon(self.life.run, self._config(), self.servers, clock, self.lives)
             await self.life.begun.wait()
             if self.life.engine is not None:
@@ -243,6 +249,7 @@ class World:
             return
         self.fatal = (moment, self.fatal[1] - 1)
         if self.fatal[1] <= 0:
+            self.silent_kills += moment == "after"
             self.kill()
 
     # --- what lives leave ---
@@ -328,7 +335,7 @@ class World:
             log=self.log,
             attempts=self.servers.attempts,
             leftovers=[name for name in files if name not in known],
-            kills=self.kills,
+            kills=self.silent_kills,
             pause_seconds=_FIRST_SECONDS * (1 - _JITTER),
             hurried=self.hurried,
             problems=problems,

@@ -72,7 +72,8 @@ class Attempt:
 class Evidence:
     """Everything there is to see after the end.
 
-    spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
+    spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9
+    and may have taken the lines of their last commit along.
     leftovers: names of files that nobody needs.  problems: what `Store.check` says.
     attempts_an_hour: the most that one host may see; None: unknown.
     pause_seconds: what the schedule leaves between two attempts for a recipient at the least; None: unknown.  hurried: when
