@@ -158,11 +158,13 @@ class EngineMachine(RuleBasedStateMachine):
     def operate(self, deed: str, domain: str | None, time: float) -> None:
         async def act() -> None:
             self.world.hurry()
-            owed = self.world.owed_attempts(domain)
+            meant = self.world.places(domain)
             answer = await _patiently(lambda: getattr(self.world.engine, deed)(Filter(domain=domain)))
             self.world.hurry()
+            if deed == "release":
+                self.world.released.append(self.world.now)
             if deed == "cancel_all" and answer is not None:
-                self.world.withdraw(owed)
+                self.world.withdraw(meant)
 
         self._play(lambda: self._sleep(time))
         self._play(act)
@@ -230,8 +232,11 @@ class EngineMachine(RuleBasedStateMachine):
                 self.stage.play(self.world.stop)
                 broken = broken_promises(self.world.evidence())
                 assert not broken, "\n".join(broken)
-                assert self.world.servers.too_early == []
-                assert self.world.tried_although_withdrawn() == set()
+                assert not (early := self.world.servers.too_early), f"before their time: {early}"
+                assert not (unasked := self.world.sent_again_unasked()), (
+                    f"sent again, and nobody asked for it: {unasked}"
+                )
+                assert not (tried := self.world.tried_although_withdrawn()), f"tried although cancelled: {tried}"
         finally:
             self.stage.close()
             self.world.close()
@@ -246,6 +251,7 @@ class EngineMachine(RuleBasedStateMachine):
         """How many messages are left before it; None where the engine was killed by an attempt that was under way."""
         self.world.hurry()
         await _patiently(lambda: self.world.engine.release(Filter(states=(State.HELD,))))
+        self.world.released.append(self.world.now)
         status = await _patiently(lambda: self.world.engine.status())
         await self._sleep(_HOUR)
         return status and status.messages

@@ -48,6 +48,7 @@ class MoodyServers:
         self._is_alive = is_alive
         self.arrivals: list[Arrival] = []
         self.attempts: list[Attempt] = []
+        self.doubtful: list[bool] = []  # of each attempt: whether its answer is never seen after a hand-over began
         self.too_early: list[str] = []  # ids of messages that came before their time
         self.under_way: set[tuple[str, str]] = set()
 
@@ -61,7 +62,10 @@ class MoodyServers:
 
     def meet(self, request: DeliveryRequest) -> None:
         assert request.domain is not None
+        if not self._is_alive():
+            return
         self.attempts.append(Attempt(request.domain, self._now(), _places(request)))
+        self.doubtful.append(self._moods.get(request.domain) in _DOUBTFUL)
         if self.clock.now() < (request.message.send_at or 0.0):
             self.too_early.append(request.message.id)
 
@@ -185,6 +189,16 @@ MOODS: dict[str, Callable[[MoodyServers, DeliveryRequest], Awaitable[Answer]]] =
     "killing": MoodyServers.killing,
     "killing before the dot": MoodyServers.killing_before_the_dot,
     "killing after the dot": MoodyServers.killing_after_the_dot,
+}
+
+
+_DOUBTFUL = {
+    "unanswered",
+    "torn",
+    "silent after the dot",
+    "raising after the dot",
+    "killing before the dot",
+    "killing after the dot",
 }
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,7 +40,8 @@ __all__ = ["DOMAINS", "HOME", "World"]
 Place: TypeAlias = tuple[str, str]  # message id and recipient
 
 HOME = "home.example"  # of the senders
-DOMAINS = ("a.example", "b.example", "ask.example", "trust.example")
+ASKING = ("ask.example", "trust.example")  # what is in doubt there is not sent again
+DOMAINS = ("a.example", "b.example", *ASKING)
 _BEGIN = 1_767_225_600.0
 _MANY = 100_000
 _SWEPT_SECONDS = 7200.0
@@ -134,6 +135,7 @@ class World:
         self.is_full = False
         self.kills = self.silent_kills = self.lives = 0
         self.hurried: list[float] = []  # when pauses were cut short
+        self.released: list[float] = []  # when an operator ended holds
         self.withdrawn: dict[Place, tuple[int, int, int]] = {}  # in which life, after which attempts, how many are owed
         self._first_attempts: list[int] = []  # of each life
         self.ahead = 0.0
@@ -216,20 +218,19 @@ class World:
         """From here on some recipients may be tried again before their time."""
         self.hurried.append(self.now)
 
-    def owed_attempts(self, domain: str | None) -> dict[Place, int]:
-        """Of everybody at a domain: how many attempts may still begin once they are cancelled now."""
-        return {
-            (one.message.id, each.address): int(each.state is State.LEASED)
-            for one in self.look()
-            for each in one.recipients
-            if domain in (None, each.address.rpartition("@")[2])
-        }
+    def places(self, domain: str | None) -> set[Place]:
+        """Everybody at a domain."""
+        everybody = [(one.message.id, each.address) for one in self.look() for each in one.recipients]
+        return {place for place in everybody if domain in (None, place[1].rpartition("@")[2])}
 
-    def withdraw(self, owed: Mapping[Place, int]) -> None:
-        """Cancelled, and the answer was seen."""
-        for place, attempts in owed.items():
-            is_free = place not in self.servers.under_way and attempts
-            self.withdrawn.setdefault(place, (self.lives, len(self.servers.attempts), int(is_free)))
+    def withdraw(self, places: set[Place]) -> None:
+        """Cancelled, and the answer was seen: what is leased and not under way yet may still be tried once."""
+        for one in self.look():
+            for each in one.recipients:
+                place = (one.message.id, each.address)
+                is_owed = each.state is State.LEASED and place not in self.servers.under_way
+                if place in places:
+                    self.withdrawn.setdefault(place, (self.lives, len(self.servers.attempts), int(is_owed)))
 
     def kill(self) -> None:
         life = self.life
@@ -303,6 +304,19 @@ class World:
                 if number >= self.withdrawn.get(place, (0, math.inf, 0))[1]:
                     lives.setdefault(place, []).append(bisect_right(self._first_attempts, number))
         return {place for place, ones in lives.items() if not _are_owed(ones, *self.withdrawn[place])}
+
+    def sent_again_unasked(self) -> list[Place]:
+        """Left in doubt on a route that asks or trusts, and tried again although nobody released it."""
+        found: list[Place] = []
+        doubted_at: dict[Place, float] = {}
+        for attempt, is_doubtful in zip(self.servers.attempts, self.servers.doubtful, strict=True):
+            for place in attempt.places:
+                at = doubted_at.pop(place, None)
+                if at is not None and not any(at <= moment <= attempt.at for moment in self.released):
+                    found.append(place)
+                if is_doubtful and attempt.host in ASKING:
+                    doubted_at[place] = attempt.at
+        return found
 
     async def sweep(self, nursery: trio.Nursery) -> None:
         """Have a new life find what no message needs, as one does that begins an hour later."""
