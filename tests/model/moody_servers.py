@@ -48,6 +48,7 @@ class MoodyServers:
         self._is_alive = is_alive
         self.arrivals: list[Arrival] = []
         self.attempts: list[Attempt] = []
+        self._mood_of: dict[str, str] = {}  # by the attempt's id: moods change while it is under way
         self.doubtful: list[bool] = []  # of each attempt: whether its answer is never seen after a hand-over began
         self.too_early: list[str] = []  # ids of messages that came before their time
         self.under_way: set[tuple[str, str]] = set()
@@ -56,7 +57,8 @@ class MoodyServers:
         assert request.domain is not None
         self.under_way.update(places := _places(request))
         try:
-            return await MOODS[self._moods.get(request.domain, "willing")](self, request)
+            mood = self._mood_of[request.id] = self._moods.get(request.domain, "willing")
+            return await MOODS[mood](self, request)
         finally:
             self.under_way.difference_update(places)
 
@@ -65,16 +67,23 @@ class MoodyServers:
         if not self._is_alive():
             return
         self.attempts.append(Attempt(request.domain, self._now(), _places(request)))
-        self.doubtful.append(self._moods.get(request.domain) in _DOUBTFUL)
+        self.doubtful.append(False)
         if self.clock.now() < (request.message.send_at or 0.0):
             self.too_early.append(request.message.id)
+
+    def commit(self, request: DeliveryRequest) -> None:
+        """From here on it may arrive; an attempt before this, cut short, leaves no doubt."""
+        request.committing()
+        if self._mood_of[request.id] in _DOUBTFUL and self._is_alive():
+            places = _places(request)
+            self.doubtful[max(n for n, attempt in enumerate(self.attempts) if attempt.places == places)] = True
 
     async def take(self, request: DeliveryRequest, recipients: Iterable[LeasedRecipient]) -> None:
         """Accept it for these, from here on."""
         content = await request.content.read()
         if not self._is_alive():
             await trio.sleep_forever()
-        request.committing()
+        self.commit(request)
         message = message_from_bytes(content)
         id, body = message["Message-ID"].strip("<>").partition("@")[0], content.partition(b"\r\n\r\n")[2].split()[0]
         forbidden, failed = forbidden_octets(content), _failed_places(message)
@@ -109,7 +118,7 @@ class MoodyServers:
 
     async def torn(self, request: DeliveryRequest) -> Answer:
         self.meet(request)
-        request.committing()
+        self.commit(request)
         return [_TORN] * len(request.recipients)
 
     async def silent(self, request: DeliveryRequest) -> Answer:
@@ -141,7 +150,7 @@ class MoodyServers:
 
     async def killing_before_the_dot(self, request: DeliveryRequest) -> Answer:
         self.meet(request)
-        request.committing()
+        self.commit(request)
         self._kill()
         await trio.sleep_forever()
 

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from postroad.message import Message
+from promise import (
+    AFTER,
+    DUE,
+    FOREVER,
+    OVER,
+    Letter,
+    Promise,
+    is_meant,
+    is_over,
+    name_of,
+    place_of,
+    promise_of,
+    recovered,
+    urgency,
+)
+
 from postroad.store.contract import (
-    IN_DOUBT,
     NO_ROUTE,
     UNROUTED,
     Accept,
@@ -29,7 +42,6 @@ from postroad.store.contract import (
     LeaseRecord,
     Move,
     Moved,
-    NewRecipient,
     Operation,
     Outcome,
     Prune,
@@ -48,62 +60,9 @@ from postroad.store.contract import (
     TakenAsDelivered,
     Tally,
 )
-from postroad.store.states import TRANSITIONS, State, Step
+from postroad.store.states import State, Step
 
-__all__ = ["DUE", "OVER", "Letter", "Promise", "Promised"]
-
-DUE = {State.WAITING, State.IN_DOUBT}
-OVER = {State.ACCEPTED, State.REPORTED, State.UNREPORTED, State.CANCELLED}
-_KNOWN_STEPS = {(before, after) for (before, _), after in TRANSITIONS.items()}
-_AFTER = {
-    Step.DELIVER: State.ACCEPTED,
-    Step.DEFER: State.WAITING,
-    Step.POSTPONE: State.WAITING,
-    Step.DOUBT: State.IN_DOUBT,
-    Step.FAIL: State.FAILED,
-    Step.HOLD: State.HELD,
-}
-_FOREVER = float("inf")
-
-
-@dataclass(slots=True, eq=False)
-class Promise:
-    """To one recipient.  tried_before: an attempt was settled, so that its send_at is over."""
-
-    letter: Letter
-    number: int
-    address: str
-    lane: str
-    due: float
-    state: State
-    token: int
-    reason: str = ""
-    attempts: int = 0
-    is_doubted: bool = False
-    is_cancelling: bool = False
-    tried_before: bool = False
-
-    def goes_to(self, state: State) -> None:
-        assert (self.state, state) in _KNOWN_STEPS, f"no step leads from {self.state.name} to {state.name}"
-        self.state, self.token, self.reason = state, 0, ""
-
-    def becomes_due(self, now: float) -> None:
-        """It may leave now, but never before its send_at."""
-        self.due = now if self.tried_before else max(self.due, now)
-
-
-@dataclass(slots=True, eq=False)
-class Letter:
-    """One message.  delay: whether the one notice of delay was asked for, and written (or not wanted any more)."""
-
-    message: Message
-    handle: int
-    content: bytes | ContentPlace
-    promises: list[Promise] = field(default_factory=list)
-    is_delay_asked: bool = False
-    is_delay_done: bool = False
-    finished_at: float | None = None
-    is_damaged: bool = False  # its record cannot be read
+__all__ = ["Promised", "states_of"]
 
 
 class Promised:
@@ -125,7 +84,7 @@ class Promised:
         return (promise for letter in self.letters.values() for promise in letter.promises)
 
     def meant(self, filter: Filter, legal: Iterable[State]) -> list[Promise]:
-        return [promise for promise in self.all() if promise.state in legal and _is_meant(promise, filter)]
+        return [promise for promise in self.all() if promise.state in legal and is_meant(promise, filter)]
 
     def of(self, handle: int) -> Letter | None:
         return next((letter for letter in self.letters.values() if letter.handle == handle), None)
@@ -134,7 +93,7 @@ class Promised:
         """By lane, the first due time."""
         found: dict[str, float] = {}
         for promise in promises:
-            found[promise.lane] = min(promise.due, found.get(promise.lane, _FOREVER))
+            found[promise.lane] = min(promise.due, found.get(promise.lane, FOREVER))
         return found
 
     def tally(self) -> Tally:
@@ -144,7 +103,7 @@ class Promised:
 
     def _finished(self, now: float) -> tuple[int, ...]:
         """Who has nothing left to come: from here on nothing more is promised than to remember it."""
-        done = [letter for letter in self.letters.values() if letter.finished_at is None and _is_over(letter)]
+        done = [letter for letter in self.letters.values() if letter.finished_at is None and is_over(letter)]
         for letter in done:
             letter.finished_at = now
             letter.is_delay_done = letter.is_delay_done or letter.is_delay_asked
@@ -164,7 +123,7 @@ class Promised:
         assert answer.handle not in self.handles
         self.handles.add(answer.handle)
         letter = self.letters[answer.id] = Letter(accept.message, answer.handle, accept.content)
-        letter.promises += [_promise(letter, number, new) for number, new in enumerate(accept.recipients)]
+        letter.promises += [promise_of(letter, number, new) for number, new in enumerate(accept.recipients)]
         if isinstance(accept.content, ContentPlace):
             self.dead_files.discard(accept.content.name)
         if accept.idempotency:
@@ -192,7 +151,7 @@ class Promised:
         assert tokens == list(take.tokens[: len(tokens)]), "the tokens come in their order, each once"
         first = [self._leased(take, lease) for lease in answer.leases]
         assert first == sorted(first), "by priority, then by due time"
-        left = [_urgency(each) for each in on_lane if each.state in DUE]
+        left = [urgency(each) for each in on_lane if each.state in DUE]
         assert not left or len(tokens) == len(take.tokens), "something due was left, and tokens, too"
         assert not left or not first or first[-1] <= min(left), "something more urgent was left"
         assert answer.lane == take.lane
@@ -216,17 +175,17 @@ class Promised:
         assert 1 <= len(lease.recipients) <= take.recipients_per_lease
         assert lease.delay_noticed == (letter.is_delay_asked or letter.is_delay_done)
         assert lease.content in (None, letter.content)
-        urgency: list[tuple[int, float]] = []
+        orders: list[tuple[int, float]] = []
         for told in lease.recipients:
             promise = letter.promises[told.number]
             assert promise.lane == take.lane
             assert promise.due <= take.now, "not due yet"
             assert (told.address, told.attempts) == (promise.address, promise.attempts)
             assert told.in_doubt == promise.is_doubted
-            urgency.append(_urgency(promise))
+            orders.append(urgency(promise))
             promise.goes_to(State.LEASED)
             promise.token = lease.token
-        return min(urgency)
+        return min(orders)
 
     def _next_due(self, lane: str) -> float | None:
         return min((each.due for each in self.all() if each.lane == lane and each.state in DUE), default=None)
@@ -241,7 +200,7 @@ class Promised:
         if letter is None or promise is None or promise.state is not State.LEASED or promise.token != outcome.token:
             return None  # whose lease is over has nothing to say
         is_withdrawn = promise.is_cancelling and outcome.step is not Step.DELIVER
-        promise.goes_to(State.CANCELLED if is_withdrawn else _AFTER[outcome.step])
+        promise.goes_to(State.CANCELLED if is_withdrawn else AFTER[outcome.step])
         promise.is_cancelling, promise.tried_before = False, True
         promise.attempts += outcome.tried
         promise.is_doubted = promise.is_doubted or outcome.in_doubt or outcome.step is Step.DOUBT
@@ -287,7 +246,7 @@ class Promised:
         for promise in ended:
             promise.goes_to(State.CANCELLED)
         assert (answer.recipients, answer.marked) == (len(ended), len(marked))
-        assert sorted(answer.cancelled) == sorted(_name(promise) for promise in ended)
+        assert sorted(answer.cancelled) == sorted(name_of(promise) for promise in ended)
         assert set(answer.finished) == set(self._finished(cancel.now))
 
     def hold(self, hold: Hold, answer: Moved) -> None:
@@ -310,7 +269,7 @@ class Promised:
         meant = [promise for promise in self.meant(take.filter, {State.HELD}) if promise.is_doubted]
         for promise in meant:
             promise.goes_to(State.ACCEPTED)
-        assert sorted(answer.taken) == sorted(_name(promise) for promise in meant)
+        assert sorted(answer.taken) == sorted(name_of(promise) for promise in meant)
         assert answer.recipients == len(meant)
         assert set(answer.finished) == set(self._finished(take.now))
 
@@ -322,12 +281,12 @@ class Promised:
 
     def move(self, move: Move, answer: Moved) -> None:
         there = [each for each in self.all() if each.lane == move.lane and each.state in {*DUE, State.HELD}]
-        behind = sorted((each for each in there if _place(each) > move.after), key=_place)
+        behind = sorted((each for each in there if place_of(each) > move.after), key=place_of)
         looked_at = behind[: move.limit]
         moved = [promise for promise in looked_at if not promise.letter.is_damaged and self._moved(promise, move)]
         assert answer.recipients == len(moved)
         assert answer.lanes == self._lanes(each for each in moved if each.state in DUE)
-        assert answer.rest == (_place(looked_at[-1]) if len(behind) > len(looked_at) else None)
+        assert answer.rest == (place_of(looked_at[-1]) if len(behind) > len(looked_at) else None)
 
     def _moved(self, promise: Promise, move: Move) -> bool:
         lane = move.choose(promise.letter.message, promise.address)
@@ -353,21 +312,21 @@ class Promised:
         """An engine died: what had begun to be handed over may have arrived, and only that."""
         left = [promise for promise in self.all() if promise.state is State.LEASED]
         for promise in left:
-            _recovered(promise, recover)
+            recovered(promise, recover)
         self._finished(recover.now)
         by_state = {state: [each for each in left if each.state is state] for state in State}
         doubted, held = by_state[State.IN_DOUBT], by_state[State.HELD]
         assert (answer.waiting, answer.doubted) == (len(by_state[State.WAITING]), len(doubted) + len(held))
-        assert sorted(answer.in_doubt) == sorted(_name(promise)[1:] for promise in doubted)
-        assert sorted(answer.held) == sorted(_name(promise)[1:] for promise in held)
-        assert sorted(answer.cancelled) == sorted(_name(promise)[1:] for promise in by_state[State.CANCELLED])
+        assert sorted(answer.in_doubt) == sorted(name_of(promise)[1:] for promise in doubted)
+        assert sorted(answer.held) == sorted(name_of(promise)[1:] for promise in held)
+        assert sorted(answer.cancelled) == sorted(name_of(promise)[1:] for promise in by_state[State.CANCELLED])
 
     def prune(self, prune: Prune, answer: Pruned) -> None:
         finished = sorted((letter.finished_at, letter.handle, id) for id, letter in self.letters.items()
                           if letter.finished_at is not None)  # fmt: skip
         before = prune.before
         if prune.keep is not None and len(finished) > prune.keep:
-            before = max(before, finished[-prune.keep][0] if prune.keep else _FOREVER)
+            before = max(before, finished[-prune.keep][0] if prune.keep else FOREVER)
         old = [id for at, _, id in finished if at < before][: prune.limit]
         for id in old:
             del self.letters[id]
@@ -385,58 +344,6 @@ class Promised:
             self.facts.pop(remember.name, None)
         else:
             self.facts[remember.name] = remember.value
-
-
-def _promise(letter: Letter, number: int, new: NewRecipient) -> Promise:
-    is_held = new.state is State.HELD
-    state = State.LEASED if new.lease else new.state
-    reason = (new.reason or NO_ROUTE) if is_held else ""
-    return Promise(letter, number, new.address, new.lane, new.due, state, new.lease, reason)
-
-
-def _recovered(promise: Promise, recover: Recover) -> None:
-    is_doubted = recover.rebooted or promise.token in recover.marked
-    if promise.is_cancelling:
-        promise.goes_to(State.CANCELLED)
-    elif not is_doubted:
-        promise.goes_to(State.WAITING)
-    else:
-        promise.goes_to(_AFTER[recover.doubt(promise.lane)])
-    if promise.state is State.HELD:
-        promise.reason = IN_DOUBT
-    promise.attempts += is_doubted
-    promise.is_doubted = promise.is_doubted or is_doubted
-    promise.is_cancelling = False
-
-
-def _is_over(letter: Letter) -> bool:
-    return all(promise.state in OVER for promise in letter.promises)
-
-
-def _is_meant(promise: Promise, filter: Filter) -> bool:
-    message = promise.letter.message
-    conditions = (
-        (filter.id, message.id),
-        (filter.recipient, promise.address),
-        (filter.lane, promise.lane),
-        (filter.sender, message.sender),
-        (filter.in_doubt, promise.is_doubted),
-        (filter.domain and filter.domain.lower(), promise.address.rpartition("@")[2].lower()),
-    )
-    is_state = not filter.states or promise.state in filter.states
-    return is_state and all(wanted is None or wanted == found for wanted, found in conditions)
-
-
-def _urgency(promise: Promise) -> tuple[int, float]:
-    return promise.letter.message.priority, promise.due
-
-
-def _place(promise: Promise) -> tuple[int, int]:
-    return promise.letter.handle, promise.number
-
-
-def _name(promise: Promise) -> tuple[int, str, str]:
-    return promise.letter.handle, promise.letter.message.id, promise.address
 
 
 _OPERATIONS: dict[type, Callable[[Promised, Any, Any], None]] = {

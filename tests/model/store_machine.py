@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from promised import DUE, OVER, Letter, Promise, Promised, states_of
+from promise import DUE, OVER, Letter, Promise, place_of
+from promised import Promised, states_of
 
 from postroad.message import Kind, Message
 from postroad.store.contract import (
@@ -106,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases.update(dict.fromkeys(self._live()))
 
     def _live(self) -> list[tuple[int, int, int]]:
-        return [(each.token, *_place(each)) for each in self._in({State.LEASED})]
+        return [(each.token, *place_of(each)) for each in self._in({State.LEASED})]
 
     def token(self) -> int:
         self.tokens += 1
@@ -380,7 +381,3 @@ class StoreMachine(RuleBasedStateMachine):
 
     def put_right(self, letter: Letter) -> None:
         raise NotImplementedError
-
-
-def _place(promise: Promise) -> tuple[int, int]:
-    return promise.letter.handle, promise.number

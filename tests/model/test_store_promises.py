@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from promised import Letter
+from promise import Letter
 from store_machine import StoreMachine, bounded
 
 from postroad.store.memory import MemoryStore
