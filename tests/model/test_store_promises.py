@@ -91,6 +91,6 @@ class SqliteMachine(StoreMachine):
 
 
 TestMemory = MemoryMachine.TestCase
-TestMemory.settings = bounded(35, 40)
+TestMemory.settings = bounded(25, 40)
 TestSqlite = SqliteMachine.TestCase
-TestSqlite.settings = bounded(35, 40)
+TestSqlite.settings = bounded(25, 40)
