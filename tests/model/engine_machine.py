@@ -177,6 +177,7 @@ class EngineMachine(RuleBasedStateMachine):
     def wall_clock_jumps(self, jump: float) -> None:
         async def act() -> None:
             self.world.ahead += jump
+            self.world.servers.is_time_sure &= jump > 0
             self.world.hurry()
 
         self._play(act)

@@ -50,6 +50,7 @@ class MoodyServers:
         self.attempts: list[Attempt] = []
         self._mood_of: dict[str, str] = {}  # by the attempt's id: moods change while it is under way
         self.doubtful: list[bool] = []  # of each attempt: whether its answer is never seen after a hand-over began
+        self.is_time_sure = True  # until a clock is set back: what was due before may then be tried at any time
         self.too_early: list[str] = []  # ids of messages that came before their time
         self.under_way: set[tuple[str, str]] = set()
 
@@ -68,7 +69,7 @@ class MoodyServers:
             return
         self.attempts.append(Attempt(request.domain, self._now(), _places(request)))
         self.doubtful.append(False)
-        if self.clock.now() < (request.message.send_at or 0.0):
+        if self.is_time_sure and self.clock.now() < (request.message.send_at or 0.0):
             self.too_early.append(request.message.id)
 
     def commit(self, request: DeliveryRequest) -> None:
