@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-smtp crash mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-smtp crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -47,6 +47,9 @@ bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and
 
 crash: $(STAMP) ## kill an engine around every step and at random moments, 100 times; KILLS=1000 for more
 	@POSTROAD_KILLS=$(or $(KILLS),100) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/crash
+
+model: $(STAMP) ## random lives of stores and engines against what they promised, 1,000 each; EXAMPLES=10000 for more
+	@POSTROAD_MODEL_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/model
 
 power: $(STAMP) ## cut the power of a simulated disk 10,000 times; CUTS=100000 for more, SEED=n to begin with
 	@POSTROAD_POWER_CUTS=$(or $(CUTS),10000) POSTROAD_POWER_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/power

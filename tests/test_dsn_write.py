@@ -116,9 +116,19 @@ def test_any_from_name_reads_back(name: str) -> None:
 
 @pytest.mark.parametrize("message_id", ["", "with space@x", "a>\r\nBcc: x@y\r\n", "é@example.com", "x" * 2000])
 def test_a_message_id_that_is_none_is_not_repeated(message_id: str) -> None:
-    report = parsed(write_report(request(message=message(message_id=message_id))))
+    returned = b"Subject: Hello\r\n\r\n"
+    report = parsed(write_report(request(message=message(message_id=message_id), returned=returned)))
     assert report["In-Reply-To"] is None
     assert report["Bcc"] is None
+
+
+@pytest.mark.parametrize("field", [b"Message-ID: <own@example.com>", b"message-id:\r\n <own@example.com>"])
+def test_mail_whose_record_cannot_be_read_is_named_by_its_own_header(field: bytes) -> None:
+    returned = b"Subject: Hello\r\n" + field + b"\r\n\r\nMessage-ID: <quoted@example.com>\r\n"
+    report = parsed(write_report(request(message=message(message_id=""), returned=returned)))
+    assert report["In-Reply-To"] == report["References"] == "<own@example.com>"
+    headless = write_report(request(message=message(message_id=""), returned=returned.replace(field, b"X: y")))
+    assert parsed(headless)["In-Reply-To"] is None
 
 
 def test_a_sender_with_utf8_local_part_makes_the_to_field_utf8() -> None:

@@ -13,7 +13,7 @@ import postroad
 from postroad import Filter, Submission, Verdict, hookimpl
 from postroad.events import RecipientFailed
 from postroad.spool import Marks, boot_id
-from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, NewRecipient, Remember, TakeLeases
+from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, Cancel, NewRecipient, Remember, TakeLeases
 from postroad.store.memory import MemoryStore
 from postroad.store.sqlite import sqlite_store
 from postroad.store.states import State
@@ -97,6 +97,20 @@ async def test_after_a_crash_nothing_is_taken_as_delivered(autojump_clock, monke
     assert (told["held"]["id"], told["held"]["in_doubt"]) == ("0" * 20, True)
     assert told["held"]["reason"] == recipient.reason
     assert "maybe_duplicate" in told
+
+
+async def test_what_was_cancelled_while_its_engine_died_is_told_by_the_log_of_the_next_one(autojump_clock, monkeypatch):
+    monkeypatch.setattr("postroad.opening.boot_id", lambda: "one")
+    store = SharedStore()
+    died(store, b"one")
+    store.apply([Cancel(Filter(), 2.0)])
+    with capture_logs() as logs:
+        async with engine_on(store):
+            pass
+    (recipient,) = store.message("0" * 20).recipients
+    assert recipient.state is State.CANCELLED
+    told = [(log["id"], log["recipient"]) for log in logs if log["event"] == "cancelled"]
+    assert told == [("0" * 20, recipient.address)]
 
 
 async def test_no_token_is_ever_used_again(autojump_clock):

@@ -261,6 +261,8 @@ async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Co
         _log.warning("in_doubt", id=id, recipient=recipient, reply=CRASHED, in_doubt=True)
     for id, recipient in recovered.held:
         _log.warning("held", id=id, recipient=recipient, reason=f"{IN_DOUBT}: {CRASHED}", in_doubt=True)
+    for id, recipient in recovered.cancelled:
+        _log.info("cancelled", id=id, recipient=recipient)
     return incarnation
 
 

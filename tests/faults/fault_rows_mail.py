@@ -12,6 +12,7 @@ _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"
 _POWER = "tests/power/test_power_loss.py::"
 _SICK = "tests/power/test_sick_storage.py::"
+_MODEL = "tests/model/test_engine_promises.py"
 _SINK = "tests/integration/test_smtp_sink_faults.py"
 _KILLED = "tests/integration/test_servers_killed.py::"
 
@@ -39,14 +40,14 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         "kill -9 between the server's 250 and our commit of it",
         "Sent once more, logged `maybe_duplicate`.",
         "Postfix: the same.",
-        (_KILLS, "tests/test_restarts.py::test_after_a_reboot_every_lease_is_in_doubt"),
+        (_KILLS, _MODEL, "tests/test_restarts.py::test_after_a_reboot_every_lease_is_in_doubt"),
     ),
     (
         "4",
         "kill -9 in a message to 50 recipients, 20 of them done",
         "The other 30 are tried, and nobody twice without a word.",
         "Postfix: marks each recipient that is done.",
-        (_KILLS, f"{_PROMISES}test_a_message_half_delivered_goes_on_with_the_other_half"),
+        (_KILLS, _MODEL, f"{_PROMISES}test_a_message_half_delivered_goes_on_with_the_other_half"),
     ),
     (
         "5",
@@ -68,6 +69,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         (
             f"{_PROMISES}test_settlements_outlive_a_failing_store_without_a_second_delivery",
             f"{_PROMISES}test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again",
+            _MODEL,
         ),
     ),
     (

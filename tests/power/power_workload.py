@@ -40,6 +40,7 @@ from postroad.store.contract import (
     Report,
     Result,
     Settle,
+    TakeAsDelivered,
     TakeLeases,
     Taken,
 )
@@ -132,6 +133,11 @@ class Ledger:
         return broken_promises(acknowledged, now, perhaps=self.said())
 
 
+def _asks_on_one_lane(lane: str) -> Step:
+    """The choices of two routes: what is in doubt waits for a decision, or is sent again."""
+    return Step.HOLD if lane == LANES[1] else Step.DOUBT
+
+
 class Workload:
     """Draws what happens next and does it."""
 
@@ -156,7 +162,7 @@ class Workload:
     def begin(self) -> None:
         """What an engine does first."""
         incarnation = int(self._spool.store.recall("incarnation") or b"0") + 1
-        recover = Recover(frozenset(), rebooted=True, now=self._ledger.now)
+        recover = Recover(frozenset(), rebooted=True, now=self._ledger.now, doubt=_asks_on_one_lane)
         self.apply(recover, Remember("incarnation", b"%d" % incarnation))
         self._ledger.leased.clear()
 
@@ -209,6 +215,7 @@ class Workload:
             status="4.0.0",
             reply="as it was answered",
             delay_notice=self._below(4) == 0,
+            in_doubt=self._below(4) == 0,
         )
 
     def report(self) -> None:
@@ -235,7 +242,12 @@ class Workload:
             Filter(lane=self._draw.choice(LANES)),
         )
         now = self._ledger.now
-        kinds = (Cancel(some, now), Hold(lane, "an operator", now), Release(Filter(), now))
+        kinds = (
+            Cancel(some, now),
+            Hold(lane, "an operator", now),
+            Release(Filter(), now),
+            TakeAsDelivered(self._draw.choice((some, lane)), now),
+        )
         self.apply(self._draw.choice(kinds), Remember("learnt", self._draw.randbytes(40)))
 
     def prune(self) -> None:

@@ -106,11 +106,15 @@ BREACHES = {
     "I7: mx saw 3 attempts within an hour, 2 at most are explained": replace(
         SOUND, attempts=[Attempt("mx", at) for at in (0.0, 1.0, 3601.0, 3602.0, 3603.0)], attempts_an_hour=2
     ),
+    "I7: m1 to ok@example.org was tried again after 30 s, the schedule says 60 s": replace(
+        SOUND, attempts=[Attempt("mx", at, (("m1", OK),)) for at in (0.0, 30.0, 90.0)], pause_seconds=60.0
+    ),
     "I8: m9.new was left behind": replace(SOUND, leftovers=("m9.new",)),
     "I9: of m1 to off@example.org the log says failed and the spool CANCELLED": replace(
         SOUND, log=[line("failed", OFF) if one["recipient"] == OFF else one for one in TOLD]
     ),
     "I9: the log is silent on 1 commits after 0 kills: m1 to ok@example.org": replace(SOUND, log=TOLD[1:]),
+    "I9: the log is silent on 1 deeds after 0 kills: m1 to off@example.org": replace(SOUND, log=(*TOLD[:2], TOLD[3])),
     "damaged: a page is torn": replace(SOUND, problems=("a page is torn",)),
 }
 
@@ -152,10 +156,19 @@ def test_what_somebody_took_as_delivered_need_not_have_arrived() -> None:
     assert broken_promises(replace(taken, spool=doubted(OK))) != []
 
 
-def test_a_kill_excuses_the_lines_of_two_commits_and_no_more() -> None:
+def test_a_kill_excuses_the_lines_of_one_commit_and_one_deed_and_no_more() -> None:
     killed = replace(SOUND, kills=1)
-    assert broken_promises(replace(killed, log=TOLD[2:])) == []
-    assert [one[:3] for one in broken_promises(replace(killed, log=TOLD[3:]))] == ["I9:"]
+    assert broken_promises(replace(killed, log=TOLD[1:])) == []
+    assert broken_promises(replace(killed, log=[TOLD[1], TOLD[3]])) == []
+    assert [one[:3] for one in broken_promises(replace(killed, log=TOLD[2:]))] == ["I9:"]
+
+
+def test_a_pause_may_be_cut_short_by_what_hurried_and_at_the_end() -> None:
+    attempts = [Attempt("mx", at, (("m1", OK),)) for at in (0.0, 5.0, 65.0, 66.0)]
+    hurried = replace(SOUND, attempts=attempts, pause_seconds=60.0, hurried=(4.0,))
+    assert broken_promises(hurried) == []
+    assert [one[:3] for one in broken_promises(replace(hurried, hurried=(6.0,)))] == ["I7:"]
+    assert broken_promises(replace(hurried, hurried=(), pause_seconds=None)) == []
 
 
 @pytest.mark.parametrize(

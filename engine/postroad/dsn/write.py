@@ -105,11 +105,17 @@ def _header(request: ReportRequest, boundary: str) -> bytes:
         f"Date: {_date(request.now)}",
         f"Message-ID: <{request.report_id}@{request.hostname}>",
         "Auto-Submitted: auto-replied",  # RFC 3834 section 5: an answer to another message
-        *_thread_fields(request.message.message_id),
+        *_thread_fields(request.message.message_id or _message_id_in(request.returned)),
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
     ]
     return ("\r\n".join(fields) + "\r\n\r\n").encode()
+
+
+def _message_id_in(returned: bytes) -> str:
+    """For mail whose record cannot be read any more, so that only its own header tells."""
+    found = re.search(rb"(?im)^message-id:\s*<([!-;=?-~]{1,900})>", _cut_header(returned))
+    return found[1].decode() if found else ""
 
 
 def _thread_fields(message_id: str) -> list[str]:

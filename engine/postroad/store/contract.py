@@ -336,12 +336,14 @@ class Recovered(msgspec.Struct, frozen=True):
     """Answer to Recover.  doubted: how many are in doubt, those included that are held.
 
     in_doubt, held: (message id, address) pairs of those that became IN_DOUBT and HELD, at most 1,000 of each named.
+    cancelled: of all that were cancelled while leased and ended by that.
     """
 
     waiting: int
     doubted: int
     in_doubt: tuple[tuple[str, str], ...] = ()
     held: tuple[tuple[str, str], ...] = ()
+    cancelled: tuple[tuple[str, str], ...] = ()
 
 
 class Prune(msgspec.Struct, frozen=True):

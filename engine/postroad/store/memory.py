@@ -273,21 +273,20 @@ class MemoryStore:
     def _recover(self, recover: Recover) -> Recovered:
         waiting = 0
         ended: dict[int, int] = {}
-        doubted: list[tuple[str, str]] = []
-        held: list[tuple[str, str]] = []
+        named: dict[State, list[tuple[str, str]]] = {State.IN_DOUBT: [], State.HELD: [], State.CANCELLED: []}
         for row in self._shelf.chosen(Filter(), {State.LEASED}):
             after = rows.recovered(row, recover)
             self._shelf.put_row(after)
-            if after.state in (State.IN_DOUBT, State.HELD):
-                named = doubted if after.state is State.IN_DOUBT else held
-                named.append((self._shelf.entries[row.handle].message.id, row.address))
-            elif after.state in ENDS:
-                ended[row.handle] = ended.get(row.handle, 0) + 1
-            else:
+            if after.state is State.WAITING:
                 waiting += 1
+            else:
+                named[after.state].append((self._shelf.entries[row.handle].message.id, row.address))
+            if after.state in ENDS:
+                ended[row.handle] = ended.get(row.handle, 0) + 1
         self._shelf.end(ended, recover.now)
+        doubted, held, cancelled = map(tuple, named.values())
         count = len(doubted) + len(held)
-        return Recovered(waiting, count, tuple(doubted[:_NAMED_DOUBTS]), tuple(held[:_NAMED_DOUBTS]))
+        return Recovered(waiting, count, doubted[:_NAMED_DOUBTS], held[:_NAMED_DOUBTS], cancelled)
 
     def _prune(self, prune: Prune) -> Pruned:
         finished = sorted(

@@ -380,10 +380,12 @@ class Writer:
         waiting = sum(row.state is State.WAITING for row in changed)
         doubted = [row for row in changed if row.state is State.IN_DOUBT]
         held = [row for row in changed if row.state is State.HELD]
-        return Recovered(waiting, len(doubted) + len(held), self._some_named(doubted), self._some_named(held))
+        cancelled = [row for row in changed if row.state is State.CANCELLED]
+        named = (self._pairs(some) for some in (doubted[:_NAMED_DOUBTS], held[:_NAMED_DOUBTS], cancelled))
+        return Recovered(waiting, len(doubted) + len(held), *named)
 
-    def _some_named(self, doubted: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-        return tuple((id, address) for _, id, address in self._named(doubted[:_NAMED_DOUBTS]))
+    def _pairs(self, some: Iterable[Row]) -> tuple[tuple[str, str], ...]:
+        return tuple((id, address) for _, id, address in self._named(some))
 
     def _prune(self, prune: Prune) -> Pruned:
         before = prune.before

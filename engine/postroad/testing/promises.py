@@ -33,7 +33,6 @@ _ENDINGS = {
     State.CANCELLED: "cancelled",
 }
 _ENDING_LINES = frozenset(_ENDINGS.values())
-_UNLOGGED_COMMITS = 2  # a kill takes the lines of the commit before it, and of what the next start cancels
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +61,23 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A transaction that reached a host at a moment (Unix seconds)."""
+    """A transaction that reached a host at a moment (Unix seconds).  places: what it was about, where that is known."""
 
     host: str
     at: float
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Everything there is to see after the end.
 
-    spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
+    spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9
+    and may have taken the lines of their last commit along.
     leftovers: names of files that nobody needs.  problems: what `Store.check` says.
     attempts_an_hour: the most that one host may see; None: unknown.
+    pause_seconds: what the schedule leaves between two attempts for a recipient at the least; None: unknown.  hurried: when
+    somebody or something cut pauses short, as restarts, operators and jumps of the clock do (Unix seconds).
     """
 
     letters: Sequence[Letter]
@@ -85,6 +88,8 @@ class Evidence:
     leftovers: Sequence[str] = ()
     kills: int = 0
     attempts_an_hour: int | None = None
+    pause_seconds: float | None = None
+    hurried: Sequence[float] = ()
     problems: Sequence[str] = ()
 
     @cached_property
@@ -236,6 +241,25 @@ def _stormed(evidence: Evidence) -> Iterator[str]:
             yield f"I7: {host} saw {most} attempts within an hour, {evidence.attempts_an_hour} at most are explained"
 
 
+def _hurried(evidence: Evidence) -> Iterator[str]:
+    """The last try is free: it comes when the time is over, however soon that is."""
+    times: defaultdict[Place, list[float]] = defaultdict(list)
+    for attempt in evidence.attempts:
+        for place in attempt.places:
+            times[place].append(attempt.at)
+    for place, moments in times.items():
+        pauses = list(pairwise(sorted(moments)))[:-1]
+        short = [after - before for before, after in pauses if _is_unexplained(evidence, before, after)]
+        if short:
+            yield f"I7: {_named(place)} was tried again after {min(short):g} s, the schedule says {evidence.pause_seconds:g} s"
+
+
+def _is_unexplained(evidence: Evidence, before: float, after: float) -> bool:
+    if evidence.pause_seconds is None or after - before >= evidence.pause_seconds:
+        return False
+    return not any(before <= moment <= after for moment in evidence.hurried)
+
+
 def _most_within(moments: Sequence[float], seconds: float) -> int:
     first = most = 0
     for last, moment in enumerate(moments):
@@ -250,23 +274,34 @@ def _left_behind(evidence: Evidence) -> Iterator[str]:
 
 
 def _untold(evidence: Evidence) -> Iterator[str]:
-    """A kill between a commit and its lines takes these lines, of one commit: all with the same moment of settling."""
     told = _told(evidence.log)
-    silent: defaultdict[float | None, list[Place]] = defaultdict(list)
+    silent: list[Place] = []
     for place, recipient in evidence.recipients.items():
         ending = _ENDINGS.get(recipient.state)
         if ending is None:
             continue
         if place not in told:
-            silent[recipient.settled_at].append(place)
+            silent.append(place)
         elif told[place][-1] != ending:
             yield f"I9: of {_named(place)} the log says {told[place][-1]} and the spool {recipient.state.name}"
-    if len(silent) > _UNLOGGED_COMMITS * evidence.kills:
-        named = ", ".join(_named(places[0]) for places in list(silent.values())[:10])
-        yield f"I9: the log is silent on {len(silent)} commits after {evidence.kills} kills: {named}"
+    yield from _silent(evidence, silent)
     for place, endings in told.items():
         if any(before != after for before, after in pairwise(endings)):
             yield f"I3: of {_named(place)} the log tells {', then '.join(endings)}"
+
+
+def _silent(evidence: Evidence, places: Iterable[Place]) -> Iterator[str]:
+    """A kill between a commit and its lines takes these: its settlements have one moment, an operator's deed another."""
+    moments: dict[bool, dict[float | None, Place]] = {False: {}, True: {}}
+    for place in places:
+        recipient = evidence.recipients[place]
+        is_decided = recipient.state is State.CANCELLED or recipient.reply.startswith(TAKEN)
+        moments[is_decided].setdefault(recipient.settled_at, place)
+    for is_decided, silent in moments.items():
+        if len(silent) > evidence.kills:
+            named = ", ".join(_named(place) for place in list(silent.values())[:10])
+            what = "deeds" if is_decided else "commits"
+            yield f"I9: the log is silent on {len(silent)} {what} after {evidence.kills} kills: {named}"
 
 
 def _told(log: Iterable[Mapping[str, Any]]) -> dict[Place, list[str]]:
@@ -290,6 +325,7 @@ _CHECKS = (
     _forbidden,
     _bounced_bounces,
     _stormed,
+    _hurried,
     _left_behind,
     _untold,
 )

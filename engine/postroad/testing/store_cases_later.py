@@ -330,11 +330,11 @@ def recovering_forgets_no_doubt(bench: Bench) -> None:
 
 @_case
 def recovering_after_a_boot(bench: Bench) -> None:
-    """After a reboot no mark can be trusted: everything leased is in doubt, unless it was cancelled."""
+    """After a reboot no mark can be trusted: everything leased is in doubt, unless it was cancelled, which is named."""
     bench.accept("m1", recipient("a@x", lease=bench.token()), recipient("b@x", lease=bench.token()))
     bench.do(Cancel(Filter(recipient="b@x"), NOW), Cancelled)
     answer = bench.do(Recover(frozenset(), rebooted=True, now=NOW), Recovered)
-    expect(answer, Recovered(0, 1, (("m1", "a@x"),)), "the answer")
+    expect(answer, Recovered(0, 1, (("m1", "a@x"),), cancelled=(("m1", "b@x"),)), "the answer")
     expect(bench.states("m1"), [State.IN_DOUBT, State.CANCELLED], "states")
 
 
