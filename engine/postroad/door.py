@@ -45,6 +45,7 @@ class Door:
     lane_of: chooses a lane for (sender, recipient, tags), or None where no route fits.
     admit: asks the plugins, or None where none looks at submissions.
     ahead: by how many seconds `now` is ahead of the wall (`Clock.ahead_seconds`): callers and Date fields mean the wall.
+    new_id: mints the id of a message that is accepted at a time.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Door:
         lane_of: LaneOf = lambda sender, recipient, tags: UNROUTED,
         admit: Callable[[Submission], Refusal | None] | None = None,
         ahead: Callable[[], float] = lambda: 0.0,
+        new_id: Callable[[float], str] = new_message_id,
     ) -> None:
         self._config = config
         self._lane_of = lane_of
         self._admit = admit
         self._ahead = ahead
+        self._new_id = new_id
         self.hostname = hostname_of(config)
 
     def prepare(self, submission: Submission, *, tally: Tally, now: float, id: str | None = None) -> Accept:
@@ -70,7 +73,7 @@ class Door:
         options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
         given = self._read_content(submission.content)
-        id = id or new_message_id(now)
+        id = id or self._new_id(now)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
         written = Composed(
             content=canonical.content,
@@ -90,7 +93,7 @@ class Door:
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
-        id = id or new_message_id(now)
+        id = id or self._new_id(now)
         composed = compose(fields, message_id=self._message_id(id), date=now - self._ahead())
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
