@@ -75,6 +75,7 @@ class Evidence:
     spool: its messages, with a history that forgot none.  log: the lines of all lives.  kills: lives that ended by kill -9.
     leftovers: names of files that nobody needs.  problems: what `Store.check` says.
     attempts_an_hour: the most that one host may see; None: unknown.
+    is_cut_short: an engine that was closed before all was settled: what is still queued is no loss.
     """
 
     letters: Sequence[Letter]
@@ -86,6 +87,7 @@ class Evidence:
     kills: int = 0
     attempts_an_hour: int | None = None
     problems: Sequence[str] = ()
+    is_cut_short: bool = False
 
     @cached_property
     def recipients(self) -> Mapping[Place, StoredRecipient]:
@@ -142,6 +144,8 @@ def _why_not_ended(evidence: Evidence, place: Place) -> str:
     if recipient is None:
         return "was acknowledged and is lost"
     if recipient.state not in ENDS:
+        if evidence.is_cut_short and recipient.state is not State.LEASED:
+            return ""
         return f"has no final outcome: {recipient.state.name}"
     is_decided = recipient.in_doubt and recipient.reply.startswith(TAKEN)
     if recipient.state is State.ACCEPTED and not evidence.arrived[place] and not is_decided:
