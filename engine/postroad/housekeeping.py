@@ -13,7 +13,7 @@ from .actors.ports import Ports
 from .errors import EngineClosed, PostroadError
 from .log import get_logger
 from .spool import ContentFolder
-from .store.contract import Prune, Pruned, Store
+from .store.contract import CLOCK, Prune, Pruned, Remember, Store
 
 __all__ = ["EVERY_SECONDS", "VIRTUAL_SECONDS", "keep_house"]
 
@@ -45,7 +45,7 @@ async def _prune(ports: Ports, contents: ContentFolder) -> None:
         while True:
             now = ports.clock.now()
             prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE, keep=limits.history_messages)
-            (pruned,) = await ports.intake.put([prune])
+            pruned, _ = await ports.intake.put([prune, Remember(CLOCK, b"%d" % now)])
             assert isinstance(pruned, Pruned)
             if pruned.content_files:
                 await trio.to_thread.run_sync(contents.delete, pruned.content_files)

@@ -38,7 +38,7 @@ from .plugins import Plugins
 from .receipt import Waiters
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
-from .store.contract import CRASHED, IN_DOUBT, Operation, Recover, Recovered, Remember, Store
+from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
 from .transport import Transport, TransportSettings
 
@@ -252,13 +252,17 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
 
 async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
-    known, boot = await executor.ask(lambda store: (store.recall("incarnation"), store.recall("boot")))
+    known, boot, clock = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
     incarnation = int(known or b"0") + 1
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here)
     recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
-    operations.append(Remember(RULES, rules_of(config, hostname_of(config))))
+    operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
+    set_back = float(clock or 0) - now
+    if set_back > config.retry.first_seconds:  # due times lie on the scale of before, and would be frozen for as long
+        operations.append(Retry(Filter(), now))
+        _log.warning("clock_set_back", seconds=round(set_back, 3), hint="what waits is tried now")
     recovered = (await executor.apply(operations))[0]
     assert isinstance(recovered, Recovered)
     marks.reset()
