@@ -101,6 +101,11 @@ class World:
         """The engine's events."""
         return self._trace.events
 
+    @property
+    def servers(self) -> Sequence[MailServer]:
+        """All servers, in the order in which they were made."""
+        return list(self._by_address.values())
+
     def mailbox(self, address: str) -> list[Mail]:
         """What arrived for an address, in order."""
         return [mail for mail in self.mail if mail.recipient == address]
