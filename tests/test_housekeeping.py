@@ -18,7 +18,7 @@ from postroad.housekeeping import keep_house
 from postroad.intake import Intake
 from postroad.message import Message
 from postroad.spool import ContentFolder, Reserve
-from postroad.store.contract import Accept, NewRecipient, Outcome, Settle
+from postroad.store.contract import Accept, NewRecipient, Outcome, Prune, Settle
 from postroad.store.executor import StoreExecutor
 from postroad.store.memory import MemoryStore
 from postroad.store.states import Step
@@ -59,7 +59,7 @@ class House:
             taken = self.ports.intake.take(100, 10**9)
             self.ports.intake.put_back(())
             for entry in taken:
-                self.prunes += 1
+                self.prunes += isinstance(entry.operation, Prune)
                 if self.fault:
                     entry.fail(self.fault)
                 else:

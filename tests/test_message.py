@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.message import DEFAULT_PRIORITY, DsnOptions, Kind, Message, Submission, new_message_id
+from postroad.message import DEFAULT_PRIORITY, DsnOptions, Kind, Message, Submission, new_message_id, seeded_ids
 
 MOMENTS = st.floats(min_value=0, max_value=4e9, allow_nan=False)  # until the year 2096
 
@@ -83,3 +83,10 @@ def test_a_forked_child_mints_other_ids_than_its_parent() -> None:
     ended = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
     mine, theirs = ended.stdout.split()
     assert mine != theirs
+
+
+def test_the_ids_of_a_seed_are_the_same_again_and_no_two_of_them_are_equal() -> None:
+    ids = [list(map(seeded_ids(seed), [1_700_000_000.0] * 100)) for seed in ("7 1", "7 1", "7 2")]
+    assert ids[0] == ids[1]
+    assert len({*ids[0], *ids[2]}) == 200
+    assert all(id.startswith(new_message_id(1_700_000_000.0)[:10]) and len(id) == 20 for id in ids[0])

@@ -18,6 +18,7 @@ import trio
 import postroad
 from postroad import Submission, Verdict, hookimpl
 from postroad.events import MessageAccepted, Missed
+from postroad.housekeeping import VIRTUAL_SECONDS
 from postroad.spool import Reserve
 from postroad.store.contract import Accept, Settle
 from postroad.store.memory import MemoryStore
@@ -270,7 +271,7 @@ async def test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_r
         assert (await receipt.settled()).is_delivered
         with pytest.raises(postroad.StoreError, match="disk is full"):
             await engine.submit(submission())
-        await trio.sleep(60)
+        await trio.sleep(VIRTUAL_SECONDS)
         assert (tmp_path / "reserve").exists()
         assert (await (await engine.submit(submission())).settled()).is_delivered
 

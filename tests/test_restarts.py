@@ -181,6 +181,56 @@ async def test_mail_that_was_held_for_want_of_a_route_leaves_once_there_is_one(a
     assert len(transport.accepted) == 1
 
 
+YEAR, BEGIN = 365 * 86_400.0, 1_767_225_600.0
+
+
+async def test_a_clock_that_was_set_back_between_two_lives_freezes_nothing_and_keeps_what_is_to_be_sent_later(
+    autojump_clock,
+):
+    store, down = SharedStore(), ScriptedTransport(default=Verdict.deferred("451 later", status="4.7.1"))
+    async with engine_on(store, down, start=BEGIN) as engine:
+        await engine.submit(submission())
+        await engine.submit(
+            postroad.Submission(sender="a@example.com", recipients=["l@example.org"], content=RAW, send_at=BEGIN + 3000)
+        )
+        await trio.sleep(1000)
+    transport = ScriptedTransport()
+    with capture_logs() as logs:
+        async with engine_on(store, transport, start=BEGIN - YEAR):
+            begun = trio.current_time()
+            (call,) = await transport.wait_ended(1)
+            assert trio.current_time() - begun < 60
+            await trio.sleep(YEAR)
+            assert len(transport.calls) == 1
+            later = (await transport.wait_ended(2))[1]
+    assert (call.addresses, later.addresses) == (("b@example.org",), ("l@example.org",))
+    assert trio.current_time() - begun == pytest.approx(YEAR + 3000, abs=60)
+    assert [log["event"] for log in logs].count("clock_set_back") == 1
+
+
+async def test_a_small_step_back_between_two_lives_tries_nothing_too_soon(autojump_clock):
+    store, down = SharedStore(), ScriptedTransport(default=Verdict.deferred("451 later", status="4.7.1"))
+    async with engine_on(store, down, start=BEGIN) as engine:
+        await engine.submit(submission())
+        await down.wait_ended(1)
+    transport = ScriptedTransport()
+    async with engine_on(store, transport, start=BEGIN - 120):
+        begun = trio.current_time()
+        await transport.wait_ended(1)
+    assert 300 < trio.current_time() - begun < 600
+
+
+async def test_a_year_of_rest_between_two_lives_gives_up_nothing_that_was_not_tried_since(autojump_clock):
+    store, down = SharedStore(), ScriptedTransport(default=Verdict.deferred("451 later", status="4.7.1"))
+    async with engine_on(store, down, start=BEGIN) as engine:
+        await engine.submit(submission())
+        await down.wait_ended(1)
+    transport = ScriptedTransport()
+    async with engine_on(store, transport, start=BEGIN + YEAR):
+        (call,) = await transport.wait_ended(1)
+    assert call.addresses == ("b@example.org",)
+
+
 def on_disk(folder: Path) -> dict[str, object]:
     return {
         "folder": str(folder),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,23 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "testing.md").read_text(encoding="utf-8")
 EXAMPLES: dict[str, Any] = {}
 exec("\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)), EXAMPLES)
-TESTS = [name for name in EXAMPLES if name.startswith("test_")]
+TESTS = [name for name, value in EXAMPLES.items() if name.startswith("test_") and iscoroutinefunction(value)]
+ALONE = [name for name in EXAMPLES if name.startswith("test_") and name not in TESTS]
 
 
 def test_the_page_has_examples():
     assert len(TESTS) >= 2
+    assert ALONE
 
 
 @pytest.mark.parametrize("name", TESTS)
 async def test_an_example_passes(autojump_clock, name):
     await EXAMPLES[name](autojump_clock)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_an_example_that_runs_trio_itself_passes(name):
+    EXAMPLES[name]()
 
 
 async def test_a_minute_from_the_present_is_a_virtual_minute(autojump_clock):

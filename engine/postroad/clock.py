@@ -27,12 +27,14 @@ class Clock:
     `now()` never goes back.  jumped_at: the time just after the last jump forward, or None.
     awake_since: the clock's beginning, or its last jump: how long time has been passing without a gap.
     ahead_seconds: how far it is ahead of a wall that was set back; what is shown to people or compared with what they
-    gave is shifted by that.  With `follow_wall=False` (test clocks) the wall is read once and never looked at again.
+    gave is shifted by that.  is_virtual: it is a test's, whose time jumps on while a thread works: what can be done without one
+    is.  With `follow_wall=False` (test clocks) the wall is read once and never looked at again.
     """
 
     def __init__(self, *, follow_wall: bool = True, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._follow = follow_wall
+        self.is_virtual = wall is not time.time
         self.awake_since = self._anchor_wall = wall()
         self._anchor_trio = trio.current_time()
         self.jumped_at: float | None = None

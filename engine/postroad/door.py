@@ -46,6 +46,7 @@ class Door:
     lane_of: chooses a lane for (sender, recipient, tags), or None where no route fits.
     admit: asks the plugins, or None where none looks at submissions.
     ahead: by how many seconds `now` is ahead of the wall (`Clock.ahead_seconds`): callers and Date fields mean the wall.
+    new_id: mints the id of a message that is accepted at a time.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Door:
         lane_of: LaneOf = lambda sender, recipient, tags: UNROUTED,
         admit: Callable[[Submission], Refusal | None] | None = None,
         ahead: Callable[[], float] = lambda: 0.0,
+        new_id: Callable[[float], str] = new_message_id,
     ) -> None:
         self._config = config
         self._lane_of = lane_of
         self._admit = admit
         self._ahead = ahead
+        self._new_id = new_id
         self.hostname = hostname_of(config)
 
     def read(self, content: Any, id: str, now: float) -> Read:
@@ -81,7 +84,7 @@ class Door:
         recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
         options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
-        id = id or new_message_id(now)
+        id = id or self._new_id(now)
         given, canonical = read or self.read(submission.content, id, now)
         written = Composed(
             content=canonical.content,
@@ -110,7 +113,7 @@ class Door:
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
-        id = id or new_message_id(now)
+        id = id or self._new_id(now)
         composed = composed or self.write(fields, id, now)
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given

@@ -13,11 +13,12 @@ from .actors.ports import Ports
 from .errors import EngineClosed, PostroadError
 from .log import get_logger
 from .spool import ContentFolder
-from .store.contract import Prune, Pruned, Store
+from .store.contract import CLOCK, Prune, Pruned, Remember, Store
 
-__all__ = ["keep_house"]
+__all__ = ["EVERY_SECONDS", "VIRTUAL_SECONDS", "keep_house"]
 
-_EVERY_SECONDS = 30.0
+EVERY_SECONDS = 30.0
+VIRTUAL_SECONDS = 600.0  # where five days pass in a second, looking every 30 s would be most of the work
 _SWEEP_EVERY = 120  # times that: a content file whose submission turned out to be a duplicate is gone within two hours
 _AT_ONCE = 500
 _ORPHAN_SECONDS = 3600.0  # a content file without a message after that was left by a submission that never committed
@@ -25,13 +26,13 @@ _ORPHAN_SECONDS = 3600.0  # a content file without a message after that was left
 _log = get_logger()
 
 
-async def keep_house(ports: Ports, contents: ContentFolder) -> None:
+async def keep_house(ports: Ports, contents: ContentFolder, every_seconds: float = EVERY_SECONDS) -> None:
     """Run until cancelled."""
     try:
         while True:
             await _sweep_orphans(ports, contents)
             for _ in range(_SWEEP_EVERY):
-                await trio.sleep(_EVERY_SECONDS)
+                await trio.sleep(every_seconds)
                 await _prune(ports, contents)
                 _keep_reserve(ports)
     except EngineClosed:
@@ -44,7 +45,7 @@ async def _prune(ports: Ports, contents: ContentFolder) -> None:
         while True:
             now = ports.clock.now()
             prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE, keep=limits.history_messages)
-            (pruned,) = await ports.intake.put([prune])
+            pruned, _ = await ports.intake.put([prune, Remember(CLOCK, b"%d" % now)])
             assert isinstance(pruned, Pruned)
             if pruned.content_files:
                 await trio.to_thread.run_sync(contents.delete, pruned.content_files)

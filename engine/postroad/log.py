@@ -18,7 +18,16 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
-__all__ = ["CUT", "REDACTED", "configure_logging", "get_logger", "make_printable", "printable", "redact_secrets"]
+__all__ = [
+    "CUT",
+    "REDACTED",
+    "configure_logging",
+    "forget_loggers",
+    "get_logger",
+    "make_printable",
+    "printable",
+    "redact_secrets",
+]
 
 EventDict: TypeAlias = MutableMapping[str, Any]
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
@@ -208,6 +217,11 @@ def configure_logging(
         logger_factory=structlog.PrintLoggerFactory(file=target),
         cache_logger_on_first_use=True,
     )
+    forget_loggers()
+
+
+def forget_loggers() -> None:
+    """structlog was configured anew: loggers from `get_logger` look at that from their next line on."""
     for logger in _late_loggers:
         logger.forget()
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import enum
 import os
+import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.message import EmailMessage
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import msgspec
@@ -28,6 +30,7 @@ __all__ = [
     "Moment",
     "Submission",
     "new_message_id",
+    "seeded_ids",
 ]
 
 DEFAULT_PRIORITY = 5
@@ -155,7 +158,17 @@ def _base32(number: int, width: int) -> str:
     return "".join(reversed(pairs))
 
 
-def new_message_id(now: float | None = None) -> str:
-    """Mint an id: 20 characters, sortable by time, safe in file names and local parts, unique across processes."""
+def new_message_id(now: float | None = None, take: Callable[[], bytes] | None = None) -> str:
+    """Mint an id: 20 characters, sortable by time, safe in file names and local parts, unique across processes.
+
+    take: gives 7 random bytes, instead of the system (for simulations, whose ids are those of their seed).
+    """
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return _base32(milliseconds, _TIME_CHARS) + _base32(int.from_bytes(_randomness.take(), "big"), _RANDOM_CHARS)
+    random_bytes = _randomness.take() if take is None else take()
+    return _base32(milliseconds, _TIME_CHARS) + _base32(int.from_bytes(random_bytes, "big"), _RANDOM_CHARS)
+
+
+def seeded_ids(seed: str) -> Callable[[float], str]:
+    """As `new_message_id`, but from a seed: for simulations only, because equal seeds mint equal ids."""
+    source = random.Random(seed)  # noqa: S311  # a simulation's ids are no secret
+    return partial(new_message_id, take=partial(source.randbytes, _RANDOM_BYTES))

@@ -28,16 +28,17 @@ from .door import Door, hostname_of
 from .engine import Engine
 from .errors import ConfigError, PluginError, SpoolInUse
 from .gate import serve_gate
-from .housekeeping import keep_house
+from .housekeeping import EVERY_SECONDS, VIRTUAL_SECONDS, keep_house
 from .intake import Intake
 from .log import get_logger
+from .message import new_message_id, seeded_ids
 from .observers import Observers
 from .offline import RULES, rules_of
 from .plugins import Plugins
 from .receipt import Waiters
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
-from .store.contract import CRASHED, IN_DOUBT, Operation, Recover, Recovered, Remember, Store
+from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
 from .transport import Transport, TransportSettings
 
@@ -62,7 +63,7 @@ async def open_engine(
 
     config: the path of a TOML file, a mapping of the same shape, or a Config.
     plugins: plugin objects by name, beside those found by entry point (for tests, or plugins of the application itself).
-    clock, seed: for tests and simulations.
+    clock, seed: for tests and simulations; equal seeds draw the same jitter and mint the same ids.
 
     Leaving the block drains: running attempts have `in_flight.drain_seconds` to end; when the block is left by an error or a
     cancellation, they end at once.  What was accepted stays in the spool.
@@ -77,7 +78,8 @@ async def open_engine(
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
             nursery = await stack.enter_async_context(trio.open_nursery())
             async with _running(nursery, ports, engine, settings):
-                nursery.start_soon(keep_house, ports, contents)
+                every = VIRTUAL_SECONDS if ports.clock.is_virtual else EVERY_SECONDS
+                nursery.start_soon(keep_house, ports, contents, every)
                 if settings.spool.socket and place.path is not None:
                     await nursery.start(serve_gate, engine, place.socket_path)
                 with body:
@@ -177,13 +179,14 @@ async def _assemble(
     plugins.load_for(config)
     clock = clock or Clock()
     place = SpoolPlace.parse(config.spool.url, config.resolved(""))
-    executor = await _open_store(stack, plugins, place)
+    executor = await _open_store(stack, plugins, place, clock)
     marks = Marks(place.marks_path, config.in_flight.leases)
     stack.callback(marks.close)
     reserve = Reserve(place.reserve_path, config.spool.reserve_bytes)
     if not reserve.keep():
         _log.error("disk_full", hint="there is no room for [spool] reserve_bytes; nothing is accepted until there is")
     incarnation = await _recover(executor, marks, clock.now(), config)
+    new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
     transports = await _open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
     contents = ContentFolder(place.content_folder)
@@ -200,9 +203,10 @@ async def _assemble(
         reserve=reserve,
         table=table,
         transports=transports,
-        door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds),
+        door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds, new_id),
         content_of=partial(SpoolContent, cache=cache, executor=executor, path_of=contents.path_of),
         random=random.Random(seed),  # noqa: S311  # jitter is no secret
+        new_id=new_id,
         tokens=_tokens(incarnation),
         home=trio.Event(),
     )
@@ -214,12 +218,15 @@ def _tokens(incarnation: int) -> Iterator[int]:
     return itertools.count((incarnation << _TOKEN_BITS) + 1)
 
 
-async def _open_store(stack: AsyncExitStack, plugins: Plugins, place: SpoolPlace) -> StoreExecutor:
+async def _open_store(stack: AsyncExitStack, plugins: Plugins, place: SpoolPlace, clock: Clock) -> StoreExecutor:
     if place.path is not None:
         await _lock(stack, SpoolLock(place.lock_path))
     opened = plugins.stores[place.scheme](place.rest, folder=place.content_folder or Path())
-    store = await trio.to_thread.run_sync(opened.__enter__)
-    stack.push_async_exit(partial(_close_store, opened))
+    store = opened.__enter__() if clock.is_virtual else await trio.to_thread.run_sync(opened.__enter__)
+    if clock.is_virtual:
+        stack.callback(opened.__exit__, None, None, None)
+    else:
+        stack.push_async_exit(partial(_close_store, opened))
     executor = StoreExecutor(store)
     stack.callback(executor.close)
     return executor
@@ -245,13 +252,17 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
 
 async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
-    known, boot = await executor.ask(lambda store: (store.recall("incarnation"), store.recall("boot")))
+    known, boot, clock = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
     incarnation = int(known or b"0") + 1
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here)
     recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
-    operations.append(Remember(RULES, rules_of(config, hostname_of(config))))
+    operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
+    set_back = float(clock or 0) - now
+    if set_back > config.retry.first_seconds:  # due times lie on the scale of before, and would be frozen for as long
+        operations.append(Retry(Filter(), now))
+        _log.warning("clock_set_back", seconds=round(set_back, 3), hint="what waits is tried now")
     recovered = (await executor.apply(operations))[0]
     assert isinstance(recovered, Recovered)
     marks.reset()

@@ -6,14 +6,20 @@ docs/smtp.md tells how it works.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from postroad.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import random
+
+    from dns.nameserver import Nameserver
+
     from postroad.transport import Transport, TransportFactory
+
+    from .dial import Dial
 
 __all__ = ["postroad_register_transports", "smtp_transport"]
 
@@ -24,8 +30,16 @@ def postroad_register_transports(register: Callable[[str, TransportFactory], Non
 
 
 @asynccontextmanager
-async def smtp_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
+async def smtp_transport(
+    table: Mapping[str, Any],
+    *,
+    dial: Dial | None = None,
+    nameservers: Sequence[Nameserver] = (),
+    rng: random.Random | None = None,
+) -> AsyncGenerator[Transport]:
     """A transport for the keys of a `[transports.NAME]` table.  Raises ConfigError.
+
+    dial, nameservers, rng: ports, for simulations: how connections are made, who is asked for every name, what is drawn by lot.
 
     Leaving the context closes kept sessions, and waits up to 20 s where a final dot is out and its reply is not in.
     """
@@ -33,14 +47,16 @@ async def smtp_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
 
     from postroad.config import read_settings
 
+    from .lookup import Dns
     from .settings import SmtpSettings
     from .transport import SmtpTransport
 
     read = read_settings(table, SmtpSettings)
+    resolver = Dns(nameservers, read.dns_seconds) if nameservers else None
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
-            transport = SmtpTransport(read, nursery)
+            transport = SmtpTransport(read, nursery, dial=dial, resolver=resolver, rng=rng)
             try:
                 yield transport
             finally:

@@ -62,7 +62,7 @@ class Resolver(Protocol):
 class Dns:
     """The resolver of the transport.  servers: those to ask; none for the system's.  Raises ConfigError where that has none."""
 
-    def __init__(self, servers: Sequence[Place], seconds: float) -> None:
+    def __init__(self, servers: Sequence[Place | dns.nameserver.Nameserver], seconds: float) -> None:
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=not servers)
         except dns.resolver.NoResolverConfiguration as error:
@@ -71,7 +71,10 @@ class Dns:
         self._resolver.lifetime = seconds
         self._resolver.timeout = min(self._resolver.timeout, seconds / 2)
         if servers:
-            self._resolver.nameservers = [dns.nameserver.Do53Nameserver(place.host, place.port) for place in servers]
+            self._resolver.nameservers = [
+                dns.nameserver.Do53Nameserver(server.host, server.port) if isinstance(server, Place) else server
+                for server in servers
+            ]
 
     async def look_up(self, name: str, kind: str) -> Found:
         with trio.move_on_after(self._seconds):  # over all steps, and on trio's clock

@@ -47,7 +47,7 @@ class SmtpTransport:
     """Delivers to a smarthost, or to the recipients' own servers.
 
     nursery: for the sessions, which outlive calls.  dial, resolver, rng: ports, for tests and for other ways to connect; a `dial`
-    connects from where it likes, whatever `source_addresses` says.
+    connects from where it likes, whatever `source_addresses` says; a `resolver` finds a smarthost's addresses, too.
     Raises ConfigError where the settings cannot be used.
     """
 
@@ -67,7 +67,7 @@ class SmtpTransport:
         self._exchangers: Exchangers | None = None
         if settings.smarthost:
             self._route = smarthost_route(read_place("smarthost", settings.smarthost, settings.usual_port))
-        else:
+        if self._route is None or resolver is not None:
             self._exchangers = _exchangers(settings, nursery, resolver)
         self._opener = self._make_opener(dial, rng or random.Random())  # noqa: S311 - spreads load, hides nothing
         self._sites = Sites(settings.sessions, self._start_session, self._call_later)

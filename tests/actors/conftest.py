@@ -20,7 +20,7 @@ from postroad.decide.routing import RoutingTable
 from postroad.door import Door
 from postroad.errors import StoreError
 from postroad.intake import Intake
-from postroad.message import Message
+from postroad.message import Message, new_message_id
 from postroad.observers import Observers
 from postroad.receipt import Waiters
 from postroad.spool import ContentFolder, Marks, Reserve
@@ -84,6 +84,7 @@ class Parts:
             door=Door(config, table.lane),
             content_of=partial(SpoolContent, cache=cache, executor=executor, path_of=ContentFolder(None).path_of),
             random=random.Random(0),
+            new_id=new_message_id,
             tokens=itertools.count(1),
             home=trio.Event(),
         )

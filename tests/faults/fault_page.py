@@ -27,14 +27,14 @@ What can go wrong when mail is delivered, what Postroad promises for it, and wha
 this page by running the table, and a test fails when a run shows something else. {shown} of {all} rows are shown by {cases} runs
 of this table, {elsewhere} by other tests (of these {partly} in part), {missing} are not shown yet.
 
-Each run is the real transport, or the whole engine with it, against the scripted server of `postroad.testing`, on loopback and
-mostly under a clock that jumps: its seconds are that clock's. A run sends a message into the fault, then a second one that must
-arrive. It also checks what holds for every fault: the server has nothing against the octets that came, nothing unprintable is
-told, what is told as delivered arrived exactly once, what is told as refused or deferred did not arrive, and no task and no
-descriptor is left.
+Each run is the real transport, or the whole engine with it, against the scripted server of `postroad.testing`, on loopback (in a
+simulated world: in memory) and mostly under a clock that jumps: its seconds are that clock's. A run sends a message into the
+fault, then a second one that must arrive. It also checks what holds for every fault: the server has nothing against the octets
+that came, nothing unprintable is told, what is told as delivered arrived exactly once, what is told as refused or deferred did
+not arrive, and no task and no descriptor is left.
 
 ```
-make docs                                   # runs everything and writes this page: about 10 s
+make docs                                   # runs everything and writes this page: about 20 s
 .venv/bin/pytest tests/faults               # the same as tests
 .venv/bin/pytest tests/faults -k row31:     # one row
 ```

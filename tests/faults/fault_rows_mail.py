@@ -356,6 +356,9 @@ OUTCOMES: tuple[tuple[Any, ...], ...] = (
             f"{_ENGINE}test_a_wall_clock_that_is_set_back_freezes_no_retry",
             "tests/actors/test_policy_actor.py::test_a_jump_of_the_clock_alone_gives_nothing_up",
             "tests/test_clock.py::test_a_jump_is_noticed_and_followed",
+            "tests/test_restarts.py::"
+            "test_a_clock_that_was_set_back_between_two_lives_freezes_nothing_and_keeps_what_is_to_be_sent_later",
+            "tests/test_restarts.py::test_a_year_of_rest_between_two_lives_gives_up_nothing_that_was_not_tried_since",
         ),
     ),
     ("46", "Summer time, leap seconds, the year 2038", "UTC seconds everywhere."),

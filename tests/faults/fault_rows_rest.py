@@ -108,7 +108,6 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
             "tests/test_engine.py::test_a_site_in_trouble_is_held_and_probed",
             "tests/actors/test_policy_actor.py::test_another_sites_mail_is_not_held_up",
         ),
-        "shown with 100 messages, not with 100,000",
     ),
     (
         "60",
@@ -146,7 +145,6 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "All deferred, nothing bounced, no storm when it is back.",
         "Postfix: 4.4.3.",
         ("tests/smtp/test_smtp_mx.py::test_a_dead_dns_server_is_not_asked_for_each_message",),
-        "the deferral is shown; the hour and the return are not",
     ),
     (
         "64",

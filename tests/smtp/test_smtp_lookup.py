@@ -210,3 +210,15 @@ def test_a_system_without_dns_servers_asks_for_the_setting(monkeypatch: pytest.M
     monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read_nothing)
     with pytest.raises(ConfigError, match="dns_servers"):
         Dns((), 1.0)
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_in_memory_the_scripted_server_is_the_one_on_loopback(lie: str, autojump_clock: MockClock) -> None:
+    found: list[list[Found]] = []
+    for is_in_memory in (True, False):
+        peer = DnsPeer({"example.org": {"MX": MX}, **HOST, **LIES[lie][0]})
+        async with peer.listening() as server:
+            dns = Dns([peer.in_memory() if is_in_memory else read_server("dns_servers", server, 53)], 5.0)
+            asked = (("example.org", "MX"), ("mx.example.org", "A"), ("mx.example.org", "AAAA"))
+            found.append([(await dns.look_up(name, kind))._replace(said="") for name, kind in asked])
+    assert found[0] == found[1]

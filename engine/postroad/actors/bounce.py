@@ -17,7 +17,7 @@ from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
 from ..errors import EngineClosed, PostroadError, StoreError
 from ..events import RemoteBounce, ReportQueued
 from ..log import get_logger
-from ..message import Kind, Message, new_message_id
+from ..message import Kind, Message
 from ..store.contract import Accept, Accepted, DelayReport, Report, Store, StoredMessage, StoredRecipient
 from .inbox import Inbox
 from .notes import FailuresWaiting, Returned
@@ -191,7 +191,7 @@ class Bounce:
         recipients: Sequence[StoredRecipient],
         now: float,
     ) -> Accept:
-        id = new_message_id(now)
+        id = self._ports.new_id(now)
         to = _report_to(stored.message)
         request = ReportRequest(
             kind=kind,

@@ -28,6 +28,7 @@ class Ports:
     """The ports.
 
     executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
+    new_id: mints the id of a message that is accepted at a time; door and bounce.
     reserve: queue, and housekeeping.  home: set by queue once it drains and no lease is left.
     """
 
@@ -45,5 +46,6 @@ class Ports:
     door: Door
     content_of: Callable[[int, int], SpoolContent]  # (handle, size)
     random: random.Random
+    new_id: Callable[[float], str]
     tokens: Iterator[int]
     home: trio.Event

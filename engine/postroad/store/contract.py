@@ -18,6 +18,7 @@ from ..message import Message
 from .states import State, Step
 
 __all__ = [
+    "CLOCK",
     "CRASHED",
     "IN_DOUBT",
     "NO_ROUTE",
@@ -64,6 +65,7 @@ __all__ = [
 ]
 
 
+CLOCK = "clock"  # the fact that says, in Unix seconds, how far the engine's clock had come
 UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
 CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover

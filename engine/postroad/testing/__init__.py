@@ -12,30 +12,51 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .engine import open_test_engine, test_config
     from .fakes import Hang, MemoryContent, ScriptedTransport, Slow, make_request
+    from .simulated_server import DAY, HOUR, MINUTE, Mail, MailServer
+    from .simulated_world import World
+    from .simulation import BrokenPromise, open_simulation, simulate
     from .store_suite import check_store
     from .transport_suite import check_transport
 
 _HOMES = {
+    "BrokenPromise": "simulation",
+    "DAY": "simulated_server",
+    "HOUR": "simulated_server",
     "Hang": "fakes",
+    "MINUTE": "simulated_server",
+    "Mail": "simulated_server",
+    "MailServer": "simulated_server",
     "MemoryContent": "fakes",
     "ScriptedTransport": "fakes",
     "Slow": "fakes",
+    "World": "simulated_world",
     "check_store": "store_suite",
     "check_transport": "transport_suite",
     "make_request": "fakes",
+    "open_simulation": "simulation",
     "open_test_engine": "engine",
+    "simulate": "simulation",
     "test_config": "engine",
 }
 
 __all__ = [
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "BrokenPromise",
     "Hang",
+    "Mail",
+    "MailServer",
     "MemoryContent",
     "ScriptedTransport",
     "Slow",
+    "World",
     "check_store",
     "check_transport",
     "make_request",
+    "open_simulation",
     "open_test_engine",
+    "simulate",
     "test_config",
 ]
 

@@ -8,15 +8,16 @@ asked.  CNAMEs are followed, as a resolver does.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.nameserver
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -101,6 +102,10 @@ class DnsPeer:
                 yield f"127.0.0.1:{port}"
                 nursery.cancel_scope.cancel()
 
+    def in_memory(self) -> dns.nameserver.Nameserver:
+        """The same server for a resolver of dnspython (under trio), without a network."""
+        return _InMemory(self._answer_udp, self._answer_tcp)
+
     async def _serve_udp(self, sock: trio.socket.SocketType) -> None:
         while True:
             data, address = await sock.recvfrom(4096)
@@ -134,7 +139,7 @@ class DnsPeer:
             case _:
                 pass
         try:
-            return response.to_wire(max_size=max(query.payload, _UDP_OCTETS))
+            return response.to_wire(max_size=max(query.payload, _UDP_OCTETS), want_shuffle=False)
         except dns.exception.TooBig:
             return self._truncate(query, question, told)
 
@@ -150,7 +155,7 @@ class DnsPeer:
         response, told = self._respond(query, question, self._truncated.pop(question, None))
         if told.lie is Lie.SILENCE:
             return b""
-        wire = response.to_wire(max_size=65_535)
+        wire = response.to_wire(max_size=65_535, want_shuffle=False)
         length = len(wire).to_bytes(2)
         return length + (wire[: len(wire) // 2] if told.lie is Lie.CUT else wire)
 
@@ -201,6 +206,61 @@ class DnsPeer:
         response.additional += [
             _rrset(f"{other}.", ttl, other_kind, [text]) for other, other_kind, text in told.additional
         ]
+
+
+class _InMemory(dns.nameserver.Nameserver):
+    """Over UDP, what is no answer to the question is as good as silence, as with dnspython's own sockets."""
+
+    def __init__(
+        self, over_udp: Callable[[dns.message.Message], bytes], over_tcp: Callable[[dns.message.Message], bytes]
+    ) -> None:
+        self._over_udp = over_udp
+        self._over_tcp = over_tcp
+
+    def __str__(self) -> str:
+        return "memory"
+
+    def kind(self) -> str:
+        return "memory"
+
+    def is_always_max_size(self) -> bool:
+        return False
+
+    def answer_nameserver(self) -> str:
+        return "memory"
+
+    def answer_port(self) -> int:
+        return 0
+
+    async def async_query(
+        self,
+        request: dns.message.QueryMessage,
+        timeout: float,  # noqa: ASYNC109  # dnspython's
+        source: str | None,
+        source_port: int,
+        max_size: bool,
+        backend: Any,
+        one_rr_per_rrset: bool = False,
+        ignore_trailing: bool = False,
+    ) -> dns.message.Message:
+        await trio.lowlevel.checkpoint()
+        if max_size and (wire := self._over_tcp(request)[2:]):
+            return dns.message.from_wire(wire)
+        response = None if max_size else _response_to(request, self._over_udp(request))
+        if response is None:
+            await trio.sleep(timeout)
+            raise dns.exception.Timeout(timeout=timeout)  # type: ignore[no-untyped-call]  # dnspython's
+        if response.flags & dns.flags.TC:
+            raise dns.message.Truncated(message=response)  # type: ignore[no-untyped-call]  # dnspython's
+        return response
+
+
+def _response_to(request: dns.message.Message, wire: bytes) -> dns.message.Message | None:
+    try:
+        response = dns.message.from_wire(wire)
+    except dns.exception.DNSException:
+        return None
+    return response if request.is_response(response) else None
 
 
 def _as_told(answer: Answer | Turns) -> Told:

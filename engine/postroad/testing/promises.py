@@ -78,6 +78,7 @@ class Evidence:
     attempts_an_hour: the most that one host may see; None: unknown.
     pause_seconds: what the schedule leaves between two attempts for a recipient at the least; None: unknown.  hurried: when
     somebody or something cut pauses short, as restarts, operators and jumps of the clock do (Unix seconds).
+    is_cut_short: an engine that was closed before all was settled: what is still queued is no loss.
     """
 
     letters: Sequence[Letter]
@@ -91,6 +92,7 @@ class Evidence:
     pause_seconds: float | None = None
     hurried: Sequence[float] = ()
     problems: Sequence[str] = ()
+    is_cut_short: bool = False
 
     @cached_property
     def recipients(self) -> Mapping[Place, StoredRecipient]:
@@ -147,6 +149,8 @@ def _why_not_ended(evidence: Evidence, place: Place) -> str:
     if recipient is None:
         return "was acknowledged and is lost"
     if recipient.state not in ENDS:
+        if evidence.is_cut_short and recipient.state is not State.LEASED:
+            return ""
         return f"has no final outcome: {recipient.state.name}"
     is_decided = recipient.in_doubt and recipient.reply.startswith(TAKEN)
     if recipient.state is State.ACCEPTED and not evidence.arrived[place] and not is_decided:
