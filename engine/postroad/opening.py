@@ -246,9 +246,9 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
 async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
     known, boot = await executor.ask(lambda store: (store.recall("incarnation"), store.recall("boot")))
-    incarnation = int(known or b"0") + 1
     here = boot_id().encode()
-    rebooted = known is not None and (not here or boot != here)
+    rebooted = known is not None and (not here or boot != here or not known.isdigit())
+    incarnation = int(known) + 1 if known and known.isdigit() else 1  # a damaged one: no mark is trusted
     recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations.append(Remember(RULES, rules_of(config, hostname_of(config))))
