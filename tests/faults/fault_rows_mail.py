@@ -11,6 +11,7 @@ _SQLITE = "tests/store/test_sqlite.py::"
 _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"
 _POWER = "tests/power/test_power_loss.py::"
+_ROWS = "tests/power/test_damaged_rows.py::"
 _SICK = "tests/power/test_sick_storage.py::"
 _SINK = "tests/integration/test_smtp_sink_faults.py"
 _KILLED = "tests/integration/test_servers_killed.py::"
@@ -102,8 +103,9 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_SICK}test_torn_pages_are_refused_or_found_and_nothing_else_is_raised",
             f"{_SICK}test_a_truncated_spool_is_refused_with_what_to_do",
             f"{_SQLITE}test_a_damaged_page_is_refused_at_opening",
+            "tests/test_salvage.py::test_whatever_the_damage_what_is_saved_is_true_and_what_is_not_is_named",
+            "tests/test_salvage.py::test_an_engine_on_what_was_saved_delivers_what_is_due_and_nothing_that_was_settled",
         ),
-        "the refusal is shown; nothing is saved apart yet",
     ),
     (
         "10",
@@ -113,6 +115,10 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         (
             f"{_SQLITE}test_a_record_that_cannot_be_read_is_parked_and_the_rest_flow",
             f"{_SICK}test_a_recipient_that_is_no_text_is_parked_and_the_rest_flow",
+            f"{_ROWS}test_a_damaged_recipient_is_parked_or_keeps_its_end_and_harms_nobody",
+            f"{_ROWS}test_a_damaged_message_is_mended_or_parked_and_harms_nobody",
+            f"{_ROWS}test_a_message_with_a_damaged_content_is_parked_and_the_rest_flow",
+            f"{_ROWS}test_what_is_damaged_beside_the_messages_stops_nothing",
             _KILLS,
         ),
     ),

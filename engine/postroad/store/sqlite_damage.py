@@ -31,7 +31,7 @@ from .sqlite_rows import (
 )
 from .states import State, Step, sources
 
-__all__ = ["Damage", "damages", "is_tally", "mend", "shown_messages", "shown_rows"]
+__all__ = ["Damage", "damages", "is_tally", "mend", "mended_message", "mended_row", "shown_messages", "shown_rows"]
 
 _SLICE = 500  # rows read at once
 _SHOWN = 100  # octets of a damaged text in a reason

@@ -22,7 +22,9 @@ _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could cor
 BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
 _CACHE_KIB = 8192
 _QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
-_DAMAGED = "nothing was changed: look after its disk, keep a copy of the folder, restore a backup"
+_DAMAGED = (
+    "nothing was changed: look after its disk, keep a copy of the folder, then `postroad salvage` or restore a backup"
+)
 _OF_A_ROW = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in \w+\.\w+|CHECK constraint failed in \w+")
 _COPIED_BYTES = 1 << 20  # at once
 _PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
