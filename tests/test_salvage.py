@@ -247,9 +247,14 @@ class Watcher(Carver):
         return found
 
 
-def untouched(before: Path, after: Path) -> set[int]:
+@pytest.fixture(scope="module")
+def watcher(template: Path) -> Watcher:
+    return Watcher(template)
+
+
+def untouched(watcher: Watcher, before: Path, after: Path) -> set[int]:
     """Handles of the messages whose pages in the file are as they were."""
-    watcher, old, new = Watcher(before), before.read_bytes(), after.read_bytes()
+    old, new = before.read_bytes(), after.read_bytes()
     harmed = {
         at // PAGE + 1
         for at in range(0, len(old), PAGE)
@@ -260,14 +265,14 @@ def untouched(before: Path, after: Path) -> set[int]:
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_whatever_the_damage_what_is_saved_is_true_and_what_is_not_is_named(
-    template: Path, truth: dict[str, dict[str, State]], folder: Path, harm: Any
+    template: Path, truth: dict[str, dict[str, State]], watcher: Watcher, folder: Path, harm: Any
 ) -> None:
     saved = 0
     for seed in range(int(os.environ.get("SALVAGES", "3"))):
         done, new = salvaged(template, folder, harm, seed)
         expect_honest(done, new, truth)
         if harm in (torn_pages, a_file_cut_short, no_header):
-            whole = {f"m{handle:04}" for handle in untouched(template, new.with_name("spool.db"))}
+            whole = {f"m{handle:04}" for handle in untouched(watcher, template, new.with_name("spool.db"))}
             found = states_in(new)
             assert whole <= found.keys()
             if not done.torn:

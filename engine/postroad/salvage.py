@@ -150,10 +150,11 @@ class _Salvage:
         try:
             self._sort()
             self._new.finish()
-        except BaseException as error:
+        except apsw.Error as error:
             self._abandon(self._new)
-            if isinstance(error, apsw.Error):
-                raise StoreError(f"the new spool {self._path} cannot be written: {error}") from error
+            raise StoreError(f"the new spool {self._path} cannot be written: {error}") from error
+        except BaseException:
+            self._abandon(self._new)
             raise
         if self._done.incomplete:
             self._write_list()
