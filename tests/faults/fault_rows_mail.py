@@ -12,6 +12,7 @@ _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"
 _POWER = "tests/power/test_power_loss.py::"
 _ROWS = "tests/power/test_damaged_rows.py::"
+_SICK_ENGINE = "tests/power/test_sick_engine.py::"
 _SICK = "tests/power/test_sick_storage.py::"
 _SINK = "tests/integration/test_smtp_sink_faults.py"
 _KILLED = "tests/integration/test_servers_killed.py::"
@@ -59,6 +60,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_SICK}test_a_content_that_finds_no_room_is_refused_and_leaves_nothing",
             f"{_SQLITE}test_a_full_disk_refuses_the_batch_and_nothing_else",
             f"{_PROMISES}test_a_failing_store_refuses_submissions_and_keeps_what_it_has",
+            f"{_SICK_ENGINE}test_a_disk_that_fills_up_refuses_what_is_new_and_loses_no_outcome",
         ),
     ),
     (
@@ -69,6 +71,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         (
             f"{_PROMISES}test_settlements_outlive_a_failing_store_without_a_second_delivery",
             f"{_PROMISES}test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again",
+            f"{_SICK_ENGINE}test_a_disk_that_fills_up_refuses_what_is_new_and_loses_no_outcome",
         ),
     ),
     (
@@ -90,6 +93,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         "",
         (
             f"{_SICK}test_a_spool_locked_for_a_minute_refuses_at_its_deadline_and_works_again",
+            f"{_SICK_ENGINE}test_a_spool_locked_for_a_minute_refuses_at_the_deadline_and_then_everything_goes_on",
             f"{_SQLITE}test_a_locked_spool_is_a_store_error_and_works_again_later",
             "tests/test_gate.py::test_a_spool_that_is_busy_for_good_is_an_error_after_the_deadline",
         ),

@@ -119,13 +119,15 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
     (
         "61",
         "No descriptors are left",
-        "Deliveries are postponed without a try being counted.",
+        "Deliveries are postponed without a try being counted; what needs a file is refused with the remedy, the gate pauses.",
         "Postfix: its daemons wait.",
         (
             "tests/smtp/test_smtp_opening.py::test_without_descriptors_nothing_more_is_tried",
             "tests/actors/test_delivery_actor.py::test_local_trouble_costs_no_try_unless_the_hand_over_had_begun",
+            "tests/power/test_sick_engine.py::test_without_descriptors_small_mail_is_accepted_large_is_refused_and_no_try_is_counted",
+            "tests/power/test_sick_engine.py::test_a_start_that_the_system_refuses_names_the_remedy",
+            "tests/power/test_sick_engine.py::test_the_gate_pauses_while_there_are_no_descriptors",
         ),
-        "shown for connecting, by an injected error",
     ),
     (
         "62",

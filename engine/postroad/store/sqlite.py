@@ -19,7 +19,7 @@ from ..errors import StoreBroken, StoreError, StoreFull
 from ..log import get_logger
 from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally
 from .sqlite_damage import mend
-from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool
+from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
 from .sqlite_rows import Unreadable
@@ -206,13 +206,17 @@ class SqliteStore:
             raise StoreError("a spool must not be used across a fork; open it in the child")
 
     def _failed(self, error: apsw.Error) -> StoreError:
+        if (
+            getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+        ):  # the log's index could not grow: nothing was written
+            return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(apsw.FullError())}")
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
             self._leave_log()
             return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
         if isinstance(error, apsw.FullError):
-            return StoreFull(f"the spool {self._path} cannot be written: {error}; free some room on its disk")
-        return StoreError(f"the spool {self._path} cannot be written: {error}")
+            return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
+        return StoreError(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
 
     def _leave_log(self) -> None:
         """Closing shall not fold the log in, which begins with the sync that failed; the next opening writes it anew."""

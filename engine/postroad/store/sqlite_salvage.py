@@ -6,6 +6,7 @@ The old file is read by `sqlite_carving`; nothing here judges what happens to th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .states import ENDS
 __all__ = ["Letter", "NewSpool", "OldSpool"]
 
 _WIDTHS = {"recipient": 17, "message": 10, "content": 2, "idempotency": 6}
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")  # zeros, above all: sectors that were lost
 _TEXT_COLUMNS, _TIME_COLUMNS = frozenset({2, 3, 4, 5, 12, 13, 14, 16}), frozenset({7, 15})  # of a recipient
 
 
@@ -118,6 +120,8 @@ class OldSpool:
             handle, number = found.key >> sql.NUMBER_BITS, found.key & sql.NUMBERS - 1
             letter = self.letters.setdefault(handle, Letter(handle, f"unknown-{handle}"))
             row, why = mended_row((found.key, *_careful_row(found.values[1:])))
+            if not why and _CONTROL.search("".join((row.address, row.lane, row.orcpt, *row.notify))):
+                why = "a text holds characters that no text has: it was damaged"
             if number in letter.rows:
                 letter.rows[number] = letter.rows[number][0], False
             elif why:

@@ -245,7 +245,7 @@ class Writer:
         if not found:
             raise Unreadable("its recipients are not as their index says")
         for row in found:
-            if not row.address or _UNKNOWN_LETTER in row.address:
+            if not row.address or _UNKNOWN_LETTER in row.address or "\0" in row.address:
                 raise Unreadable(f"a recipient was damaged: {row.address!r}")
         return found
 
