@@ -27,7 +27,6 @@ __all__ = [
     "SubmissionError",
     "SubmissionTooLarge",
     "UnknownMessage",
-    "remedy_of",
 ]
 
 _REMEDIES = {
