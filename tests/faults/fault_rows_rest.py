@@ -168,7 +168,18 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "In doubt, as with SMTP; an idempotency key goes along.",
         "KumoMTA: its webhooks.",
     ),
-    ("67", "The log's disk is full, or its sink blocks", "Mail goes on, drops are counted."),
+    (
+        "67",
+        "The log's disk is full, or its sink blocks",
+        "Mail goes on, drops are counted.",
+        "",
+        (
+            "tests/test_log_sink.py::test_a_full_disk_costs_lines",
+            "tests/test_log_sink.py::test_a_reader_that_is_stuck_costs_lines_which_the_next_line_counts",
+            "tests/test_log_sink.py::test_mail_goes_on_while_the_logs_reader_is_stuck",
+            "tests/test_log_sink.py::test_mail_goes_on_while_every_line_of_the_log_raises",
+        ),
+    ),
     ("68", "The configuration is read anew, and is wrong", "The old one stays, loudly."),
     (
         "69",
@@ -176,7 +187,7 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "Refused by its version, and left alone.",
         "",
         ("tests/store/test_sqlite.py::test_a_spool_of_a_later_version_is_left_alone",),
-        "the refusal is shown; an upgrade with 10,000 queued messages is not",
+        "the refusal is shown; there has been no version to upgrade from",
     ),
     (
         "70",

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-import apsw
-
 from . import sql
 from .sqlite_pages import PAGE_BYTES, Pages
+from .sqlite_port import connect
 
 __all__ = ["Carver", "Found", "Text"]
 
@@ -47,11 +46,11 @@ class Found(NamedTuple):
 @cache
 def _roots() -> dict[str, int]:
     """The root pages by name: every spool was made by the same statements in the same order."""
-    connection = apsw.Connection(":memory:")
+    connection = connect(":memory:")
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     for statement in sql.SCHEMA:
         connection.execute(statement)
-    return dict(connection.execute("SELECT name, rootpage FROM sqlite_schema"))
+    return {name: root for name, root in connection.execute("SELECT name, rootpage FROM sqlite_schema")}
 
 
 class Carver:
