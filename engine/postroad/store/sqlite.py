@@ -32,7 +32,10 @@ _PAGE_BYTES = 4096
 _IDLE_PAGES = (4 << 20) // _PAGE_BYTES  # log worth folding in when nobody waits
 _BUSY_PAGES = (64 << 20) // _PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
 _HUGE_PAGES = (512 << 20) // _PAGE_BYTES  # log whose file is cut, too
-_AGAIN = "look after its disk, then start the engine again; `postroad check --spool` reads everything"
+_AGAIN = (
+    "look after its disk, then start the engine again; `postroad check --spool` reads everything, and "
+    "`postroad salvage` saves what it can"
+)
 _CHECK = "`postroad check --spool` names the message"
 _IN_THE_WAY = (Unreadable, UnicodeDecodeError, apsw.ConstraintError)
 _UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written

@@ -50,7 +50,8 @@ def _roots() -> dict[str, int]:
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     for statement in sql.SCHEMA:
         connection.execute(statement)
-    return {name: root for name, root in connection.execute("SELECT name, rootpage FROM sqlite_schema")}
+    roots: dict[str, int] = dict(connection.execute("SELECT name, rootpage FROM sqlite_schema"))
+    return roots
 
 
 class Carver:
