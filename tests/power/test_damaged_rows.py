@@ -218,3 +218,19 @@ async def test_what_is_damaged_beside_the_messages_stops_nothing(
         transport, _ = await drained(path, 2)
         assert {"beside@example.org", "fresh@example.org"} <= {to for call in transport.calls for to in call.addresses}
         shutil.rmtree(path.parent / "spool.db.content", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "damage", ["state = 77", "priority = 77", "due = 1e300", "lane = NULL", "lane = CAST(x'ff' AS TEXT)"]
+)
+async def test_what_nothing_would_ever_come_across_is_found_at_the_start(path: Path, damage: str) -> None:
+    """No index of what is due leads to such a recipient, and nothing else is there to be read beside it."""
+    with sqlite_store(str(path), folder=path.parent) as store:
+        store.apply([letter("damaged", someone("damaged@example.org"))])
+    with damaging(path) as connection:
+        connection.execute(f"UPDATE recipient SET {damage}")
+    transport, logs = await drained(path, 1)
+    assert [log["id"] for log in logs if log["event"] == "parked"] == ["damaged"]
+    assert [call.addresses for call in transport.calls] == [("fresh@example.org",)]
+    with sqlite_store(str(path), folder=path.parent) as store:
+        assert store.counts() == {State.PARKED: 1, State.ACCEPTED: 1}
