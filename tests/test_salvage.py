@@ -282,6 +282,47 @@ def test_whatever_the_damage_what_is_saved_is_true_and_what_is_not_is_named(
     assert saved > 0
 
 
+def test_a_commit_that_the_log_has_lost_makes_what_is_due_doubtful(
+    template: Path, truth: dict[str, dict[str, State]], folder: Path
+) -> None:
+    """Whole frames gone: which pages are older than they were cannot be known any more."""
+    sick = folder / "lost"
+    shutil.copytree(template.parent, sick)
+    log = sick / "spool.db-wal"
+    whole, frame = log.read_bytes(), 24 + PAGE
+    frames = (len(whole) - 32) // frame
+    for number in random.Random(3).sample(range(1, frames // 2), 4):
+        at = 32 + number * frame
+        log.write_bytes(whole[:at] + bytes(4 * frame) + whole[at + 4 * frame :])
+        done = salvage(place_of(sick / "spool.db"), sick / f"{number}.db")
+        assert done.trouble
+        expect_honest(done, sick / f"{number}.db", truth)
+        assert State.WAITING not in {
+            state for rows in states_in(sick / f"{number}.db").values() for state in rows.values()
+        }
+
+
+def test_leaves_that_nothing_leads_to_any_more_are_found_and_what_was_forgotten_does_not_rise_again(
+    template: Path, truth: dict[str, dict[str, State]], folder: Path
+) -> None:
+    folded = folder / "folded"
+    shutil.copytree(template.parent, folded)
+    with sqlite_store(str(folded / "spool.db"), folder=folded) as store:  # closing it folds the log in
+        store.apply([Prune(before=NOW + 1, now=NOW)])
+        left = {one.message.id for one in store.find(Filter(), 1000)}
+    whole = (folded / "spool.db").read_bytes()
+    assert int.from_bytes(whole[36:40], "big") > 5, "there are free pages, with old rows"
+    inner = [number for number in range(1, len(whole) // PAGE) if whole[number * PAGE] == 5]
+    assert len(inner) >= 3
+    for number in inner:
+        harmed = whole[: number * PAGE] + bytes(PAGE) + whole[(number + 1) * PAGE :]
+        (folded / "spool.db").write_bytes(harmed)
+        done = salvage(place_of(folded / "spool.db"), folded / f"{number}.db")
+        found = states_in(folded / f"{number}.db")
+        assert found == {id: {to: as_it_goes_on(state) for to, state in truth[id].items()} for id in left}
+        assert done.torn == 1
+
+
 async def test_an_engine_on_what_was_saved_delivers_what_is_due_and_nothing_that_was_settled(
     template: Path, truth: dict[str, dict[str, State]], folder: Path
 ) -> None:
