@@ -282,6 +282,40 @@ def test_whatever_the_damage_what_is_saved_is_true_and_what_is_not_is_named(
     assert saved > 0
 
 
+def test_recipients_that_their_message_does_not_count_so_are_held_in_doubt(folder: Path) -> None:
+    """As a page leaves them that is an older version of itself."""
+    path = folder / "older" / "spool.db"
+    path.parent.mkdir()
+    with sqlite_store(str(path), folder=path.parent) as store:
+        content = content_of(1)
+        for number, id in enumerate(("m1", "m2"), 1):
+            message = Message(id=id, sender="a@example.com", accepted_at=NOW, size=len(content))
+            to = tuple(NewRecipient(f"{n}@example.org", "scripted", NOW, lease=number) for n in range(2))
+            store.apply([Accept(message, to, content)])
+            steps = (Step.DELIVER, Step.DEFER)
+            store.apply([Settle(tuple(Outcome(number, number, n, step, due=NOW) for n, step in enumerate(steps)), NOW)])
+        store._writer.execute("UPDATE recipient SET state = 0 WHERE place = 1 << 20")
+    done = salvage(place_of(path), path.with_name("new.db"))
+    assert done.in_doubt == [("m1", "0@example.org"), ("m1", "1@example.org")]
+    assert states_in(path.with_name("new.db")) == {
+        "m1": {"0@example.org": State.HELD, "1@example.org": State.HELD},
+        "m2": {"0@example.org": State.ACCEPTED, "1@example.org": State.WAITING},
+    }
+
+
+def test_one_octet_of_the_log_makes_its_page_torn_and_no_other(template: Path, folder: Path) -> None:
+    sick = folder / "octet"
+    shutil.copytree(template.parent, sick)
+    log = sick / "spool.db-wal"
+    whole, at = log.read_bytes(), 32 + 10 * (24 + PAGE)
+    log.write_bytes(whole[: at + 500] + bytes([whole[at + 500] ^ 1]) + whole[at + 501 :])
+    number = int.from_bytes(whole[at : at + 4], "big")
+    pages = Pages(sick / "spool.db")
+    assert pages.trouble == "the log is damaged"
+    assert pages.torn <= {number}
+    pages.close()
+
+
 def test_a_commit_that_the_log_has_lost_makes_what_is_due_doubtful(
     template: Path, truth: dict[str, dict[str, State]], folder: Path
 ) -> None:
