@@ -316,6 +316,15 @@ def test_one_octet_of_the_log_makes_its_page_torn_and_no_other(template: Path, f
     pages.close()
 
 
+def test_a_log_without_its_end_is_noticed_by_the_index_beside_it(template: Path, folder: Path) -> None:
+    sick = folder / "end"
+    shutil.copytree(template.parent, sick)
+    os.truncate(sick / "spool.db-wal", 32 + 20 * (24 + PAGE))
+    done = salvage(place_of(sick / "spool.db"), sick / "new.db")
+    assert "the log has lost its end" in done.trouble
+    assert "waiting" not in done.recipients
+
+
 def test_a_commit_that_the_log_has_lost_makes_what_is_due_doubtful(
     template: Path, truth: dict[str, dict[str, State]], folder: Path
 ) -> None:
