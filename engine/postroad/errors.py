@@ -6,6 +6,7 @@ and nothing of that submission was stored.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,16 @@ __all__ = [
     "SubmissionTooLarge",
     "UnknownMessage",
 ]
+
+_REMEDIES = {
+    errno.EROFS: "its file system is read-only: mount it writable, or name another place in [spool] url",
+    errno.EACCES: "let this user write there, or name another place in [spool] url",
+    errno.EPERM: "let this user write there, or name another place in [spool] url",
+    errno.ENOSPC: "free some room on its disk",
+    errno.EDQUOT: "free some room within this user's quota",
+    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n, LimitNOFILE of systemd)",
+    errno.ENFILE: "this machine has too many files open: raise fs.file-max, or end what has them",
+}
 
 
 class PostroadError(Exception):
@@ -116,3 +127,10 @@ class EngineClosed(PostroadError):
 
 class EngineCrashed(PostroadError):
     """The engine stopped itself because it could no longer trust its own state; what was accepted is in the spool."""
+
+
+def remedy_of(error: OSError) -> str:
+    """What went wrong with a file of the spool, and what to do about it where that is known."""
+    said = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{said}; {remedy}" if remedy else said

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
 from weakref import WeakSet
@@ -157,11 +158,11 @@ class _LateLogger:
         import structlog
 
         if not structlog.is_configured():
-            return getattr(_unconfigured().bind(**self._bound), name)
+            return _harmless(name, getattr(_unconfigured().bind(**self._bound), name))
         logger = structlog.get_logger(**self._bound)
         if not structlog.get_config()["cache_logger_on_first_use"]:
-            return getattr(logger, name)
-        method = getattr(logger.bind(), name)
+            return _harmless(name, getattr(logger, name))
+        method = _harmless(name, getattr(logger.bind(), name))
         setattr(self, name, method)
         return method
 
@@ -172,6 +173,33 @@ class _LateLogger:
         self._bound = bound
 
 
+_LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+
+
+def _harmless(name: str, method: Any) -> Any:
+    """A sink or a processor of the application's that fails costs the line: mail goes on."""
+    if name not in _LEVELS:
+        return method
+
+    def log(*words: Any, **values: Any) -> Any:
+        try:
+            return method(*words, **values)
+        except Exception as error:
+            _complain(error)
+
+    return log
+
+
+def _complain(error: Exception) -> None:
+    """On standard error, the 1st, 2nd, 4th, 8th ... time."""
+    global _failed_lines
+    _failed_lines += 1
+    if _failed_lines & (_failed_lines - 1) == 0:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"postroad: {_failed_lines} log lines could not be written: {error!r}\n")
+
+
+_failed_lines = 0
 _late_loggers: WeakSet[_LateLogger] = WeakSet()
 
 
@@ -209,12 +237,16 @@ def configure_logging(
     """
     import structlog
 
+    from .log_sink import LogSink
+
     target = sys.stderr if stream is None else stream
     as_json = not target.isatty() if json == "auto" else json
     structlog.configure(
         processors=_json_chain() if as_json else _readable_chain(colors=target.isatty()),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=target),
+        logger_factory=structlog.WriteLoggerFactory(
+            file=cast("TextIO", LogSink(target, _json_note if as_json else _note))
+        ),
         cache_logger_on_first_use=True,
     )
     forget_loggers()
@@ -224,6 +256,14 @@ def forget_loggers() -> None:
     """structlog was configured anew: loggers from `get_logger` look at that from their next line on."""
     for logger in _late_loggers:
         logger.forget()
+
+
+def _json_note(lines: int) -> str:
+    return f'{{"event":"log_lines_dropped","lines":{lines},"level":"error"}}'
+
+
+def _note(lines: int) -> str:
+    return f"log_lines_dropped lines={lines}"
 
 
 def _common_chain() -> list[Processor]:

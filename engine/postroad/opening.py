@@ -253,13 +253,13 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
 async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
     known, boot, clock = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
-    incarnation = int(known or b"0") + 1
     here = boot_id().encode()
-    rebooted = known is not None and (not here or boot != here)
+    rebooted = known is not None and (not here or boot != here or not known.isdigit())
+    incarnation = int(known) + 1 if known and known.isdigit() else 1  # a damaged one: no mark is trusted
     recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
-    set_back = float(clock or 0) - now
+    set_back = int(clock) - now if clock and clock.isdigit() else 0.0
     if set_back > config.retry.first_seconds:  # due times lie on the scale of before, and would be frozen for as long
         operations.append(Retry(Filter(), now))
         _log.warning("clock_set_back", seconds=round(set_back, 3), hint="what waits is tried now")

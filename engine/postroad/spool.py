@@ -20,7 +20,7 @@ from types import TracebackType
 
 import msgspec
 
-from .errors import ConfigError, SpoolInUse, StoreError, StoreFull
+from .errors import ConfigError, SpoolInUse, StoreError, StoreFull, remedy_of
 from .store.contract import ContentPlace
 
 __all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id"]
@@ -126,7 +126,7 @@ class SpoolLock:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(f"the lock file {self.path} cannot be opened: {error.strerror}") from error
+            raise StoreError(f"the lock file {self.path} cannot be opened: {remedy_of(error)}") from error
         try:
             self._take(descriptor)
         except BaseException:
@@ -145,7 +145,7 @@ class SpoolLock:
                 "stop that process, or give this one a spool of its own ([spool] url)"
             ) from None
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be locked: {error.strerror}") from error
+            raise StoreError(f"{self.path} cannot be locked: {remedy_of(error)}") from error
         with contextlib.suppress(OSError):  # it is for people; a full disk must not keep anybody out
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
@@ -205,7 +205,7 @@ class Marks:
             try:
                 self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise StoreError(f"the marks file {path} cannot be opened: {error.strerror}") from error
+                raise StoreError(f"the marks file {path} cannot be opened: {remedy_of(error)}") from error
 
     def mark(self, slot: int, token: int) -> None:
         """Note that the lease in this slot begins to hand over."""
@@ -238,7 +238,7 @@ class Marks:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, empty, 0)
         except OSError as error:
-            raise StoreError(f"the marks file cannot be written: {error.strerror}") from error
+            raise StoreError(f"the marks file cannot be written: {remedy_of(error)}") from error
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -323,7 +323,7 @@ class ContentFolder:
         try:
             return self.path_of(place).read_bytes()
         except OSError as error:
-            raise StoreError(f"the content file {place.name!r} cannot be read: {error.strerror}") from error
+            raise StoreError(f"the content file {place.name!r} cannot be read: {remedy_of(error)}") from error
 
     def path_of(self, place: ContentPlace) -> Path:
         if self._path is None or place.name in ("", ".", "..") or "/" in place.name:
@@ -347,10 +347,8 @@ class ContentFolder:
 
 
 def _not_written(id: str, error: OSError) -> StoreError:
-    problem = f"the content file of {id} cannot be written: {error.strerror}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(f"{problem}; free some room on the disk of the spool")
-    return StoreError(problem)
+    kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    return kind(f"the content file of {id} cannot be written: {remedy_of(error)}")
 
 
 def _write_synced(path: Path, content: bytes) -> None:

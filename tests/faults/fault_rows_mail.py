@@ -11,6 +11,8 @@ _SQLITE = "tests/store/test_sqlite.py::"
 _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"
 _POWER = "tests/power/test_power_loss.py::"
+_ROWS = "tests/power/test_damaged_rows.py::"
+_SICK_ENGINE = "tests/power/test_sick_engine.py::"
 _SICK = "tests/power/test_sick_storage.py::"
 _MODEL = "tests/model/test_engine_promises.py"
 _SINK = "tests/integration/test_smtp_sink_faults.py"
@@ -59,6 +61,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_SICK}test_a_content_that_finds_no_room_is_refused_and_leaves_nothing",
             f"{_SQLITE}test_a_full_disk_refuses_the_batch_and_nothing_else",
             f"{_PROMISES}test_a_failing_store_refuses_submissions_and_keeps_what_it_has",
+            f"{_SICK_ENGINE}test_a_disk_that_fills_up_refuses_what_is_new_and_loses_no_outcome",
         ),
     ),
     (
@@ -70,6 +73,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_PROMISES}test_settlements_outlive_a_failing_store_without_a_second_delivery",
             f"{_PROMISES}test_outcomes_get_the_reserve_and_nothing_is_accepted_until_there_is_room_again",
             _MODEL,
+            f"{_SICK_ENGINE}test_a_disk_that_fills_up_refuses_what_is_new_and_loses_no_outcome",
         ),
     ),
     (
@@ -91,6 +95,7 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         "",
         (
             f"{_SICK}test_a_spool_locked_for_a_minute_refuses_at_its_deadline_and_works_again",
+            f"{_SICK_ENGINE}test_a_spool_locked_for_a_minute_refuses_at_the_deadline_and_then_everything_goes_on",
             f"{_SQLITE}test_a_locked_spool_is_a_store_error_and_works_again_later",
             "tests/test_gate.py::test_a_spool_that_is_busy_for_good_is_an_error_after_the_deadline",
         ),
@@ -104,8 +109,9 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_SICK}test_torn_pages_are_refused_or_found_and_nothing_else_is_raised",
             f"{_SICK}test_a_truncated_spool_is_refused_with_what_to_do",
             f"{_SQLITE}test_a_damaged_page_is_refused_at_opening",
+            "tests/test_salvage.py::test_whatever_the_damage_what_is_saved_is_true_and_what_is_not_is_named",
+            "tests/test_salvage.py::test_an_engine_on_what_was_saved_delivers_what_is_due_and_nothing_that_was_settled",
         ),
-        "the refusal is shown; nothing is saved apart yet",
     ),
     (
         "10",
@@ -115,6 +121,10 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
         (
             f"{_SQLITE}test_a_record_that_cannot_be_read_is_parked_and_the_rest_flow",
             f"{_SICK}test_a_recipient_that_is_no_text_is_parked_and_the_rest_flow",
+            f"{_ROWS}test_a_damaged_recipient_is_parked_or_keeps_its_end_and_harms_nobody",
+            f"{_ROWS}test_a_damaged_message_is_mended_or_parked_and_harms_nobody",
+            f"{_ROWS}test_a_message_with_a_damaged_content_is_parked_and_the_rest_flow",
+            f"{_ROWS}test_what_is_damaged_beside_the_messages_stops_nothing",
             _KILLS,
         ),
     ),

@@ -118,13 +118,15 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
     (
         "61",
         "No descriptors are left",
-        "Deliveries are postponed without a try being counted.",
+        "Deliveries are postponed without a try being counted; what needs a file is refused with the remedy, the gate pauses.",
         "Postfix: its daemons wait.",
         (
             "tests/smtp/test_smtp_opening.py::test_without_descriptors_nothing_more_is_tried",
             "tests/actors/test_delivery_actor.py::test_local_trouble_costs_no_try_unless_the_hand_over_had_begun",
+            "tests/power/test_sick_engine.py::test_without_descriptors_small_mail_is_accepted_large_is_refused_and_no_try_is_counted",
+            "tests/power/test_sick_engine.py::test_a_start_that_the_system_refuses_names_the_remedy",
+            "tests/power/test_sick_engine.py::test_the_gate_pauses_while_there_are_no_descriptors",
         ),
-        "shown for connecting, by an injected error",
     ),
     (
         "62",
@@ -165,7 +167,18 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "In doubt, as with SMTP; an idempotency key goes along.",
         "KumoMTA: its webhooks.",
     ),
-    ("67", "The log's disk is full, or its sink blocks", "Mail goes on, drops are counted."),
+    (
+        "67",
+        "The log's disk is full, or its sink blocks",
+        "Mail goes on, drops are counted.",
+        "",
+        (
+            "tests/test_log_sink.py::test_a_full_disk_costs_lines",
+            "tests/test_log_sink.py::test_a_reader_that_is_stuck_costs_lines_which_the_next_line_counts",
+            "tests/test_log_sink.py::test_mail_goes_on_while_the_logs_reader_is_stuck",
+            "tests/test_log_sink.py::test_mail_goes_on_while_every_line_of_the_log_raises",
+        ),
+    ),
     ("68", "The configuration is read anew, and is wrong", "The old one stays, loudly."),
     (
         "69",
@@ -173,7 +186,7 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "Refused by its version, and left alone.",
         "",
         ("tests/store/test_sqlite.py::test_a_spool_of_a_later_version_is_left_alone",),
-        "the refusal is shown; an upgrade with 10,000 queued messages is not",
+        "the refusal is shown; there has been no version to upgrade from",
     ),
     (
         "70",

@@ -7,6 +7,7 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from power_vfs import mounted
 from power_workload import opened
 
 from postroad.errors import PostroadError, StoreBroken, StoreError, StoreFull
-from postroad.store.contract import Filter, Outcome, Recover, Settle, TakeLeases, Taken
+from postroad.store.contract import Filter, Outcome, Prune, Recover, Settle, TakeLeases, Taken
 from postroad.store.states import State, Step
-from postroad.testing.store_bench import NOW, accept, recipient
+from postroad.testing.store_bench import CONTENT, NOW, accept, recipient
 
 _QUICK = "/dev/shm"
 LOG = "postroad.db-wal"
@@ -227,12 +228,62 @@ def test_a_recipient_that_is_no_text_is_parked_and_the_rest_flow(disk: Disk, col
         assert spool.store.counts()[State.PARKED] == 1
 
 
-def test_a_damaged_text_that_nothing_can_step_around_is_an_error_of_the_store(disk: Disk) -> None:
+def test_a_damaged_text_in_a_lease_is_parked_by_the_next_start_and_shown_as_far_as_it_can_be_read(disk: Disk) -> None:
     with mounted(disk) as connect, opened(disk, connect) as spool:
-        spool.store.apply([accept("bad", recipient(lease=1))])
-        set_raw(spool, "UPDATE recipient SET address = CAST(x'ff61' AS TEXT)")
-        with pytest.raises(StoreError, match="postroad check --spool"):
-            spool.store.apply([Recover(frozenset(), rebooted=True, now=NOW)])
-        with pytest.raises(StoreError, match="postroad check --spool"):
-            spool.store.message("bad")
-        spool.store.apply([accept("good")])
+        spool.store.apply([accept("bad", recipient(lease=1)), accept("good", recipient(lease=2))])
+        set_raw(spool, "UPDATE recipient SET address = CAST(x'ff61' AS TEXT) WHERE place >> 20 = 1")
+        shown = spool.store.message("bad").recipients[0]
+        assert (shown.address, shown.state) == ("\ufffda", State.PARKED)
+        spool.store.apply([Recover(frozenset(), rebooted=True, now=NOW)])
+        found = [spool.store.message(id).recipients[0] for id in ("bad", "good")]
+        assert [(row.state, row.in_doubt) for row in found] == [(State.PARKED, True), (State.IN_DOUBT, True)]
+
+
+def test_a_count_that_is_too_low_never_lets_a_message_go_that_has_unfinished_recipients(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("m1", recipient(lease=7), recipient("b@example.org", lease=7))])
+        set_raw(spool, "UPDATE message SET unfinished = 1")
+        (settled,) = spool.store.apply([Settle((Outcome(7, 1, 0, Step.DELIVER),), NOW)])
+        assert settled.finished == ()
+        assert spool.store.content(1) == CONTENT
+        (settled,) = spool.store.apply([Settle((Outcome(7, 1, 1, Step.DELIVER),), NOW)])
+        assert settled.finished == (1,)
+
+
+def test_pruning_keeps_what_is_unfinished_whatever_its_date_says(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("m1")])
+        set_raw(spool, "UPDATE message SET finished_at = 5.0")
+        (pruned,) = spool.store.apply([Prune(before=NOW, now=NOW)])
+        assert (pruned.messages, ids_of(spool)) == (0, {"m1"})
+
+
+@contextmanager
+def without_telling(spool: Any, index: str, was: str, becomes: str) -> Iterator[None]:
+    """What is written meanwhile is written by another definition of an index, as a page damaged in its place leaves it."""
+    for old, new in ((was, becomes), (becomes, was)):
+        set_raw(spool, "PRAGMA writable_schema = ON")
+        set_raw(spool, f"UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = '{index}'")
+        set_raw(spool, "PRAGMA writable_schema = RESET")
+        if old == was:
+            yield
+
+
+def test_an_index_that_was_not_told_of_an_end_makes_no_lease_and_holds_up_nobody(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("ended"), accept("good")])
+        with without_telling(spool, "due", "state IN (0, 1)", "state IN (0, 6)"):
+            set_raw(spool, "UPDATE recipient SET state = 6 WHERE place >> 20 = 1")
+        (taken,) = spool.store.apply([TakeLeases("out/example.org", NOW, (1, 2, 3))])
+        assert [lease.message.id for lease in taken.leases] == ["good"]
+        assert spool.store.message("ended").recipients[0].state is State.ACCEPTED
+
+
+def test_an_index_that_was_not_told_of_a_time_ends_the_writing_and_names_salvage(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("bad"), accept("good")])
+        with without_telling(spool, "due", "(lane, priority, due)", "(lane, priority, settled_at)"):
+            set_raw(spool, "UPDATE recipient SET due = 9e11 WHERE place >> 20 = 1")
+        with pytest.raises(StoreBroken, match="postroad salvage"):
+            spool.store.apply([TakeLeases("out/example.org", NOW, (1, 2, 3))])
+        assert any("due" in problem for problem in spool.store.check())

@@ -310,10 +310,11 @@ def test_lost_content_is_a_store_error_and_a_problem(bench: Bench) -> None:
     handle = bench.accept("m1")
     assert isinstance(bench.store, SqliteStore)
     bench.store._writer.execute("DELETE FROM content")
-    assert bench.lease(content_bytes=9999).content is None
     with pytest.raises(StoreError, match="is gone"):
         bench.store.content(handle)
     assert bench.store.check() == ["Message m1 is unfinished, and its content is missing."]
+    assert bench.take().parked == ("m1",)
+    assert bench.row("m1").reason == "cannot be read: its content is gone"
 
 
 def test_a_wrong_tally_is_a_problem(bench: Bench) -> None:
@@ -451,8 +452,8 @@ from postroad.message import Message
 store, run = SqliteStore(pathlib.Path(sys.argv[1])), sys.argv[2]
 for turn in itertools.count():
     ids = [f"{run}-{turn:06}-{number}" for number in range(turn % 7 + 1)]
-    fresh = [Accept(Message(id=id, sender="", accepted_at=0.0, size=5000), (NewRecipient("a@x", "l", 0.0),), id.encode() * 300)
-             for id in ids]
+    fresh = [Accept(Message(id=id, sender="", accepted_at=0.0, size=len(id) * 300), (NewRecipient("a@x", "l", 0.0),),
+                    id.encode() * 300) for id in ids]
     take = TakeLeases("l", 1.0, (turn + 1,))
     taken = store.apply([*fresh, take])[-1]
     for id in ids:

@@ -14,6 +14,7 @@ from .check import check
 from .demo import demo
 from .exits import Told
 from .queue import queue
+from .salvage import salvage
 from .send import send
 from .serve import serve
 from .where import Where
@@ -63,5 +64,5 @@ def postroad(ctx: click.Context, config: str | None, spool: str | None) -> None:
     ctx.obj = Where(config or None, spool or None)
 
 
-for _command in (demo, serve, send, queue, check):
+for _command in (demo, serve, send, queue, check, salvage):
     postroad.add_command(_command)

@@ -56,8 +56,13 @@ class Where:
         """
         from ..handover import Handover
 
+        config, place = self.config_and_place()
+        return Handover(place, config)
+
+    def config_and_place(self) -> tuple[Config | None, SpoolPlace]:
+        """The spool, and its configuration if that is known."""
         config = self.config() if self._file or not self._url else None
-        return Handover(self._place(config), config)
+        return config, self._place(config)
 
     def _place(self, config: Config | None) -> SpoolPlace:
         from ..spool import SpoolPlace

@@ -1,7 +1,7 @@
 """Every SQL statement of the SQLite store, named, with a line on its purpose.
 
 A recipient's key is its place: the message's handle shifted by 20 bits, plus the recipient's number.  Lists of states are
-written by `_sql` from the state table; nothing that comes from outside is ever put into a statement, all of it is bound.
+written by `sql_of` from the state table; nothing that comes from outside is ever put into a statement, all of it is bound.
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ from .contract import Filter
 from .rows import DelayNotice, address_suffix
 from .states import ENDS, LEASABLE, State, Step, advance, sources
 
-__all__ = ["APPLICATION_ID", "NUMBER_BITS", "SCHEMA", "SCHEMA_VERSION", "conditions", "filtered", "only_target"]
+__all__ = [
+    "APPLICATION_ID",
+    "NUMBER_BITS",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "conditions",
+    "filtered",
+    "only_target",
+]
 
 APPLICATION_ID = 0x504F5354  # "POST", in the file's header (sqlite.org/fileformat2.html section 1.3.14)
 SCHEMA_VERSION = 1
 NUMBER_BITS = 20  # a million recipients a message, 2**43 messages
+NUMBERS, MOST_MESSAGES = 1 << NUMBER_BITS, 1 << 43
 
 
 def states_sql(states: Iterable[State]) -> str:
@@ -25,13 +34,15 @@ def states_sql(states: Iterable[State]) -> str:
     return "(" + ", ".join(str(int(state)) for state in sorted(states)) + ")"
 
 
-_NAMES = {
+NAMES = {
     "<LEASABLE>": states_sql(LEASABLE),
     "<LEASED>": states_sql({State.LEASED}),
     "<HELD>": states_sql({State.HELD}),
     "<FAILED>": states_sql({State.FAILED}),
+    "<PARKED>": states_sql({State.PARKED}),
     "<PARKABLE>": states_sql(sources(Step.PARK) & LEASABLE),
     "<ENDS>": states_sql(ENDS),
+    "<FAR>": "1e12",  # moments: behind whatever `arguments.py` lets in, and before what is no number
     "<BITS>": str(NUMBER_BITS),
     "<MASK>": str((1 << NUMBER_BITS) - 1),
     "<WANTED>": str(int(DelayNotice.WANTED)),
@@ -41,8 +52,8 @@ _NAMES = {
 }
 
 
-def _sql(text: str) -> str:
-    for name, meaning in _NAMES.items():
+def sql_of(text: str) -> str:
+    for name, meaning in NAMES.items():
         text = text.replace(name, meaning)
     return " ".join(text.split())
 
@@ -56,7 +67,7 @@ def only_target(step: Step, states: Iterable[State]) -> State:
 
 # What a spool consists of.  STRICT, so that no column ever holds another type than it says.
 SCHEMA = tuple(
-    _sql(statement)
+    sql_of(statement)
     for statement in (
         # One row: what is unfinished, and the next handle; every commit that changes them writes it.
         """CREATE TABLE spool (
@@ -126,42 +137,46 @@ ADD_RECIPIENT = (
 # --- Leasing ---
 
 # The due recipients of one priority on a lane, first things first; read as far as leases can be given.
-DUE_PLACES = _sql(
+DUE_PLACES = sql_of(
     """SELECT place FROM recipient INDEXED BY due
     WHERE lane = ? AND priority = ? AND due <= ? AND state IN <LEASABLE> ORDER BY due, place"""
 )
-# What a lease needs of its message: the content, too, if it has at most ?2 octets and lies in the spool.
-MESSAGE_TO_LEASE = """SELECT id, record, delay, iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1), NULL)
+# What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), and the content, too,
+# if it has at most ?2 and lies in the spool.
+MESSAGE_TO_LEASE = """SELECT id, record, delay, size,
+        iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size),
+        iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1 AND typeof(bytes) = 'blob'), NULL)
     FROM message WHERE seq = ?1"""
 # The due recipients of one message on a lane.
-DUE_OF_MESSAGE = _sql(
+DUE_OF_MESSAGE = sql_of(
     """SELECT <COLUMNS> FROM recipient NOT INDEXED
     WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND lane = ?2 AND due <= ?3 AND state IN <LEASABLE>
     ORDER BY due, place LIMIT ?4"""
 )
 # The earliest due time on a lane: one look into the index for each priority.
-NEXT_DUE = _sql(
+NEXT_DUE = sql_of(
     """SELECT min((SELECT due FROM recipient INDEXED BY due
-        WHERE lane = ?1 AND priority = p.column1 AND state IN <LEASABLE> ORDER BY due LIMIT 1))
+        WHERE lane = ?1 AND priority = p.column1 AND due < <FAR> AND state IN <LEASABLE> ORDER BY due LIMIT 1))
     FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS p"""
 )
-# Every lane with something leasable, each found by one look behind the one before.
-LANES = _sql(
+# Every lane with something leasable, each found by one look behind the one before; what is no text sorts beside them.
+LANES = sql_of(
     """WITH RECURSIVE found (lane) AS (
-        SELECT (SELECT lane FROM recipient INDEXED BY due WHERE state IN <LEASABLE> ORDER BY lane LIMIT 1)
+        SELECT (SELECT lane FROM recipient INDEXED BY due
+            WHERE lane >= '' AND lane < x'' AND state IN <LEASABLE> ORDER BY lane LIMIT 1)
         UNION ALL
         SELECT (SELECT lane FROM recipient INDEXED BY due
-            WHERE lane > found.lane AND state IN <LEASABLE> ORDER BY lane LIMIT 1)
+            WHERE lane > found.lane AND lane < x'' AND state IN <LEASABLE> ORDER BY lane LIMIT 1)
         FROM found WHERE found.lane IS NOT NULL
     )
-    SELECT lane, (SELECT min((SELECT due FROM recipient INDEXED BY due
-            WHERE lane = found.lane AND priority = p.column1 AND state IN <LEASABLE> ORDER BY due LIMIT 1))
+    SELECT CAST(lane AS BLOB), (SELECT min((SELECT due FROM recipient INDEXED BY due
+            WHERE lane = found.lane AND priority = p.column1 AND due < <FAR> AND state IN <LEASABLE> ORDER BY due LIMIT 1))
         FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS p)
     FROM found WHERE lane IS NOT NULL"""
 )
 LEASE = "UPDATE recipient SET state = ?, token = ? WHERE place = ?"
 # Park what is leasable of a message whose record cannot be read.
-PARK_MESSAGE = _sql(
+PARK_MESSAGE = sql_of(
     """UPDATE recipient SET state = ?2, reason = ?3
     WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state IN <PARKABLE>"""
 )
@@ -169,15 +184,15 @@ PARK_MESSAGE = _sql(
 # --- Changing recipients ---
 
 # ?: JSON array of places.
-ROWS_AT = _sql("SELECT <COLUMNS> FROM recipient WHERE place IN (SELECT value FROM json_each(?))")
-ROWS_LEASED = _sql("SELECT <COLUMNS> FROM recipient INDEXED BY leased WHERE state IN <LEASED> ORDER BY place")
+ROWS_AT = sql_of("SELECT <COLUMNS> FROM recipient WHERE place IN (SELECT value FROM json_each(?))")
+ROWS_LEASED = sql_of("SELECT <COLUMNS> FROM recipient INDEXED BY leased WHERE state IN <LEASED> ORDER BY place")
 # Write a row back after a change.
 CHANGE = (
     "UPDATE recipient SET lane = ?, state = ?, due = ?, token = ?, attempts = ?, doubted = ?, cancelling = ?, "
     "status = ?, reply = ?, remote = ?, settled_at = ?, reason = ? WHERE place = ?"
 )
 # What an operator means; `filtered` puts the conditions in.
-ROWS_MEANT = _sql("SELECT <COLUMNS> FROM recipient WHERE :filter ORDER BY place")
+ROWS_MEANT = sql_of("SELECT <COLUMNS> FROM recipient WHERE :filter ORDER BY place")
 MARK_CANCELLING = "UPDATE recipient SET cancelling = 1 WHERE :filter"
 HOLD_MEANT = "UPDATE recipient SET state = :target, reason = :reason WHERE :filter"
 # What was never settled waits for its first time, which is its send_at: as `rows.released` and `rows.made_due`.
@@ -192,7 +207,7 @@ RELEASE_MEANT = "UPDATE recipient SET state = :target, due = <DUE>, reason = '' 
 )
 RETRY_MEANT = "UPDATE recipient SET due = :now WHERE due > :now AND settled_at IS NOT NULL AND :filter"
 # What is to be routed anew: leasable and held recipients of a lane.
-TO_MOVE = _sql(
+TO_MOVE = sql_of(
     """SELECT <COLUMNS> FROM (
         SELECT * FROM recipient INDEXED BY due WHERE lane = ?1 AND state IN <LEASABLE> AND place > ?2
         UNION ALL
@@ -204,11 +219,14 @@ TO_MOVE = _sql(
 
 # ?: JSON array of handles.
 COUNTERS_OF = "SELECT seq, unfinished, size, delay, file FROM message WHERE seq IN (SELECT value FROM json_each(?))"
+UNFINISHED_OF = sql_of(
+    "SELECT count(*) FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state NOT IN <ENDS>"
+)
 SET_COUNTERS = "UPDATE message SET unfinished = ?, delay = ?, finished_at = ? WHERE seq = ?"
 DROP_CONTENT = "DELETE FROM content WHERE seq = ?"
 ADD_DEAD_FILE = "INSERT OR IGNORE INTO dead_file (name) VALUES (?)"
 # Ask for the one notice of delay, if none was asked for yet.
-WANT_DELAY_NOTICE = _sql("UPDATE message SET delay = <WANTED> WHERE seq = ? AND delay = 0")
+WANT_DELAY_NOTICE = sql_of("UPDATE message SET delay = <WANTED> WHERE seq = ? AND delay = 0")
 SET_DELAY = "UPDATE message SET delay = ? WHERE seq = ?"
 DELAY_OF = "SELECT delay FROM message WHERE seq = ?"
 
@@ -216,14 +234,16 @@ DELAY_OF = "SELECT delay FROM message WHERE seq = ?"
 
 # When the n-th last message finished, counted from 0.
 FINISHED_LAST = (
-    "SELECT finished_at FROM message INDEXED BY finished WHERE finished_at IS NOT NULL "
+    "SELECT finished_at FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < 1e12 "
     "ORDER BY finished_at DESC LIMIT 1 OFFSET ?"
 )
-FINISHED_BEFORE = (
-    "SELECT seq FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ? "
-    "ORDER BY finished_at, seq LIMIT ?"
+# What is unfinished is kept, whatever `finished_at` says.
+FINISHED_BEFORE = sql_of(
+    """SELECT seq FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ? AND NOT EXISTS (
+        SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>
+    ) ORDER BY finished_at, seq LIMIT ?"""
 )
-DROP_RECIPIENTS = _sql("DELETE FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK>")
+DROP_RECIPIENTS = sql_of("DELETE FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK>")
 DROP_MESSAGE = "DELETE FROM message WHERE seq = ?"
 DROP_KEYS = (
     "DELETE FROM idempotency WHERE (sender, key) IN "
@@ -234,71 +254,74 @@ DROP_DEAD_FILE = "DELETE FROM dead_file WHERE name = ?"
 
 # --- Facts ---
 
-FACT = "SELECT value FROM fact WHERE name = ?"
+FACT = "SELECT CAST(value AS BLOB) FROM fact WHERE name = ?"
 SET_FACT = "INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)"
 DROP_FACT = "DELETE FROM fact WHERE name = ?"
 
 # --- Questions ---
 
-MESSAGE_BY_ID = _sql("SELECT <MESSAGE> FROM message WHERE id = ?")
-MESSAGE_BY_HANDLE = _sql("SELECT <MESSAGE> FROM message WHERE seq = ?")
-ROWS_OF = _sql(
+MESSAGE_BY_ID = sql_of("SELECT <MESSAGE> FROM message WHERE id = ?")
+MESSAGE_BY_HANDLE = sql_of("SELECT <MESSAGE> FROM message WHERE seq = ?")
+ROWS_OF = sql_of(
     "SELECT <COLUMNS> FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> ORDER BY place"
 )
-UNFINISHED_ROWS_OF = _sql(
+UNFINISHED_ROWS_OF = sql_of(
     """SELECT <COLUMNS> FROM recipient
     WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state NOT IN <ENDS> ORDER BY place"""
 )
-CONTENT_FILE = "SELECT file, unfinished FROM message WHERE seq = ?"
+CONTENT_FILE = "SELECT size, file, unfinished FROM message WHERE seq = ?"
 CONTENT = "SELECT bytes FROM content WHERE seq = ?"
 # The first failed recipient from a place on.
-NEXT_FAILED = _sql(
+NEXT_FAILED = sql_of(
     "SELECT place FROM recipient INDEXED BY failed WHERE state IN <FAILED> AND place >= ? ORDER BY place LIMIT 1"
 )
-FAILED_OF = _sql(
+FAILED_OF = sql_of(
     """SELECT <COLUMNS> FROM recipient NOT INDEXED
     WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state IN <FAILED> ORDER BY place LIMIT ?2"""
 )
-DELAYED = _sql("SELECT <MESSAGE> FROM message INDEXED BY delayed WHERE delay = <WANTED> ORDER BY seq LIMIT ?")
+DELAYED = sql_of("SELECT <MESSAGE> FROM message INDEXED BY delayed WHERE delay = <WANTED> ORDER BY seq LIMIT ?")
 # Messages of which any recipient is meant, by id.
-FIND = _sql(
+FIND = sql_of(
     """SELECT <MESSAGE> FROM message WHERE id > :after AND EXISTS (
         SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND :filter
     ) ORDER BY id LIMIT :limit"""
 )
 # The same for a filter that names the message.
-FIND_ID = _sql(
+FIND_ID = sql_of(
     """SELECT <MESSAGE> FROM message WHERE id = :id AND id > :after AND EXISTS (
         SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND :filter
     ) LIMIT :limit"""
 )
 COUNT_STATES = "SELECT state, count(*) FROM recipient GROUP BY state"
-COUNT_DOUBTS = _sql("SELECT count(*) FROM recipient WHERE doubted = 1 AND state NOT IN <ENDS>")
+COUNT_DOUBTS = sql_of("SELECT count(*) FROM recipient WHERE doubted = 1 AND state NOT IN <ENDS>")
 
 # --- Reading everything ---
 
 INTEGRITY = "PRAGMA integrity_check"
-RECORDS = "SELECT id, record FROM message"
-# All texts of each recipient, as octets: SQLite does not look whether a text is UTF-8.
-TEXTS = _sql(
-    """SELECT id, CAST(address || notify || orcpt || lane || status || reply || remote || reason AS BLOB)
-    FROM recipient JOIN message ON seq = place >> <BITS>"""
+RECORDS = """SELECT CAST(id AS BLOB), size, record FROM message
+    WHERE typeof(id) = 'text' AND typeof(size) = 'integer' AND typeof(record) = 'blob'"""
+PARKED = sql_of(
+    """SELECT CAST(id AS BLOB), place & <MASK>, CAST(reason AS BLOB) FROM recipient JOIN message ON seq = place >> <BITS>
+    WHERE state IN <PARKED>"""
 )
-REAL_TALLY = _sql(
+MISSIZED_CONTENT = """SELECT CAST(id AS BLOB), iif(typeof(bytes) = 'blob', length(bytes), 'no'), size
+    FROM message JOIN content ON content.seq = message.seq
+    WHERE unfinished > 0 AND typeof(size) = 'integer' AND (typeof(bytes) <> 'blob' OR length(bytes) <> size)"""
+REAL_TALLY = sql_of(
     """SELECT count(*), total(size), (SELECT count(*) FROM recipient WHERE state NOT IN <ENDS>)
     FROM message WHERE unfinished > 0"""
 )
-MISCOUNTED = _sql(
-    """SELECT id FROM message WHERE unfinished <> (
+MISCOUNTED = sql_of(
+    """SELECT CAST(id AS BLOB) FROM message WHERE unfinished <> (
         SELECT count(*) FROM recipient
         WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>
     ) OR numbers <> (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>)"""
 )
-WITHOUT_CONTENT = """SELECT id FROM message
+WITHOUT_CONTENT = """SELECT CAST(id AS BLOB) FROM message
     WHERE unfinished > 0 AND file IS NULL AND NOT EXISTS (SELECT 1 FROM content WHERE content.seq = message.seq)"""
 CONTENT_WITHOUT_MESSAGE = """SELECT seq FROM content
     WHERE NOT EXISTS (SELECT 1 FROM message WHERE message.seq = content.seq AND unfinished > 0)"""
-RECIPIENTS_WITHOUT_MESSAGE = _sql(
+RECIPIENTS_WITHOUT_MESSAGE = sql_of(
     """SELECT DISTINCT place >> <BITS> FROM recipient
     WHERE NOT EXISTS (SELECT 1 FROM message WHERE seq = place >> <BITS>)"""
 )
@@ -306,11 +329,11 @@ CONTENT_FILES = "SELECT id, file FROM message WHERE unfinished > 0 AND file IS N
 
 # --- Filters ---
 
-_BY_ID = _sql(
+_BY_ID = sql_of(
     """place BETWEEN (SELECT seq << <BITS> FROM message WHERE id = :id)
     AND (SELECT seq << <BITS> | <MASK> FROM message WHERE id = :id)"""
 )
-_BY_SENDER = _sql("(SELECT sender FROM message WHERE seq = place >> <BITS>) = :sender")
+_BY_SENDER = sql_of("(SELECT sender FROM message WHERE seq = place >> <BITS>) = :sender")
 
 
 def conditions(filter: Filter, states: Iterable[State]) -> tuple[list[str], dict[str, Any]]:

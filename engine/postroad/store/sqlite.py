@@ -16,10 +16,13 @@ from pathlib import Path
 import apsw
 
 from ..errors import StoreBroken, StoreError, StoreFull
-from .contract import ContentPlace, Filter, LaneDue, Operation, Result, StoredMessage, Tally
-from .sqlite_open import BUSY_MILLISECONDS, open_second, open_spool
+from ..log import get_logger
+from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally
+from .sqlite_damage import mend
+from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
+from .sqlite_rows import Unreadable
 from .sqlite_writer import Writer
 from .states import State
 
@@ -29,8 +32,16 @@ _PAGE_BYTES = 4096
 _IDLE_PAGES = (4 << 20) // _PAGE_BYTES  # log worth folding in when nobody waits
 _BUSY_PAGES = (64 << 20) // _PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
 _HUGE_PAGES = (512 << 20) // _PAGE_BYTES  # log whose file is cut, too
-_AGAIN = "look after its disk, then start the engine again; `postroad check --spool` reads everything"
+_AGAIN = (
+    "look after its disk, then start the engine again; `postroad check --spool` reads everything, and "
+    "`postroad salvage` saves what it can"
+)
+_CHECK = "`postroad check --spool` names the message"
+_IN_THE_WAY = (Unreadable, UnicodeDecodeError, apsw.ConstraintError)
 _UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
+
+
+_log = get_logger()
 
 
 class SqliteStore:
@@ -56,27 +67,55 @@ class SqliteStore:
             self._second = self._writer if exclusive else open_second(path, connect)
             self._reader = Reader(self._second, self._writing if exclusive else threading.Lock())
             self._tally = self._reader.tally()
+            self._is_damaged = is_read_at_once(path) and self._reader.is_damaged()
         except BaseException:
             self._writer.close()
             raise
 
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """A damaged row that stands in the way is mended or parked first, in a transaction of its own, and named in the log."""
         with self._writing:
-            self._refuse_if_unusable()
+            if self._is_damaged and any(isinstance(each, Recover) for each in operations):
+                self._is_damaged = False
+                self._mend()
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                writer = Writer(self._writer)
-                results = writer.run(operations)
-                self._writer.execute("COMMIT")
-            except apsw.Error as error:
-                raise self._failed(error) from error
-            except UnicodeDecodeError as error:
-                hint = "`postroad check --spool` names the message"
-                raise StoreError(f"the spool {self._path} holds a text that cannot be read: {error}; {hint}") from error
-            finally:
-                self._roll_back()
-            self._tally = writer.tally()
-            return results
+                return self._apply(operations)
+            except _IN_THE_WAY as error:
+                if not self._mend():
+                    raise StoreError(f"the spool {self._path} holds what cannot be read: {error}; {_CHECK}") from error
+            try:
+                return self._apply(operations)
+            except _IN_THE_WAY as error:
+                raise StoreError(f"the spool {self._path} holds what cannot be mended: {error}; {_CHECK}") from error
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Result]:
+        with self._transaction():
+            writer = Writer(self._writer)
+            results = writer.run(operations)
+        self._tally = writer.tally()
+        return results
+
+    def _mend(self) -> bool:
+        """Whether there was something to mend.  Each time it reads everything, in large spools for seconds."""
+        with self._transaction():
+            mended = mend(self._writer)
+        for damage in mended:
+            _log.error("parked" if damage.is_parked else "mended", id=damage.id, problem=damage.problem, hint=_CHECK)
+        return bool(mended)
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        self._refuse_if_unusable()
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield
+            self._writer.execute("COMMIT")
+        except apsw.ConstraintError:
+            raise  # a row that is written back with a damaged column
+        except apsw.Error as error:
+            raise self._failed(error) from error
+        finally:
+            self._roll_back()
 
     def maintain(self, *, idle: bool) -> None:
         """Fold the log into the main file when it has grown; cheap when it has not.
@@ -146,8 +185,10 @@ class SqliteStore:
             self._closed = True
             self._writer.set_wal_hook(None)
             try:
-                self._second.close()
-                self._writer.close()
+                try:
+                    self._second.close()
+                finally:
+                    self._writer.close()
             except apsw.Error as error:
                 raise StoreError(f"the spool {self._path} was not closed cleanly: {error}") from error
 
@@ -168,13 +209,17 @@ class SqliteStore:
             raise StoreError("a spool must not be used across a fork; open it in the child")
 
     def _failed(self, error: apsw.Error) -> StoreError:
+        if (
+            getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+        ):  # the log's index could not grow: nothing was written
+            return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(apsw.FullError())}")
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
             self._leave_log()
             return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
         if isinstance(error, apsw.FullError):
-            return StoreFull(f"the spool {self._path} cannot be written: {error}; free some room on its disk")
-        return StoreError(f"the spool {self._path} cannot be written: {error}")
+            return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
+        return StoreError(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
 
     def _leave_log(self) -> None:
         """Closing shall not fold the log in, which begins with the sync that failed; the next opening writes it anew."""

@@ -7,21 +7,39 @@ The order of the pragmas lost nothing in simulated power failures (docs/decision
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import apsw
 
-from ..errors import SpoolTooNew, StoreError
+from ..errors import SpoolTooNew, StoreError, remedy_of
 from . import sql
 from .sqlite_port import Connect, Database
 
-__all__ = ["BUSY_MILLISECONDS", "open_second", "open_spool", "require_sqlite", "sync_folder"]
+__all__ = [
+    "BUSY_MILLISECONDS",
+    "is_read_at_once",
+    "open_second",
+    "open_spool",
+    "remedy",
+    "require_sqlite",
+    "sync_folder",
+]
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could corrupt a WAL
 BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
 _CACHE_KIB = 8192
 _QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
-_DAMAGED = "nothing was changed: look after its disk, keep a copy of the folder, restore a backup"
+_DAMAGED = (
+    "nothing was changed: look after its disk, keep a copy of the folder, then `postroad salvage` or restore a backup"
+)
+_REMEDIES: dict[type[apsw.Error], str] = {
+    apsw.ReadOnlyError: "let this user write it and its folder, or name another place in [spool] url",
+    apsw.CantOpenError: "this user must be able to write its folder, and the process to open more files (ulimit -n)",
+    apsw.FullError: "free some room on its disk",
+    apsw.BusyError: "end the program that keeps it locked (a backup, a scanner)",
+}
+_OF_A_ROW = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in \w+\.\w+|CHECK constraint failed in \w+")
 _COPIED_BYTES = 1 << 20  # at once
 _PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
 
@@ -69,9 +87,19 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
         sync_folder(path.parent)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise StoreError(f"the spool {path} cannot be opened: {error}; {_DAMAGED}") from error
-    except (apsw.Error, OSError) as error:
-        raise StoreError(f"the spool {path} cannot be opened: {error}") from error
+    except OSError as error:
+        raise StoreError(f"the spool {path} cannot be opened: {remedy_of(error)}") from error
+    except apsw.Error as error:
+        raise StoreError(f"the spool {path} cannot be opened: {error}{remedy(error)}") from error
     return connection
+
+
+def remedy(error: apsw.Error) -> str:
+    """What to do about it, behind a semicolon; "" where that is not known."""
+    for kind, what in _REMEDIES.items():
+        if isinstance(error, kind):
+            return f"; {what}"
+    return ""
 
 
 def open_second(path: Path, connect: Connect) -> Database:
@@ -82,7 +110,7 @@ def open_second(path: Path, connect: Connect) -> Database:
         for pragma in (*_FOR_READING, "PRAGMA query_only = ON"):
             connection.execute(pragma)
     except apsw.Error as error:
-        raise StoreError(f"the spool {path} cannot be opened a second time: {error}") from error
+        raise StoreError(f"the spool {path} cannot be opened a second time: {error}{remedy(error)}") from error
     return connection
 
 
@@ -161,9 +189,16 @@ def _write_over(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def is_read_at_once(path: Path) -> bool:
+    """Whether opening looks at everything.  In larger spools damage is met where it is read."""
+    return path.stat().st_size <= _QUICK_CHECK_BYTES
+
+
 def _check_file(path: Path, connection: Database) -> None:
-    if path.stat().st_size > _QUICK_CHECK_BYTES:
+    """Refuse damaged pages.  A row with a value that does not belong there keeps nobody out: it is parked."""
+    if not is_read_at_once(path):
         return
-    problems = [text for (text,) in connection.execute("PRAGMA quick_check(3)") if text != "ok"]
+    found = [text for (text,) in connection.execute("PRAGMA quick_check") if text != "ok"]
+    problems = [text for text in found if not _OF_A_ROW.fullmatch(text)]
     if problems:
-        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems)}; {_DAMAGED}")
+        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems[:3])}; {_DAMAGED}")

@@ -6,21 +6,25 @@ It never writes.  Each question holds the connection's guard only while it reads
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import apsw
 
 from ..errors import StoreError
-from . import rows, sql
+from . import rows, sql, sql_damage
 from .contract import ContentPlace, Filter, LaneDue, StoredMessage, Tally
+from .sqlite_damage import damages, is_tally, shown_messages, shown_rows
 from .sqlite_port import Columns, Database
-from .sqlite_rows import Unreadable, message_of, place_of, row_of, stored
+from .sqlite_rows import Unreadable, flaw_of, message_of, place_of, stored
 from .states import State
 
 __all__ = ["Reader"]
 
+_T = TypeVar("_T")
+_STATES = frozenset(State)
 _NAMED_PROBLEMS = 100  # of one kind; a wrecked spool would name millions
 
 
@@ -50,29 +54,36 @@ class Reader:
             return self._connection.execute(statement, values).fetchall()
 
     def tally(self) -> Tally:
-        ((messages, recipients, content_bytes, _),) = self._all(sql.SPOOL)
-        return Tally(messages, recipients, content_bytes)
+        with self._snapshot() as connection:
+            kept = connection.execute(sql_damage.careful(sql.SPOOL)).fetchone()
+            if kept and is_tally(kept):
+                return Tally(*kept[:3])
+            messages, octets, recipients = connection.execute(sql.REAL_TALLY).fetchone() or (0, 0, 0)
+            return Tally(messages, recipients, int(octets))
 
     def recall(self, name: str) -> bytes | None:
         found: bytes | None = self._first(sql.FACT, name)
         return found
 
     def lanes(self) -> Iterator[LaneDue]:
-        return iter([LaneDue(lane, due) for lane, due in self._all(sql.LANES)])
+        return iter([lane for octets, due in self._all(sql.LANES) if due is not None for lane in _lane(octets, due)])
 
     def message(self, id: str) -> StoredMessage | None:
         with self._snapshot() as connection:
-            found = connection.execute(sql.MESSAGE_BY_ID, (id,)).fetchone()
-            return None if found is None else _with_rows(connection, found, sql.ROWS_OF, found[0])
+            found = shown_messages(connection, sql.MESSAGE_BY_ID, (id,))
+            return _with_rows(connection, found[0], sql.ROWS_OF, found[0][0]) if found else None
 
     def content(self, handle: int) -> bytes | ContentPlace:
         with self._snapshot() as connection:
-            file, unfinished = connection.execute(sql.CONTENT_FILE, (handle,)).fetchone() or (None, 0)
-            found: bytes | None = None if file else connection.execute(sql.CONTENT, (handle,)).get
-        place = ContentPlace(file) if file else found
-        if not unfinished or place is None:
+            size, file, unfinished = connection.execute(sql.CONTENT_FILE, (handle,)).fetchone() or (0, None, 0)
+            found: object = None if file else connection.execute(sql.CONTENT, (handle,)).get
+        if not unfinished or (found is None and not file):
             raise StoreError(f"the content of message {handle} is gone")
-        return place
+        if isinstance(file, str):
+            return ContentPlace(file)
+        if not isinstance(found, bytes) or len(found) != size:
+            raise StoreError(f"the content of message {handle} is damaged: it has not the {size} octets that it had")
+        return found
 
     def failures(self, limit: int, recipients: int) -> list[StoredMessage]:
         answer: list[StoredMessage] = []
@@ -80,42 +91,58 @@ class Reader:
             place = connection.execute(sql.NEXT_FAILED, (0,)).get
             while place is not None and len(answer) < limit:
                 handle = place >> sql.NUMBER_BITS
-                found = connection.execute(sql.MESSAGE_BY_HANDLE, (handle,)).fetchone()
-                if found:
-                    answer.append(_with_rows(connection, found, sql.FAILED_OF, handle, recipients))
+                for found in shown_messages(connection, sql.MESSAGE_BY_HANDLE, (handle,)):
+                    with_rows = _with_rows(connection, found, sql.FAILED_OF, handle, recipients)
+                    answer += [with_rows] if with_rows.recipients else []  # none where the index is damaged
                 place = connection.execute(sql.NEXT_FAILED, (place_of(handle + 1, 0),)).get
         return answer
 
     def delays(self, limit: int) -> list[StoredMessage]:
         with self._snapshot() as connection:
-            found = connection.execute(sql.DELAYED, (limit,)).fetchall()
+            found = shown_messages(connection, sql.DELAYED, (limit,))
             return [_with_rows(connection, columns, sql.UNFINISHED_ROWS_OF, columns[0]) for columns in found]
 
     def find(self, filter: Filter, limit: int, after: str) -> list[StoredMessage]:
         texts, values = sql.conditions(filter, rows.state_filter(filter, frozenset(State)))
         statement = sql.filtered(sql.FIND if filter.id is None else sql.FIND_ID, texts)
         with self._snapshot() as connection:
-            found = connection.execute(statement, {**values, "limit": limit, "after": after}).fetchall()
+            found = shown_messages(connection, statement, {**values, "limit": limit, "after": after})
             return [_with_rows(connection, columns, sql.ROWS_OF, columns[0]) for columns in found]
 
     def counts(self) -> Mapping[State, int]:
-        return {State(state): count for state, count in self._all(sql.COUNT_STATES)}
+        counts: Counter[State] = Counter()
+        for state, count in self._all(sql.COUNT_STATES):
+            counts[State(state) if state in _STATES else State.PARKED] += count
+        return counts
 
     def doubts(self) -> int:
         found: int = self._first(sql.COUNT_DOUBTS)
         return found
 
+    def is_damaged(self) -> bool:
+        """Whether any row is, by reading them all."""
+        with self._snapshot() as connection:
+            return any(True for _ in damages(connection))
+
     def check(self) -> list[str]:
         """Read everything.  What cannot be read is a problem too, never an exception."""
+        problems: list[str] = []
         try:
             with self._snapshot() as connection:
-                return list(_problems(connection))
+                problems.extend(_problems(connection))
         except StoreError as error:
-            return [f"The spool cannot be read to its end: {error}."]
+            problems.append(f"The spool cannot be read to its end: {error}.")
+        return problems
 
 
 def _with_rows(connection: Database, found: Columns, statement: str, *values: int) -> StoredMessage:
-    return stored(found, [row_of(columns) for columns in connection.execute(statement, values)])
+    return stored(found, shown_rows(connection, statement, values))
+
+
+def _lane(octets: bytes, due: float) -> Iterator[LaneDue]:
+    """The lane, if it has a name that can be read; what waits on another is parked when the engine starts."""
+    with suppress(UnicodeDecodeError):
+        yield LaneDue(octets.decode(), due)
 
 
 @contextmanager
@@ -129,8 +156,10 @@ def _as_store_error() -> Generator[None]:
 _LISTED = (
     (sql.MISCOUNTED, "Message {}: its count of recipients is wrong."),
     (sql.WITHOUT_CONTENT, "Message {} is unfinished, and its content is missing."),
+    (sql.MISSIZED_CONTENT, "Message {}: its content has {} octets instead of {}."),
     (sql.CONTENT_WITHOUT_MESSAGE, "Content {} belongs to no unfinished message."),
     (sql.RECIPIENTS_WITHOUT_MESSAGE, "There are recipients of message {}, which is missing."),
+    (sql.PARKED, "Message {}: recipient {} is parked ({})."),
 )
 
 
@@ -139,28 +168,29 @@ def _problems(connection: Database) -> Iterator[str]:
         if text != "ok":
             yield f"SQLite finds the file damaged: {text}."
     for statement, sentence in _LISTED:
-        for (name,) in _few(connection.execute(statement)):
-            yield sentence.format(name)
-    yield from _unreadable(connection)
-    real = connection.execute(sql.REAL_TALLY).fetchone()
-    kept = connection.execute(sql.SPOOL).fetchone()
-    if real and kept and (real[0], real[2], int(real[1])) != kept[:3]:
-        yield f"The tally says {kept[:3]} (messages, recipients, octets), but {(real[0], real[2], int(real[1]))} are there."
+        for names in _few(connection.execute(statement)):
+            yield sentence.format(*map(_legible, names))
+    for damage in _few(damages(connection)):
+        yield f"Message {damage.id}: {damage.problem}." if damage.id else f"{damage.problem}."
+    yield from _few(_unreadable(connection))
+
+
+def _legible(name: object) -> object:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def _unreadable(connection: Database) -> Iterator[str]:
-    for id, record in connection.execute(sql.RECORDS):
+    """Records; the columns beside them are among the damages."""
+    for id, size, record in connection.execute(sql.RECORDS):
+        name = id.decode(errors="replace")
         try:
-            message_of(record)
+            problem = flaw_of(name, size, size, message_of(record))
         except Unreadable as error:
-            yield f"Message {id}: its record cannot be read ({error})."
-    for id, texts in connection.execute(sql.TEXTS):
-        try:
-            texts.decode()
-        except UnicodeDecodeError as error:
-            yield f"Message {id}: a recipient cannot be read ({error})."
+            problem = f"its record cannot be read ({error})"
+        if problem:
+            yield f"Message {name}: {problem}."
 
 
-def _few(found: Iterable[Columns]) -> Iterator[Columns]:
-    for _, columns in zip(range(_NAMED_PROBLEMS), found, strict=False):
-        yield columns
+def _few(found: Iterable[_T]) -> Iterator[_T]:
+    for _, each in zip(range(_NAMED_PROBLEMS), found, strict=False):
+        yield each

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
 
 from msgspec.structs import replace
 
-from ..errors import StoreError
 from ..message import Message
-from . import rows, sql
+from . import rows, sql, sql_damage
 from .contract import (
     NO_ROUTE,
     Accept,
@@ -52,10 +51,12 @@ from .contract import (
     Tally,
 )
 from .rows import PRIORITIES, DelayNotice, Row
+from .sqlite_damage import is_tally
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
     Unreadable,
     change_of,
+    flaw_of,
     handle_of,
     insert_of,
     message_of,
@@ -73,7 +74,8 @@ _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
-_MISSING_TO_LEASE: Columns = ("?", b"", 0, None)
+_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None)
+_UNKNOWN_LETTER = "\ufffd"  # stands where a damaged address was mended; no address holds it
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
 
@@ -85,8 +87,8 @@ class Writer:
         self._executemany = connection.executemany
         self._connection = connection
         found = self._one(sql.SPOOL)
-        if found is None:
-            raise StoreError("the spool has lost its counters; `postroad check` says what else")
+        if found is None or not is_tally(found):
+            raise Unreadable("the spool has lost its counters")
         self._messages, self._recipients, self._content_bytes, self._next_handle = found
         self._began_with = self._counters()
 
@@ -143,6 +145,8 @@ class Writer:
 
     def _earlier(self, key: IdempotencyKey, now: float) -> Accepted | IdempotencyMismatch | None:
         for digest, expires_at, id, handle in self._execute(sql.KEY, (key.sender, key.key)):
+            if not (isinstance(digest, bytes) and isinstance(expires_at, float) and isinstance(handle, int)):
+                raise Unreadable("an idempotency key")
             if expires_at > now:
                 return Accepted(id, handle, duplicate=True) if digest == key.digest else IdempotencyMismatch(id)
         return None
@@ -176,12 +180,14 @@ class Writer:
 
     def _take_leases(self, take: TakeLeases) -> Taken:
         leases: list[LeaseRecord] = []
-        parked: list[str] = []
+        parked: dict[int, str] = {}
         budget = take.content_bytes
         tokens = iter(take.tokens)
         token = next(tokens, None)
         for priority in PRIORITIES:
-            while token is not None and (handles := self._due_messages(take, priority, len(take.tokens) - len(leases))):
+            while token is not None and (
+                handles := self._due_messages(take, priority, len(take.tokens) - len(leases), parked)
+            ):
                 for handle in handles:
                     assert token is not None, "no more messages than tokens"
                     lease = self._lease(take, token, handle, budget, parked)
@@ -189,14 +195,18 @@ class Writer:
                         leases.append(lease)
                         budget -= len(lease.content or b"")
                         token = next(tokens, None)
-        return Taken(take.lane, tuple(leases), self._first(sql.NEXT_DUE, take.lane), tuple(parked))
+        return Taken(
+            take.lane, tuple(leases), self._first(sql.NEXT_DUE, take.lane), tuple(dict.fromkeys(parked.values()))
+        )
 
-    def _due_messages(self, take: TakeLeases, priority: int, count: int) -> list[int]:
+    def _due_messages(self, take: TakeLeases, priority: int, count: int, parked: Container[int]) -> list[int]:
         """The first messages with something due, once for each lease they make, at most `count`; reads no further."""
         handles: list[int] = []
         seen: Counter[int] = Counter()
         for (place,) in self._execute(sql.DUE_PLACES, (take.lane, priority, take.now)):
             handle = handle_of(place)
+            if handle in parked:  # by an index that was not told
+                continue
             if seen[handle] % take.recipients_per_lease == 0:
                 handles.append(handle)
             if len(handles) == count:
@@ -204,14 +214,17 @@ class Writer:
             seen[handle] += 1
         return handles
 
-    def _lease(self, take: TakeLeases, token: int, handle: int, budget: int, parked: list[str]) -> LeaseRecord | None:
-        id, record, delay, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+    def _lease(
+        self, take: TakeLeases, token: int, handle: int, budget: int, parked: dict[int, str]
+    ) -> LeaseRecord | None:
+        id, record, delay, size, octets, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
         try:
             message, chosen = message_of(record), self._due_rows(take, handle)
+            if flaw := flaw_of(id, size, octets, message):
+                raise Unreadable(flaw)
         except Unreadable as error:
-            self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"the record cannot be read: {error}"))
-            if id not in parked:
-                parked.append(id)
+            self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"{sql_damage.UNREADABLE}: {error}"))
+            parked[handle] = id
             return None
         self._executemany(sql.LEASE, [(_LEASED, token, place_of(handle, row.number)) for row in chosen])
         return LeaseRecord(
@@ -224,11 +237,17 @@ class Writer:
         )
 
     def _due_rows(self, take: TakeLeases, handle: int) -> list[Row]:
+        due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
         try:
-            due = self._execute(sql.DUE_OF_MESSAGE, (handle, take.lane, take.now, take.recipients_per_lease))
-            return [row_of(columns) for columns in due]
+            found = [row_of(columns) for columns in due]
         except UnicodeDecodeError as error:
             raise Unreadable(f"a recipient: {error}") from error
+        if not found:
+            raise Unreadable("its recipients are not as their index says")
+        for row in found:
+            if not row.address or _UNKNOWN_LETTER in row.address or "\0" in row.address:
+                raise Unreadable(f"a recipient was damaged: {row.address!r}")
+        return found
 
     # --- Settling ---
 
@@ -268,7 +287,11 @@ class Writer:
         counters: list[Columns] = []
         closed: dict[int, str | None] = {}
         for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
+            if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
+                raise Unreadable("the counters of a message")
             left = unfinished - ended[handle]
+            if left <= 0:  # nothing that is not finished may go with its content, whatever a counter says
+                left = self._first(sql.UNFINISHED_OF, handle)
             self._recipients -= ended[handle]
             if not left:
                 closed[handle] = file

@@ -1,0 +1,73 @@
+"""Where the command's log lines go: a full disk or a reader that is stuck costs lines, never mail.
+
+A line that cannot be written is dropped and counted; the next one that can be says how many went.  Nothing is queued, so that a
+kill takes no line that was logged before it.  Used by `log.configure_logging`; an application's own sinks are its own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import TextIO
+
+__all__ = ["LogSink"]
+
+_PATIENCE_MS = 50  # for a reader that is slow for a moment; the engine's thread waits meanwhile
+_ATOMIC = 4096  # octets that a pipe takes without blocking once it is ready (PIPE_BUF of Linux)
+
+
+class LogSink:
+    """A stream's descriptor, if it has one.  note: makes the line that tells of dropped ones, without its end.
+
+    dropped: lines that nobody was told of yet.
+    """
+
+    def __init__(self, stream: TextIO, note: Callable[[int], str]) -> None:
+        self.dropped = 0
+        self._stream = stream
+        self._note = note
+        self._is_stuck = False  # then nobody waits for it
+        self._is_torn = False  # a line was left without its end
+        self._descriptor = _descriptor_of(stream)
+
+    def write(self, line: str) -> None:
+        """Write a line, or count it."""
+        before = ("\n" if self._is_torn else "") + (self._note(self.dropped) + "\n" if self.dropped else "")
+        if self._put(before + line):
+            self.dropped, self._is_torn = 0, False
+        else:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def _put(self, text: str) -> bool:
+        try:
+            if self._descriptor is None:
+                self._stream.write(text)
+                self._stream.flush()
+                return True
+            return self._put_octets(self._descriptor, text.encode(errors="backslashreplace"))
+        except (OSError, ValueError):  # no room, nobody reads; closed
+            return False
+
+    def _put_octets(self, descriptor: int, octets: bytes) -> bool:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLOUT)
+        at = 0
+        while at < len(octets):
+            self._is_stuck = not waiting.poll(0 if self._is_stuck else _PATIENCE_MS)
+            if self._is_stuck:
+                return False
+            at += os.write(descriptor, octets[at : at + _ATOMIC])
+            self._is_torn = at < len(octets)
+        return True
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,301 @@
+"""Finds rows that do not hold what belongs there, and says how each is mended: so far that it can be read and written again.
+
+A recipient whose road is not known for certain any more is parked and waits for a person; what has its end keeps it.  Nothing
+is ever deleted but keys and lists of files to delete, which only save work.  The store calls it where a row stands in its way and
+when an engine starts; `check` names what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from ..message import Message
+from . import sql, sql_damage
+from .rows import PRIORITIES, DelayNotice, Row
+from .sqlite_port import Columns, Database
+from .sqlite_rows import (
+    ATTEMPTS,
+    DELAYS,
+    FAR,
+    FLAGS,
+    Unreadable,
+    change_of,
+    insert_of,
+    message_of,
+    message_row,
+    row_of,
+)
+from .states import State, Step, sources
+
+__all__ = ["Damage", "damages", "is_tally", "mend", "mended_message", "mended_row", "shown_messages", "shown_rows"]
+
+_SLICE = 500  # rows read at once
+_SHOWN = 100  # octets of a damaged text in a reason
+_TOKENS = range(1 << 63)
+_OCTETS = range(1 << 62)
+_STATES = range(len(State))
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """One damaged row.  id: of its message, "" where it has none.  repair: statements that mend it, with their values."""
+
+    id: str
+    problem: str
+    repair: tuple[tuple[str, Columns], ...]
+    is_parked: bool = False
+
+
+class _Mender:
+    """Takes values one by one, puts something legal into the place of what is not, and remembers that it did."""
+
+    def __init__(self) -> None:
+        self.flaws: list[str] = []
+
+    def text(self, name: str, octets: bytes | None) -> str:
+        """octets: None where it was no text."""
+        if octets is None:
+            self.flaws.append(f"{name} is no text")
+            return ""
+        try:
+            return octets.decode()
+        except UnicodeDecodeError:
+            self.flaws.append(f"{name} is {octets[:_SHOWN]!r}")
+            return octets.decode(errors="replace")
+
+    def number(self, name: str, found: Any, legal: range, stand_in: int) -> int:
+        good: int | None = found if type(found) is int and found in legal else None
+        return self.replaced(name, repr(found), stand_in) if good is None else good
+
+    def moment(self, name: str, found: Any, stand_in: float = 0.0) -> float:
+        good: float | None = found if type(found) is float and 0 <= found <= FAR else None
+        return self.replaced(name, repr(found), stand_in) if good is None else good
+
+    def replaced(self, name: str, was: str, stand_in: Any) -> Any:
+        self.flaws.append(f"{name} is {was}")
+        return stand_in
+
+    def __str__(self) -> str:
+        return "; ".join(self.flaws)
+
+
+def mended_row(columns: Columns) -> tuple[Row, str]:
+    """A recipient from its careful columns, and what is wrong with it, "" for nothing."""
+    mend = _Mender()
+    place, priority, address, notify, orcpt, lane, state, due, token, attempts, doubted, cancelling = columns[:12]
+    status, reply, remote, settled_at, reason = columns[12:]
+    row = Row(
+        place >> sql.NUMBER_BITS,
+        place & sql.NUMBERS - 1,
+        mend.number("priority", priority, PRIORITIES, PRIORITIES[-1]),
+        mend.text("address", address),
+        _notify(mend, notify),
+        mend.text("orcpt", orcpt),
+        mend.text("lane", lane),
+        State(mend.number("state", state, _STATES, State.PARKED)),
+        mend.moment("due", due),
+        mend.number("token", token, _TOKENS, 0),
+        mend.number("attempts", attempts, ATTEMPTS, 0),
+        mend.number("doubted", doubted, FLAGS, 1) == 1,
+        mend.number("cancelling", cancelling, FLAGS, 0) == 1,
+        mend.text("status", status),
+        mend.text("reply", reply),
+        mend.text("remote", remote),
+        None if settled_at is None else mend.moment("settled_at", settled_at),
+        mend.text("reason", reason),
+    )
+    return (_parked(row, str(mend)), str(mend)) if mend.flaws else (row, "")
+
+
+def _notify(mend: _Mender, octets: bytes | None) -> tuple[str, ...]:
+    """What a damaged one said is not guessed: then failures are reported, as by default."""
+    flaws = len(mend.flaws)
+    wishes = tuple(filter(None, mend.text("notify", octets).split(",")))
+    return wishes if len(mend.flaws) == flaws else ()
+
+
+def _parked(row: Row, why: str) -> Row:
+    """What becomes of an attempt that is under way is not believed: it may have been delivered."""
+    if row.state is not State.PARKED and row.state not in sources(Step.PARK):
+        return row
+    may_be_delivered = row.doubted or row.state in (State.LEASED, State.PARKED)
+    reason = f"{sql_damage.UNREADABLE}: {why}"
+    return replace(row, state=State.PARKED, token=0, cancelling=False, doubted=may_be_delivered, reason=reason)
+
+
+def mended_message(columns: Columns) -> tuple[Columns, str]:
+    """The MESSAGE columns from the careful ones, and what is wrong with them.  What its record tells is taken from there."""
+    mend = _Mender()
+    seq, id, sender, size, record, finished_at, delay = columns
+    found = (
+        seq,
+        mend.text("id", id) or f"damaged-{seq}",
+        mend.text("sender", sender),
+        mend.number("size", size, _OCTETS, 0),
+        mend.replaced("record", "no record", b"") if record is None else record,
+        None if finished_at is None else mend.moment("finished_at", finished_at),
+        mend.number("delay", delay, DELAYS, DelayNotice.DONE),
+    )
+    known = _known(found[4]) if mend.flaws else None
+    if known:
+        return (seq, known.id, known.sender, known.size, *found[4:]), str(mend)
+    if "id" in str(mend):
+        found = (seq, f"damaged-{seq}", *found[2:])
+    return found, str(mend)
+
+
+def _known(record: bytes) -> Message | None:
+    try:
+        return message_of(record)
+    except Unreadable:
+        return None
+
+
+# --- For questions ---
+
+
+def shown_rows(connection: Database, statement: str, values: Columns) -> list[Row]:
+    """The recipients that a statement finds; damaged ones as they will be when they are mended."""
+    try:
+        return [row_of(columns) for columns in connection.execute(statement, values)]
+    except (UnicodeDecodeError, Unreadable):
+        return [mended_row(columns)[0] for columns in connection.execute(sql_damage.careful(statement), values)]
+
+
+def shown_messages(connection: Database, statement: str, values: Any) -> list[Columns]:
+    """The MESSAGE columns that a statement finds; damaged ones as they will be when they are mended."""
+    try:
+        return [message_row(columns) for columns in connection.execute(statement, values)]
+    except (UnicodeDecodeError, Unreadable):
+        return [mended_message(columns)[0] for columns in connection.execute(sql_damage.careful(statement), values)]
+
+
+# --- Everything ---
+
+
+def damages(connection: Database) -> Iterator[Damage]:
+    """Read all rows and tell which are damaged."""
+    for columns in _suspects(connection, sql_damage.ALL_ROWS, row_of):
+        row, why = mended_row(columns)
+        if why:
+            yield _recipient_damage(connection, row, why)
+    for columns in _suspects(connection, sql_damage.ALL_MESSAGES, _message_and_counters):
+        yield from _message_damage(columns)
+    yield from _key_damages(connection)
+    yield from _file_damages(connection)
+    yield from _counter_damages(connection)
+
+
+def mend(connection: Database) -> list[Damage]:
+    """Mend all of it within the transaction that is open, and tell what it was."""
+    mended: list[Damage] = []
+    for damage in damages(connection):
+        for statement, values in damage.repair:
+            connection.execute(statement, values)
+        mended.append(damage)
+    if mended:
+        connection.execute(sql_damage.RECOUNT)
+    return mended
+
+
+def _suspects(connection: Database, statement: str, read: Callable[[Columns], object]) -> Iterator[Columns]:
+    """The careful columns of all rows near one that cannot be read."""
+    found: list[Columns] = [(sql_damage.FIRST,)]
+    while found:
+        values = found[-1][0], _SLICE
+        try:
+            found = connection.execute(statement, values).fetchall()
+            for columns in found:
+                read(columns)
+        except (UnicodeDecodeError, Unreadable):
+            found = connection.execute(sql_damage.careful(statement), values).fetchall()
+            yield from found
+
+
+def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
+    named = connection.execute(sql_damage.careful(sql.MESSAGE_BY_HANDLE), (row.handle,)).fetchone()
+    id = mended_message(named)[0][1] if named else "?"
+    repair = (
+        (sql_damage.DROP_ROW, (insert_of(row)[0],)),
+        (sql.ADD_RECIPIENT, insert_of(row)),
+        (sql.CHANGE, change_of(row)),
+    )
+    return Damage(
+        id, f"recipient {row.number} ({row.address}) cannot be read: {why}", repair, row.state is State.PARKED
+    )
+
+
+def _message_and_counters(columns: Columns) -> None:
+    """The MESSAGE columns, and: numbers, unfinished, file, how many recipients and how many unfinished ones there are."""
+    message_row(columns[:7])
+    if _counter_flaws(columns):
+        raise Unreadable("the counters of a message are wrong")
+
+
+def _counter_flaws(columns: Columns) -> str:
+    finished_at = columns[5]
+    numbers, unfinished, file, real, really_unfinished = columns[7:]
+    mend = _Mender()
+    mend.number("numbers", numbers, range(real, sql.NUMBERS + 1), real)
+    mend.number("unfinished", unfinished, range(really_unfinished, really_unfinished + 1), really_unfinished)
+    if not isinstance(file, str | bytes | None):
+        mend.text("file", None)
+    if (finished_at is None) != (really_unfinished > 0):
+        mend.replaced("finished_at", repr(finished_at), None)
+    return str(mend)
+
+
+def _message_damage(columns: Columns) -> Iterator[Damage]:
+    (seq, id, sender, size, record, finished_at, delay), why = mended_message(columns[:7])
+    numbers, _, file, real, really_unfinished = columns[7:]
+    name = _Mender()
+    file = None if file is None else name.text("file", file if isinstance(file, bytes) else None)
+    why = "; ".join(filter(None, (why, _counter_flaws(columns), str(name))))
+    if not why:
+        return
+    legal = isinstance(numbers, int) and real <= numbers <= sql.NUMBERS
+    values = (id, sender, size, record, numbers if legal else real, really_unfinished, delay)
+    ended = None if really_unfinished else finished_at or 0.0
+    in_file = id if name.flaws else file  # content files have their message's name
+    yield Damage(id, f"its row cannot be read: {why}", ((sql_damage.MEND_MESSAGE, (*values, ended, in_file, seq)),))
+
+
+def _key_damages(connection: Database) -> Iterator[Damage]:
+    for sender, key, id, has_types in connection.execute(sql_damage.ALL_KEYS):
+        try:
+            is_sound = has_types and all(isinstance(part.decode(), str) for part in (sender, key, id))
+        except UnicodeDecodeError:
+            is_sound = False
+        if not is_sound:
+            repair = ((sql_damage.DROP_KEY, (sender, key)),)
+            yield Damage("", f"An idempotency key of {sender!r} cannot be read and is forgotten", repair)
+
+
+def _file_damages(connection: Database) -> Iterator[Damage]:
+    try:
+        sound = all(isinstance(name, str) for (name,) in connection.execute(sql_damage.ALL_DEAD_FILES))
+    except UnicodeDecodeError:
+        sound = False
+    if not sound:
+        what = "The list of content files to delete cannot be read; they are found again as orphans"
+        yield Damage("", what, ((sql_damage.DROP_DEAD_FILES, ()),))
+
+
+def _counter_damages(connection: Database) -> Iterator[Damage]:
+    kept = connection.execute(sql_damage.careful(sql.SPOOL)).fetchone()
+    if not kept or not is_tally(kept) or connection.execute(sql_damage.LAST_HANDLE).get >= kept[3]:
+        repair = tuple((statement, ()) for statement in sql_damage.NEW_COUNTERS)
+        yield Damage("", "The counters of the spool cannot be used", repair)
+        return
+    messages, octets, recipients = connection.execute(sql.REAL_TALLY).fetchone() or (0, 0, 0)
+    real = messages, recipients, int(octets)
+    if real != kept[:3]:
+        yield Damage("", f"The tally says {kept[:3]} (messages, recipients, octets), but {real} are there", ())
+
+
+def is_tally(counters: Columns) -> bool:
+    """Whether the counters of the spool are such as it keeps."""
+    return tuple(map(type, counters)) == (int,) * 4 and min(counters) >= 0 and counters[3] <= sql.MOST_MESSAGES
