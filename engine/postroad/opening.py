@@ -103,8 +103,11 @@ async def _running(nursery: trio.Nursery, ports: Ports, engine: Engine, config: 
     """Run the ring for the length of a block, whatever happens in it; then drain, with grace if all went well."""
     scope = trio.CancelScope(shield=True)
     grace = 0.0
-    await nursery.start(_run_ring, scope, ports, engine)
+    started = trio.Event()
+    # Not `start`: when that is cancelled it waits for its task, and this one is shielded.
+    nursery.start_soon(_run_ring, scope, ports, engine, started)
     try:
+        await started.wait()
         yield
         grace = config.in_flight.drain_seconds
     finally:
@@ -115,20 +118,16 @@ async def _running(nursery: trio.Nursery, ports: Ports, engine: Engine, config: 
         nursery.cancel_scope.cancel()
 
 
-async def _run_ring(
-    scope: trio.CancelScope, ports: Ports, engine: Engine, *, task_status: trio.TaskStatus[None]
-) -> None:
+async def _run_ring(scope: trio.CancelScope, ports: Ports, engine: Engine, started: trio.Event) -> None:
     """The ring is shielded: it ends after its drain, not in the middle of a settlement."""
 
-    def started(ring: Ring) -> None:
-        is_first = not engine.has_ring
+    def begins(ring: Ring) -> None:
         engine.ring_started(ring)
-        if is_first:
-            task_status.started()
+        started.set()
 
     with scope:
         try:
-            await supervise(ports, started)
+            await supervise(ports, begins)
         finally:
             engine.shut()
 
