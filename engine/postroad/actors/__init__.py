@@ -7,6 +7,7 @@ what its leases already know, gives the others back and starts again on the same
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from ..events import RingRestarted
 from ..log import get_logger
 from ..store.contract import Outcome, Settle, Settled
 from ..store.states import Step
+from ..strangers import is_theirs, words_for
 from .bounce import RETURNED_AT_ONCE, Bounce, BounceNote
 from .delivery import Delivery
 from .inbox import Inbox
@@ -76,7 +78,8 @@ class Ring:
 async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
     """Run the ring, and again after a crash; `started` is told of each new one before it runs.
 
-    Raises EngineCrashed after three crashes within 60 s, or at any failure of the store.
+    Raises EngineCrashed after three crashes within 60 s, or at any failure of the store; and what shall end the program
+    (KeyboardInterrupt, SystemExit), once the leases are settled.
     """
     crashes: deque[float] = deque(maxlen=_RESTARTS)
     unread: list[Returned] = []
@@ -93,19 +96,23 @@ async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
             await _bring_home(ring, ports)
         except Exception as error:
             raise EngineCrashed("the leases of crashed actors could not be settled; they are in the spool") from error
+        if not is_theirs(crash):
+            raise crash
         unread = ring.unread()
         crashes.append(trio.current_time())
         if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
             raise EngineCrashed(f"the actors failed {_RESTARTS} times within {_WITHIN_SECONDS:g} s") from crash
-        ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=repr(crash.exceptions[0])))
+        ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=words_for(crash.exceptions[0])))
 
 
-async def _run_until_crash(ring: Ring) -> ExceptionGroup[Exception]:
+async def _run_until_crash(ring: Ring) -> BaseExceptionGroup[BaseException]:
     try:
         await ring.run()
-    except ExceptionGroup as crash:
+    except BaseExceptionGroup as crash:  # noqa: ASYNC103  # but for the end of the ring itself
+        if trio.current_effective_deadline() == -math.inf:
+            raise
         return crash
-    raise AssertionError("an actor ended by itself")
+    return BaseExceptionGroup("the ring stopped", [RuntimeError("an actor ended by itself")])
 
 
 async def _bring_home(ring: Ring, ports: Ports) -> None:

@@ -8,6 +8,7 @@ Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import trio
 
 from ..events import MaybeDuplicate
 from ..log import get_logger, printable
+from ..strangers import as_exceptions, words_for
 from ..transport import DeliveryRequest
 from ..verdict import Disposition, Scope, Verdict
 from .inbox import Inbox, Outbox
@@ -83,6 +85,26 @@ def _made_printable(verdict: Verdict) -> Verdict:
     return msgspec.structs.replace(verdict, **unsafe) if unsafe else verdict
 
 
+def _listed(answer: Any, count: int) -> list[Verdict] | None:
+    """So many sound verdicts, or None.  Looking at an answer runs the plugin's code, which may raise or never end."""
+    try:
+        with as_exceptions():
+            if isinstance(answer, Sequence):
+                listed: list[Any] = list(itertools.islice(answer, count + 1))  # pyright: ignore[reportUnknownArgumentType]
+                if len(listed) == count and all(map(_is_sound, listed)):
+                    return [_made_printable(verdict) for verdict in listed]
+    except Exception:
+        return None
+    return None
+
+
+def _kinds(answer: Any) -> str:
+    if not isinstance(answer, Sequence):
+        return type(answer).__qualname__
+    listed: list[Any] = list(itertools.islice(answer, 1000))  # pyright: ignore[reportUnknownArgumentType]
+    return f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
+
+
 class Delivery:
     """The delivery actor."""
 
@@ -145,7 +167,8 @@ class Delivery:
                 deadline=scope.deadline,
                 commit=lambda: self._mark(lease),
             )
-            return await self._ports.transports[attempt.transport].deliver(request)
+            with as_exceptions():
+                return await self._ports.transports[attempt.transport].deliver(request)
         finally:
             self._bytes.release(held)
 
@@ -176,7 +199,7 @@ class Delivery:
     def _of_exception(self, attempt: Attempt, error: Exception) -> list[Verdict]:
         lease = attempt.lease
         if _is_local(error) and not lease.marked:
-            return [Verdict.postponed(f"local trouble: {error}")] * len(lease.recipients)
+            return [Verdict.postponed(f"local trouble: {words_for(error, str)}")] * len(lease.recipients)
         _log.error(
             "transport_failed", id=lease.message.id, transport=attempt.transport, lane=lease.lane, exc_info=error
         )
@@ -200,18 +223,15 @@ class Delivery:
     def _checked(self, attempt: Attempt, verdicts: Any) -> list[Verdict]:
         """One Verdict per recipient, or the transport answered nonsense."""
         lease = attempt.lease
-        answered = type(verdicts).__qualname__
-        if isinstance(verdicts, Sequence):
-            listed: list[Any] = list(verdicts)  # pyright: ignore[reportUnknownArgumentType]
-            answered = f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
-            if len(listed) == len(lease.recipients) and all(_is_sound(verdict) for verdict in listed):
-                return [_made_printable(verdict) for verdict in listed]
+        listed = _listed(verdicts, len(lease.recipients))
+        if listed is not None:
+            return listed
         _log.error(
             "transport_failed",
             id=lease.message.id,
             transport=attempt.transport,
             lane=lease.lane,
-            answered=answered,
+            answered=words_for(verdicts, _kinds),
             expected=f"{len(lease.recipients)} sound Verdicts",
         )
         return self._uncertain(lease, f"transport {attempt.transport!r} answered nonsense")
