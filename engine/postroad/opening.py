@@ -27,7 +27,7 @@ from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
-from .errors import SpoolInUse
+from .errors import EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import keep_house
 from .intake import Intake
@@ -123,12 +123,16 @@ async def _run_ring(scope: trio.CancelScope, ports: Ports, engine: Engine, start
 
 
 def _raise_as_meant(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> None:
-    """What left the application's block comes out as it was; so does what alone ended the engine, without its group."""
+    """What left the application's block comes out as it was; so does what alone ended the engine, without its group.
+
+    That the engine is closed is no news beside the reason: who waited for it in the block hears that it crashed.
+    """
     found = leaves(group)
+    reasons = [leaf for leaf in found if not isinstance(leaf, EngineClosed)]
     if body is not None and {id(leaf) for leaf in found} == {id(leaf) for leaf in leaves(body)}:
         meant = body
-    elif len(found) == 1:
-        meant = found[0]
+    elif len(found) == 1 or (len(reasons) == 1 and isinstance(reasons[0], EngineCrashed)):
+        meant = (reasons or found)[0]
     else:
         return
     context = meant.__context__

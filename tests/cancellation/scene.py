@@ -109,10 +109,15 @@ class Scene:
                 letters=list(self._letters.values()),
                 arrivals=[_arrival(recipient, content) for taken in self._taken for recipient, content in taken()],
                 spool=spool,
-                log=[line for logs in self._logs for line in logs],
+                log=self.log(),
+                kills=sum(line["event"] == "ring_crashed" for line in self.log()),  # takes lines as a kill does
                 leftovers=sorted(names - {one.message.id for one in spool}),
             )
         )
+
+    def log(self) -> list[Any]:
+        """The lines of all engines."""
+        return [line for logs in self._logs for line in logs]
 
     def stored(self) -> list[StoredMessage]:
         if self._kind == MEMORY:
