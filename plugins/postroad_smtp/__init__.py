@@ -27,7 +27,7 @@ def postroad_register_transports(register: Callable[[str, TransportFactory], Non
 async def smtp_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     """A transport for the keys of a `[transports.NAME]` table.  Raises ConfigError.
 
-    Leaving the context closes kept sessions, and waits up to 20 s where a final dot is out and its reply is not in.
+    Leaving the context closes kept sessions, and waits `doubt_seconds` (20) where a final dot is out and its reply is not in.
     """
     import trio
 

@@ -166,6 +166,7 @@ class Delivery:
                 domain=attempt.domain,
                 deadline=scope.deadline,
                 commit=lambda: self._mark(lease),
+                doubt_seconds=self._ports.config.in_flight.doubt_seconds,
             )
             with as_exceptions():
                 return await self._ports.transports[attempt.transport].deliver(request)
