@@ -20,7 +20,7 @@ from .address import parse_address
 from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Composed, MailFields, canonicalise, compose
 from .config import Config, is_hostname
-from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
+from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, refusal_error
 from .errors import SubmissionError, SubmissionTooLarge
 from .message import Message, Submission, new_message_id
 from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
@@ -72,6 +72,7 @@ class Door:
         given = self._read_content(submission.content)
         id = id or new_message_id(now)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
+        check_hops(canonical.content, self._config.limits)
         written = Composed(
             content=canonical.content,
             sender=sender,

@@ -9,13 +9,24 @@ import cases_limits
 import cases_names
 import cases_phases
 import cases_replies
+import cases_shutdown
 import cases_tls
 from fault_case import Case
 from fault_rows import ROWS
 
 __all__ = ["CASES", "cases_of"]
 
-_MODULES = (cases_phases, cases_replies, cases_limits, cases_forms, cases_names, cases_tls, cases_engine, cases_content)
+_MODULES = (
+    cases_phases,
+    cases_replies,
+    cases_limits,
+    cases_forms,
+    cases_names,
+    cases_tls,
+    cases_engine,
+    cases_content,
+    cases_shutdown,
+)
 
 CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.cases())
 
