@@ -5,6 +5,7 @@ What a transport may raise or answer, alone and in a whole engine; what hooks ma
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -322,6 +323,21 @@ async def test_a_transport_that_leaves_a_scope_open_defers_that_message_alone(au
         return [ACCEPTED]
 
     await misbehave(leaks)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_transport_that_blocks_the_thread_is_named_and_the_others_go_on(autojump_clock, monkeypatch, is_late):
+    monkeypatch.setattr("postroad.actors.watched._SLOW_SECONDS", 0.02)
+
+    async def blocks(request):
+        if is_late:
+            await trio.sleep(1)
+        time.sleep(0.05)  # noqa: ASYNC251  # what is tried
+        return [Verdict.deferred("451 after a while")]
+
+    about = await misbehave(blocks, lines=("transport_slow",))
+    assert (about[1]["transport"], about[1]["seconds"] >= 0.05) == ("out", True)
+    assert about[2]["reply"] == "451 after a while"
 
 
 async def test_a_transport_may_send_mail_itself(autojump_clock):

@@ -24,6 +24,7 @@ from ..verdict import Disposition, Scope, Verdict
 from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease
 from .ports import Ports
+from .watched import Watched
 
 __all__ = ["Delivery"]
 
@@ -169,7 +170,8 @@ class Delivery:
                 doubt_seconds=self._ports.config.in_flight.doubt_seconds,
             )
             with as_exceptions():
-                return await self._ports.transports[attempt.transport].deliver(request)
+                call = self._ports.transports[attempt.transport].deliver(request)
+                return await Watched(call, lambda seconds: self._say_slow(attempt, seconds))
         finally:
             self._bytes.release(held)
 
@@ -194,6 +196,11 @@ class Delivery:
                             in_doubt=True,
                         )
                     )
+
+    def _say_slow(self, attempt: Attempt, seconds: float) -> None:
+        _log.warning(
+            "transport_slow", transport=attempt.transport, id=attempt.lease.message.id, seconds=round(seconds, 3)
+        )
 
     # --- everything becomes a verdict ---
 
