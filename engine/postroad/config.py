@@ -116,6 +116,14 @@ class Limits(_Section, frozen=True, kw_only=True):
     recipients: Annotated[
         int, _about("Recipients of one message. Every SMTP server takes 100 at a time; larger lists are split.", ge=1)
     ] = 1000
+    hops: Annotated[
+        int,
+        _about(
+            "Received fields of a written message; beyond, it goes round between servers and is refused. Postfix's figure; "
+            "RFC 5321 section 6.3 asks for a large one, normally 100.",
+            ge=1,
+        ),
+    ] = 50
     queue_messages: Annotated[
         int,
         _about(

@@ -20,7 +20,7 @@ from .address import parse_address
 from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Canonical, Composed, MailFields, canonicalise, compose
 from .config import Config, is_hostname
-from .decide.admission import Refusal, check_queue, check_sender, check_size, refusal_error
+from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, refusal_error
 from .errors import SubmissionError, SubmissionTooLarge
 from .message import Message, Submission, new_message_id
 from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
@@ -67,7 +67,9 @@ class Door:
     def read(self, content: Any, id: str, now: float) -> Read:
         """Read a content and bring it into canonical form.  Uses nothing else of the door, so that a thread may do it."""
         given = self._read_content(content)
-        return given, canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
+        canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
+        check_hops(canonical.content, self._config.limits)
+        return given, canonical
 
     def write(self, fields: MailFields, id: str, now: float) -> Composed:
         """Compose a message from fields.  Uses nothing else of the door, so that a thread may do it."""

@@ -64,11 +64,6 @@ class Engine:
         self._returned = ReturnedMail(ports.config.limits)
 
     @property
-    def has_ring(self) -> bool:
-        """For `open_engine` only: whether the actors were ever started."""
-        return self._ring is not None
-
-    @property
     def is_shut(self) -> bool:
         """Whether the engine takes nothing any more."""
         return self._is_shut

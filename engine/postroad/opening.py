@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import trio
 
 from .actors import Ring, supervise
 from .actors.ports import Ports
+from .carriers import Body, open_transports
 from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
@@ -26,7 +27,7 @@ from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
-from .errors import ConfigError, PluginError, SpoolInUse
+from .errors import EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import EVERY_SECONDS, VIRTUAL_SECONDS, keep_house
 from .intake import Intake
@@ -40,12 +41,12 @@ from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
-from .transport import Transport, TransportSettings
+from .strangers import leaves
+from .transport import Transport
 
 __all__ = ["open_engine"]
 
 _TOKEN_BITS = 40  # of a token for counting; the rest is the incarnation, so that tokens are unique for the spool's life
-_RECIPIENTS_PER_CALL = 100  # transport.Capabilities; every SMTP server takes as many
 _DOOR_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
 _log = get_logger()
@@ -72,7 +73,7 @@ async def open_engine(
     when the engine could not go on.
     """
     settings = await _with_hostname(revalidate(load_config(config)))
-    body = _Body()
+    body = Body()
     try:
         async with AsyncExitStack() as stack:
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
@@ -89,24 +90,16 @@ async def open_engine(
         raise
 
 
-class _Body:
-    """Remembers by which exception the application left its block."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.error = error
-
-
 @asynccontextmanager
 async def _running(nursery: trio.Nursery, ports: Ports, engine: Engine, config: Config) -> AsyncGenerator[None]:
     """Run the ring for the length of a block, whatever happens in it; then drain, with grace if all went well."""
     scope = trio.CancelScope(shield=True)
     grace = 0.0
-    await nursery.start(_run_ring, scope, ports, engine)
+    started = trio.Event()
+    # Not `start`: when that is cancelled it waits for its task, and this one is shielded.
+    nursery.start_soon(_run_ring, scope, ports, engine, started)
     try:
+        await started.wait()
         yield
         grace = config.in_flight.drain_seconds
     finally:
@@ -117,39 +110,31 @@ async def _running(nursery: trio.Nursery, ports: Ports, engine: Engine, config: 
         nursery.cancel_scope.cancel()
 
 
-async def _run_ring(
-    scope: trio.CancelScope, ports: Ports, engine: Engine, *, task_status: trio.TaskStatus[None]
-) -> None:
+async def _run_ring(scope: trio.CancelScope, ports: Ports, engine: Engine, started: trio.Event) -> None:
     """The ring is shielded: it ends after its drain, not in the middle of a settlement."""
 
-    def started(ring: Ring) -> None:
-        is_first = not engine.has_ring
+    def begins(ring: Ring) -> None:
         engine.ring_started(ring)
-        if is_first:
-            task_status.started()
+        started.set()
 
     with scope:
         try:
-            await supervise(ports, started)
+            await supervise(ports, begins)
         finally:
             engine.shut()
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    """The exceptions that are no groups."""
-    inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
-    if inside is None:
-        return [error]
-    return [leaf for part in inside for leaf in _leaves(part)]
-
-
 def _raise_as_meant(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> None:
-    """What left the application's block comes out as it was; so does what alone ended the engine, without its group."""
-    leaves = _leaves(group)
-    if body is not None and {id(leaf) for leaf in leaves} == {id(leaf) for leaf in _leaves(body)}:
+    """What left the application's block comes out as it was; so does what alone ended the engine, without its group.
+
+    That the engine is closed is no news beside the reason: who waited for it in the block hears that it crashed.
+    """
+    found = leaves(group)
+    reasons = [leaf for leaf in found if not isinstance(leaf, EngineClosed)]
+    if body is not None and {id(leaf) for leaf in found} == {id(leaf) for leaf in leaves(body)}:
         meant = body
-    elif len(leaves) == 1:
-        meant = leaves[0]
+    elif len(found) == 1 or (len(reasons) == 1 and isinstance(reasons[0], EngineCrashed)):
+        meant = (reasons or found)[0]
     else:
         return
     context = meant.__context__
@@ -187,7 +172,7 @@ async def _assemble(
         _log.error("disk_full", hint="there is no room for [spool] reserve_bytes; nothing is accepted until there is")
     incarnation = await _recover(executor, marks, clock.now(), config)
     new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
-    transports = await _open_transports(stack, plugins, config)
+    transports = await open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
     contents = ContentFolder(place.content_folder)
     cache = ContentCache(config.limits.content_cache_bytes)
@@ -275,22 +260,6 @@ async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Co
     for id, recipient in recovered.cancelled:
         _log.info("cancelled", id=id, recipient=recipient)
     return incarnation
-
-
-async def _open_transports(stack: AsyncExitStack, plugins: Plugins, config: Config) -> dict[str, Transport]:
-    transports: dict[str, Transport] = {}
-    for name, settings in config.transports.items():
-        kind = str(settings["plugin"])
-        rest = TransportSettings(
-            {key: value for key, value in settings.items() if key != "plugin"}, base=config.resolved("")
-        )
-        try:
-            transports[name] = await stack.enter_async_context(plugins.transports[kind](rest))
-        except ConfigError as error:
-            raise ConfigError(f"transports.{name}.{error.key}", error.problem) from error
-        if not 1 <= transports[name].capabilities.recipients_per_call <= _RECIPIENTS_PER_CALL:
-            raise PluginError(f"transport {name!r} (plugin {kind!r}) declares recipients_per_call out of 1 to 100")
-    return transports
 
 
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:

@@ -24,6 +24,7 @@ from .message import Submission
 from .store.contract import StoreFactory
 from .store.memory import memory_store
 from .store.sqlite import sqlite_store
+from .strangers import as_exceptions, words_for
 from .transport import TransportFactory
 
 __all__ = ["ENTRY_POINT_GROUP", "Plugins", "available"]
@@ -60,9 +61,10 @@ class Plugins:
             known = ", ".join(sorted(points)) or "none"
             raise PluginError(f"there is no plugin {name!r} in the entry-point group 'postroad' (installed: {known})")
         try:
-            plugin = points[name].load()
+            with as_exceptions():
+                plugin = points[name].load()
         except Exception as error:
-            raise PluginError(f"plugin {name!r} ({points[name].value}) cannot be loaded: {error!r}") from error
+            raise PluginError(f"plugin {name!r} ({points[name].value}) cannot be loaded: {words_for(error)}") from error
         self.register(plugin, name)
 
     def register(self, plugin: object, name: str) -> None:
@@ -80,7 +82,7 @@ class Plugins:
         except Exception as error:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
-            raise PluginError(f"plugin {name!r} does not fit the contract: {error}") from error
+            raise PluginError(f"plugin {name!r} does not fit the contract: {words_for(error, str)}") from error
 
     def _check_implementations(self, plugin: object, name: str) -> None:
         """pluggy would take an un-awaited coroutine for an answer; wrappers would come between a hook and its caller."""
@@ -103,11 +105,12 @@ class Plugins:
             ("postroad_register_stores", self.stores, "store"),
         ):
             try:
-                hooks.subset_hook_caller(hook_name, others)(register=_registrar(kept, name, what))
+                with as_exceptions():
+                    hooks.subset_hook_caller(hook_name, others)(register=_registrar(kept, name, what))
             except PluginError:
                 raise
             except Exception as error:
-                raise PluginError(f"plugin {name!r} failed in {hook_name}: {error!r}") from error
+                raise PluginError(f"plugin {name!r} failed in {hook_name}: {words_for(error)}") from error
 
     def load_for(self, config: Config) -> None:
         """Load what a configuration needs."""
@@ -135,12 +138,14 @@ class Plugins:
                 refusal = _timed(plugin, "postroad_admit", function, submission=submission)
             except Exception as error:
                 _log.exception("hook_failed", plugin=plugin, hook="postroad_admit")
-                return Refusal(field="submission", problem=f"plugin {plugin!r} failed while it looked at it: {error!r}")
+                return Refusal(
+                    field="submission", problem=f"plugin {plugin!r} failed while it looked at it: {words_for(error)}"
+                )
             if refusal is not None:
                 if isinstance(refusal, Refusal):
                     return refusal
                 return Refusal(
-                    field="submission", problem=f"plugin {plugin!r} answered {refusal!r} instead of a Refusal"
+                    field="submission", problem=f"plugin {plugin!r} answered {words_for(refusal)} instead of a Refusal"
                 )
         return None
 
@@ -166,7 +171,7 @@ class Plugins:
             if isinstance(named, str):
                 return named
             if named is not None:
-                _log.error("hook_failed", plugin=plugin, hook="postroad_route", answered=repr(named)[:200])
+                _log.error("hook_failed", plugin=plugin, hook="postroad_route", answered=words_for(named))
         return None
 
     @property
@@ -211,7 +216,8 @@ def _registrar(kept: dict[str, Any], plugin: str, what: str) -> Callable[[str, A
 def _timed(plugin: str, hook: str, call: Callable[..., Any], **given: Any) -> Any:
     begun = time.perf_counter()
     try:
-        return call(**given)
+        with as_exceptions():
+            return call(**given)
     finally:
         seconds = time.perf_counter() - begun
         if seconds > _SLOW_HOOK_SECONDS:

@@ -74,9 +74,10 @@ class DeliveryRequest:
     domain: the recipients' domain (an A-label) for a transport with `by_domain`, else None.
     recipients: at least one, at most `recipients_per_call`; the verdicts come in this order.
     deadline: trio time at which the engine cancels the call; a transport may end sooner.
+    doubt_seconds: how long it may go on, shielded, when it is cancelled after `committing()` and only the answer is missing.
     """
 
-    __slots__ = ("_commit", "content", "deadline", "domain", "id", "message", "recipients")
+    __slots__ = ("_commit", "content", "deadline", "domain", "doubt_seconds", "id", "message", "recipients")
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class DeliveryRequest:
         domain: str | None,
         deadline: float,
         commit: Callable[[], None],
+        doubt_seconds: float = 20.0,
     ) -> None:
         self.id = id
         self.message = message
@@ -95,6 +97,7 @@ class DeliveryRequest:
         self.content = content
         self.domain = domain
         self.deadline = deadline
+        self.doubt_seconds = doubt_seconds
         self._commit = commit
 
     def committing(self) -> None:
@@ -112,8 +115,8 @@ class Transport(Protocol):
 
     Duties: one verdict per recipient, in order.  Trouble of the network or the peer is a verdict, not an exception; an
     exception defers the message.  Honour cancellation at every await; when cancelled after `committing()`, either find out the
-    answer within 20 s (shielded) or let Cancelled pass: the engine then takes the recipients as in doubt.  Many calls
-    run at once.  Never log content or secrets.
+    answer within `request.doubt_seconds` (shielded) or let Cancelled pass: the engine then takes the recipients as in doubt.
+    Many calls run at once.  Never log content or secrets.
     """
 
     @property

@@ -41,7 +41,7 @@ async def smtp_transport(
 
     dial, nameservers, rng: ports, for simulations: how connections are made, who is asked for every name, what is drawn by lot.
 
-    Leaving the context closes kept sessions, and waits up to 20 s where a final dot is out and its reply is not in.
+    Leaving the context closes kept sessions, and waits `doubt_seconds` (20) where a final dot is out and its reply is not in.
     """
     import trio
 

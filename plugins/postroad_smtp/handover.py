@@ -127,7 +127,7 @@ class Handover:
 
     async def wait_settled(self, withdraw: Callable[[], bool]) -> None:
         """Wait for the verdicts.  When cancelled, `withdraw` is asked whether the request can still be taken back: if not, the
-        wait goes on until whoever has it settles it, within 20 s, and an answer is then an answer."""
+        wait goes on until whoever has it settles it, within `doubt_seconds`, and an answer is then an answer."""
         if self.is_settled:
             await trio.lowlevel.checkpoint()
             return

@@ -181,7 +181,7 @@ class Sites:
         site.submit(handover)
 
     def withdraw(self, handover: Handover) -> bool:
-        """Its call was cancelled.  False: its verdicts are here, or, its final dot being out, will come within 20 s."""
+        """Its call was cancelled.  False: its verdicts are here, or, its final dot being out, will come in time."""
         handover.is_withdrawn = True
         if not self._take_back(handover):
             return False

@@ -34,7 +34,6 @@ from .wire import Wire
 
 __all__ = ["Session"]
 
-_DOUBT_SECONDS = 20.0  # the design's limit: how long a shutdown waits for the reply to a final dot
 _LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
 _QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
 _log = get_logger()
@@ -76,17 +75,17 @@ class Session:
         self._bell.set()
 
     def dismiss(self) -> None:
-        """End soon: at once, but with up to 20 s for the reply to a final dot."""
+        """End soon: at once, but with the request's `doubt_seconds` for the reply to a final dot."""
         self._stop()
         if self._bell is not None:
             self._bell.set()
-        elif self._is_committed():
-            self._talk.limit.cap(_DOUBT_SECONDS)
+        elif self._is_committed() and self._current is not None:
+            self._talk.limit.cap(self._current.handover.request.doubt_seconds)
         else:
             self._talk.limit.scope.cancel()
 
     def withdraw(self, handover: Handover) -> bool:
-        """The request's call was cancelled.  False: its final dot is out; its verdicts will come within 20 s.
+        """The request's call was cancelled.  False: its final dot is out; its verdicts will come within `doubt_seconds`.
 
         Either way the session takes nothing else along: what would come behind it would have to share these seconds.
         """
@@ -94,7 +93,7 @@ class Session:
         if not self._is_committed():
             self._talk.limit.scope.cancel()
         elif self._current is not None and self._current.handover is handover:
-            self._talk.limit.cap(_DOUBT_SECONDS)
+            self._talk.limit.cap(handover.request.doubt_seconds)
             return False
         return True
 

@@ -146,7 +146,7 @@ class SmtpTransport:
         return (verdict,) * len(request.recipients)
 
     def close(self) -> None:
-        """End every session: at once, but with up to 20 s for the reply to a final dot."""
+        """End every session: at once, but with `doubt_seconds` for the reply to a final dot."""
         self._sites.close()
         self._nursery.cancel_scope.cancel()  # look-ups; sessions are shielded and end by themselves
 

@@ -6,9 +6,16 @@ import json
 import mailbox
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import pytest
+import trio
+from structlog.testing import capture_logs
+
+from postroad.cli import serving as command_serving
+from postroad.testing import ScriptedTransport
+from postroad.testing import test_config as make_config
 
 SECONDS = 30
 
@@ -120,6 +127,37 @@ def test_what_cannot_run_says_why_and_ends(command, text, code, said):
     assert returned == code
     assert error.startswith(f"postroad: {said}")
     assert "Traceback" not in error
+
+
+@pytest.fixture
+def _handlers():
+    """The test's own signal handlers, again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_handlers")
+async def test_a_signal_ends_a_start_that_hangs(monkeypatch):
+    begun = trio.Event()
+
+    @asynccontextmanager
+    async def hangs(settings):
+        begun.set()
+        await trio.sleep_forever()
+        yield
+
+    carrier = ScriptedTransport()
+    monkeypatch.setattr(carrier, "factory", hangs)
+    open_with = partial(command_serving.open_engine, plugins={"scripted": carrier.plugin()})
+    monkeypatch.setattr(command_serving, "open_engine", open_with)
+    with trio.fail_after(SECONDS), capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(command_serving._serve, make_config(), False)
+            await begun.wait()
+            signal.raise_signal(signal.SIGTERM)
+    assert logs[-1]["event"] == "stopped"
 
 
 def test_a_second_engine_on_the_same_spool_is_a_temporary_failure(command):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from postroad.config import Limits, Senders
 from postroad.decide.admission import (
     Refusal,
+    check_hops,
     check_queue,
     check_sender,
     check_size,
@@ -16,7 +17,7 @@ from postroad.decide.admission import (
     matches,
     refusal_error,
 )
-from postroad.errors import NotAuthorized, QueueFull, SubmissionTooLarge
+from postroad.errors import NotAuthorized, QueueFull, SubmissionError, SubmissionTooLarge
 from postroad.store.contract import Tally
 
 LOCALS = st.text("abcXYZ09.+-", min_size=1, max_size=12)
@@ -116,3 +117,17 @@ def test_the_queue_is_bounded_by_messages_and_by_octets(tally, size, said):
 def test_a_plugins_refusal_becomes_an_error_with_its_field():
     error = refusal_error(Refusal(field="tags", problem="no newsletters today"))
     assert (error.field, str(error)) == ("tags", "tags: no newsletters today")
+
+
+@pytest.mark.parametrize("name", [b"Received", b"RECEIVED", b"received"])
+def test_mail_that_passed_too_many_servers_goes_round(name):
+    def passed(hops):
+        body = b"\r\n\r\nReceived: is no hop\r\n" + (name + b": by b\r\n") * 100
+        return (name + b": from a\r\n\tby b\r\n") * hops + b"X-Received: not one\r\nSubject: Received: x" + body
+
+    check_hops(passed(50), Limits())
+    check_hops(b"", Limits())
+    with pytest.raises(SubmissionError, match="51 servers, 50 are allowed") as caught:
+        check_hops(passed(51), Limits())
+    assert caught.value.field == "content"
+    check_hops(passed(51), Limits(hops=51))

@@ -159,7 +159,12 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "A plugin raises, hangs, answers nonsense",
         "That message is deferred at its deadline; the others go on.",
         "Postfix: the milter's default action.",
-        ("tests/test_engine.py::test_a_transport_that_raises_hangs_or_answers_nonsense_defers_that_message_alone",),
+        (
+            "tests/test_misbehaviour.py::test_a_transport_that_raises_defers_that_message_alone",
+            "tests/test_misbehaviour.py::test_a_transport_that_answers_nonsense_defers_that_message_alone",
+            "tests/test_misbehaviour.py::test_a_transport_whose_end_hangs_is_given_up_and_named",
+            "tests/test_misbehaviour.py::test_a_door_hook_that_raises_refuses_that_submission_and_is_named",
+        ),
     ),
     (
         "66",

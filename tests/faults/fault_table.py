@@ -9,6 +9,7 @@ import cases_limits
 import cases_names
 import cases_phases
 import cases_replies
+import cases_shutdown
 import cases_time
 import cases_tls
 from fault_case import Case
@@ -25,6 +26,7 @@ _MODULES = (
     cases_tls,
     cases_engine,
     cases_content,
+    cases_shutdown,
     cases_time,
 )
 

@@ -13,7 +13,7 @@ from fault_table import CASES, cases_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WITH_CASES = {
-    str(number) for number in (*range(19, 38), *range(40, 44), 45, 46, *range(47, 51), 54, 57, 59, 60, 63, 64)
+    str(number) for number in (18, *range(19, 39), *range(40, 47), *range(47, 51), 54, 57, 59, 60, 63, 64, 65)
 }
 
 
@@ -45,7 +45,7 @@ def test_no_two_cases_have_one_name() -> None:
     assert len({case.id for case in CASES}) == len(CASES) > 500
 
 
-def test_every_row_that_runs_can_show_has_cases_and_no_case_lacks_its_row() -> None:
+def test_these_rows_have_cases_and_no_case_lacks_its_row() -> None:
     assert {number for number in ROWS if cases_of(number)} == WITH_CASES
     assert {case.row for case in CASES} <= set(ROWS)
 

@@ -7,6 +7,7 @@ what its leases already know, gives the others back and starts again on the same
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -16,8 +17,9 @@ from ..decide import doubt
 from ..errors import EngineCrashed, StoreError
 from ..events import RingRestarted
 from ..log import get_logger
-from ..store.contract import Outcome, Settle, Settled
+from ..store.contract import Outcome, Recover, Recovered, Settle, Settled
 from ..store.states import Step
+from ..strangers import is_theirs, words_for
 from .bounce import RETURNED_AT_ONCE, Bounce, BounceNote
 from .delivery import Delivery
 from .inbox import Inbox
@@ -49,6 +51,7 @@ class Ring:
         self._policy = Policy(ports, policy, self._queue_inbox, delivery)
         self._delivery = Delivery(ports, delivery, policy)
         self._bounce = Bounce(ports, self._bounce_inbox)
+        self._returned: list[Returned] = []  # at most as many as the application may hand over at once
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -66,17 +69,19 @@ class Ring:
         self._delivery.end_attempts()
 
     def give_returned(self, note: Returned) -> None:
+        self._returned = [*self.unread(), note]
         self._bounce_inbox.put(note)
 
     def unread(self) -> list[Returned]:
-        """Returned mail that nobody looked at yet (after a crash)."""
-        return [note for note in self._bounce_inbox.take_nowait() if isinstance(note, Returned)]
+        """Returned mail that was not read yet (after a crash): somebody waits for that."""
+        return [note for note in self._returned if not note.done.is_set()]
 
 
 async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
     """Run the ring, and again after a crash; `started` is told of each new one before it runs.
 
-    Raises EngineCrashed after three crashes within 60 s, or at any failure of the store.
+    Raises EngineCrashed after three crashes within 60 s, or at any failure of the store; and what shall end the program
+    (KeyboardInterrupt, SystemExit), once the leases are settled.
     """
     crashes: deque[float] = deque(maxlen=_RESTARTS)
     unread: list[Returned] = []
@@ -93,29 +98,40 @@ async def supervise(ports: Ports, started: Callable[[Ring], None]) -> None:
             await _bring_home(ring, ports)
         except Exception as error:
             raise EngineCrashed("the leases of crashed actors could not be settled; they are in the spool") from error
+        if not is_theirs(crash):
+            raise crash
         unread = ring.unread()
         crashes.append(trio.current_time())
         if len(crashes) == _RESTARTS and crashes[-1] - crashes[0] < _WITHIN_SECONDS:
             raise EngineCrashed(f"the actors failed {_RESTARTS} times within {_WITHIN_SECONDS:g} s") from crash
-        ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=repr(crash.exceptions[0])))
+        ports.observers.publish(RingRestarted(at=ports.clock.now(), reason=words_for(crash.exceptions[0])))
 
 
-async def _run_until_crash(ring: Ring) -> ExceptionGroup[Exception]:
+async def _run_until_crash(ring: Ring) -> BaseExceptionGroup[BaseException]:
     try:
         await ring.run()
-    except ExceptionGroup as crash:
+    except BaseExceptionGroup as crash:  # noqa: ASYNC103  # but for the end of the ring itself
+        if trio.current_effective_deadline() == -math.inf:
+            raise
         return crash
-    raise AssertionError("an actor ended by itself")
+    return BaseExceptionGroup("the ring stopped", [RuntimeError("an actor ended by itself")])
 
 
 async def _bring_home(ring: Ring, ports: Ports) -> None:
-    """Settle what the leases of a crashed ring know: a received 250 is not thrown away."""
+    """Settle what the leases of a crashed ring know: a received 250 is not thrown away.
+
+    What a commit leased before the crash could come between it and the ring is nobody's: it is recovered as by a new engine.
+    """
     leases = list(ring.queue.leases.live.values())
     now = ports.clock.now()
     outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
     flat = tuple(outcome for part in outcomes.values() for outcome in part)
-    (answer,) = await ports.executor.apply([Settle(flat, now)])
+    recover = Recover(ports.marks.tokens(), rebooted=False, now=now, doubt=doubt.after_crash(ports.config.routes))
+    answer, recovered = await ports.executor.apply([Settle(flat, now), recover])
     assert isinstance(answer, Settled)
+    assert isinstance(recovered, Recovered)
+    if recovered.waiting:
+        _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=False)
     states = iter(answer.states)
     recorder = Recorder(ports)
     for lease in leases:
@@ -125,6 +141,7 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
             state = next(states)
             if state is not None:
                 recorder.settled(lease, outcome, by_number[outcome.number], state, now)
+    ports.waiters.poke_all()  # of what was committed, and not told any more
 
 
 def _outcomes_after_crash(lease: Lease, ports: Ports, now: float) -> tuple[Outcome, ...]:

@@ -91,8 +91,12 @@ class Batch:
                 self._tell(index, answer)
 
     def _fail_from(self, index: int, error: Exception) -> None:
+        """Everybody hears of it, whatever telling one of them does."""
         for failed in self._failed[index:]:
-            failed(error)
+            try:
+                failed(error)
+            except Exception:
+                _log.exception("telling_failed", error=repr(error))
 
 
 def _as_store_error(error: Exception) -> Exception:

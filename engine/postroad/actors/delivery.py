@@ -8,6 +8,7 @@ Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,13 @@ import trio
 
 from ..events import MaybeDuplicate
 from ..log import get_logger, printable
+from ..strangers import as_exceptions, words_for
 from ..transport import DeliveryRequest
 from ..verdict import Disposition, Scope, Verdict
 from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease
 from .ports import Ports
+from .watched import Watched
 
 __all__ = ["Delivery"]
 
@@ -81,6 +84,26 @@ def _made_printable(verdict: Verdict) -> Verdict:
     """What peers said goes to logs, reports and terminals: harmless from here on, whatever a transport lets through."""
     unsafe = {name: safe for name in _TEXTS if (safe := printable(text := getattr(verdict, name))) != text}
     return msgspec.structs.replace(verdict, **unsafe) if unsafe else verdict
+
+
+def _listed(answer: Any, count: int) -> list[Verdict] | None:
+    """So many sound verdicts, or None.  Looking at an answer runs the plugin's code, which may raise or never end."""
+    try:
+        with as_exceptions():
+            if isinstance(answer, Sequence):
+                listed: list[Any] = list(itertools.islice(answer, count + 1))  # pyright: ignore[reportUnknownArgumentType]
+                if len(listed) == count and all(map(_is_sound, listed)):
+                    return [_made_printable(verdict) for verdict in listed]
+    except Exception:
+        return None
+    return None
+
+
+def _kinds(answer: Any) -> str:
+    if not isinstance(answer, Sequence):
+        return type(answer).__qualname__
+    listed: list[Any] = list(itertools.islice(answer, 1000))  # pyright: ignore[reportUnknownArgumentType]
+    return f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
 
 
 class Delivery:
@@ -144,8 +167,11 @@ class Delivery:
                 domain=attempt.domain,
                 deadline=scope.deadline,
                 commit=lambda: self._mark(lease),
+                doubt_seconds=self._ports.config.in_flight.doubt_seconds,
             )
-            return await self._ports.transports[attempt.transport].deliver(request)
+            with as_exceptions():
+                call = self._ports.transports[attempt.transport].deliver(request)
+                return await Watched(call, lambda seconds: self._say_slow(attempt, seconds))
         finally:
             self._bytes.release(held)
 
@@ -171,12 +197,17 @@ class Delivery:
                         )
                     )
 
+    def _say_slow(self, attempt: Attempt, seconds: float) -> None:
+        _log.warning(
+            "transport_slow", transport=attempt.transport, id=attempt.lease.message.id, seconds=round(seconds, 3)
+        )
+
     # --- everything becomes a verdict ---
 
     def _of_exception(self, attempt: Attempt, error: Exception) -> list[Verdict]:
         lease = attempt.lease
         if _is_local(error) and not lease.marked:
-            return [Verdict.postponed(f"local trouble: {error}")] * len(lease.recipients)
+            return [Verdict.postponed(f"local trouble: {words_for(error, str)}")] * len(lease.recipients)
         _log.error(
             "transport_failed", id=lease.message.id, transport=attempt.transport, lane=lease.lane, exc_info=error
         )
@@ -200,18 +231,15 @@ class Delivery:
     def _checked(self, attempt: Attempt, verdicts: Any) -> list[Verdict]:
         """One Verdict per recipient, or the transport answered nonsense."""
         lease = attempt.lease
-        answered = type(verdicts).__qualname__
-        if isinstance(verdicts, Sequence):
-            listed: list[Any] = list(verdicts)  # pyright: ignore[reportUnknownArgumentType]
-            answered = f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
-            if len(listed) == len(lease.recipients) and all(_is_sound(verdict) for verdict in listed):
-                return [_made_printable(verdict) for verdict in listed]
+        listed = _listed(verdicts, len(lease.recipients))
+        if listed is not None:
+            return listed
         _log.error(
             "transport_failed",
             id=lease.message.id,
             transport=attempt.transport,
             lane=lease.lane,
-            answered=answered,
+            answered=words_for(verdicts, _kinds),
             expected=f"{len(lease.recipients)} sound Verdicts",
         )
         return self._uncertain(lease, f"transport {attempt.transport!r} answered nonsense")

@@ -108,8 +108,8 @@ class IntakeParts:
             entry.finish(answer)
 
         def failed(error: Exception) -> None:
-            self._return(fresh, now)
             entry.fail(error)
+            self._return(fresh, now)
 
         batch.add(operation, done, failed)
         return len(fresh)

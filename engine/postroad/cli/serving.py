@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from ..config import Config
+from ..engine import Engine
 from ..log import get_logger
 from ..opening import open_engine
 
@@ -31,6 +32,8 @@ class _Stop:
         self._token = trio.lowlevel.current_trio_token()
         self._count = 0
         self.asked = trio.Event()
+        self.start = trio.CancelScope()  # around everything, but only cancelled before the engine is ready
+        self.is_ready = False
         self.grace = trio.CancelScope()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heard)
@@ -38,11 +41,16 @@ class _Stop:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
-            self._token.run_sync_soon(self.asked.set)
+            self._token.run_sync_soon(self._ask)
             return
         self._token.run_sync_soon(self.grace.cancel)
         for again in (signal.SIGTERM, signal.SIGINT):
             signal.signal(again, signal.SIG_DFL)
+
+    def _ask(self) -> None:
+        self.asked.set()
+        if not self.is_ready:
+            self.start.cancel()
 
 
 def serve_forever(config: Config, *, as_json: bool) -> None:
@@ -53,20 +61,26 @@ def serve_forever(config: Config, *, as_json: bool) -> None:
 async def _serve(config: Config, as_json: bool) -> None:  # trio.run passes positions only
     stop = _Stop()
     try:
-        async with open_engine(config) as engine:
-            _tell_ready(config, as_json=as_json)
-            await stop.asked.wait()
-            notify("STOPPING=1")
-            _log.info("draining", seconds=config.in_flight.drain_seconds)
-            is_home = False
-            with stop.grace:
-                is_home = await engine.drain(config.in_flight.drain_seconds)
-            if not is_home:
-                raise _AtOnce
+        with stop.start:
+            async with open_engine(config) as engine:
+                stop.is_ready = True
+                _tell_ready(config, as_json=as_json)
+                await _until_stopped(stop, engine, config.in_flight.drain_seconds)
     except _AtOnce:
         _log.warning("stopped", drained=False)
     else:
         _log.info("stopped", drained=True)
+
+
+async def _until_stopped(stop: _Stop, engine: Engine, grace_seconds: float) -> None:
+    await stop.asked.wait()
+    notify("STOPPING=1")
+    _log.info("draining", seconds=grace_seconds)
+    is_home = False
+    with stop.grace:
+        is_home = await engine.drain(grace_seconds)
+    if not is_home:
+        raise _AtOnce
 
 
 def _tell_ready(config: Config, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from ..config import Limits, Senders
 from ..errors import NotAuthorized, PostroadError, QueueFull, SubmissionError, SubmissionTooLarge
 from ..store.contract import Tally
 
-__all__ = ["Refusal", "check_queue", "check_sender", "check_size", "is_authorized", "refusal_error"]
+__all__ = ["Refusal", "check_hops", "check_queue", "check_sender", "check_size", "is_authorized", "refusal_error"]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +67,19 @@ def check_size(size: int, limits: Limits) -> None:
             "content",
             f"the message has {size:,} octets, {limits.message_bytes:,} are allowed; "
             "send less, or raise [limits] message_bytes",
+        )
+
+
+def check_hops(content: bytes, limits: Limits) -> None:
+    """Raise SubmissionError for mail with more than `limits.hops` Received fields: it goes round (RFC 5321 section 6.3)."""
+    end = content.find(b"\r\n\r\n")
+    header = b"\n" + (content if end < 0 else content[:end]).lower()
+    hops = header.count(b"\nreceived:")
+    if hops > limits.hops:
+        raise SubmissionError(
+            "content",
+            f"it has passed {hops} servers, {limits.hops} are allowed: it goes round in a loop; "
+            "end that, or raise [limits] hops",
         )
 
 

@@ -279,7 +279,7 @@ def _original_recipient(orcpt: str) -> str:
 
 
 def _status(recipient: ReportedRecipient) -> str:
-    if re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", recipient.status):
+    if re.fullmatch(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", recipient.status):  # \d would take digits that are not ASCII
         return recipient.status
     return "5.0.0" if recipient.action == "failed" else "4.0.0"
 

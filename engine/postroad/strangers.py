@@ -1,0 +1,63 @@
+"""Code that is not ours: plugins may raise anything, answer what cannot be shown, and harm only what they were asked about.
+
+Wherever a plugin is called, `as_exceptions` turns what is no Exception (asyncio.CancelledError, for one, or trio's own Cancelled
+kept beyond its scope) into one, so that `except Exception` means whatever a plugin raised; `words_for` finds words for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+
+from .log import printable
+
+__all__ = ["ForeignError", "as_exceptions", "is_theirs", "leaves", "words_for"]
+
+
+class ForeignError(Exception):
+    """A plugin raised what is no Exception; that is its cause."""
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The exceptions that are no groups."""
+    inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
+    if inside is None:
+        return [error]
+    return [leaf for part in inside for leaf in leaves(part)]
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether an exception is the trouble of whoever raised it: neither ends it the program, nor a task that is cancelled."""
+    return not any(map(_ends_more, leaves(error)))
+
+
+def _ends_more(leaf: BaseException) -> bool:
+    if isinstance(leaf, trio.Cancelled):
+        return trio.current_effective_deadline() == -math.inf
+    return isinstance(leaf, KeyboardInterrupt | SystemExit)
+
+
+@contextmanager
+def as_exceptions() -> Generator[None]:
+    """For the length of a call to a plugin: what it raises is an Exception, but for what ends the program or the task."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if not is_theirs(error):
+            raise
+        raise ForeignError(words_for(error)) from error  # noqa: ASYNC104  # nobody cancelled the task
+
+
+def words_for(thing: object, show: Callable[[Any], str] = repr) -> str:
+    """What it is, in at most 200 printable characters; where it cannot say so itself, by the name of its class."""
+    try:
+        with as_exceptions():
+            return printable(show(thing), 200)
+    except Exception:
+        return f"a {type(thing).__qualname__} that cannot be shown"
