@@ -281,8 +281,8 @@ AROUND = (
         "P2 I3",
         "mints in the next life the tokens of this one",
         _OPENING,
-        'incarnation = int(known or b"0") + 1',
-        'incarnation = int(known or b"1")',
+        "incarnation = int(known) + 1 if",
+        "incarnation = int(known) if",
         ("test_restarts.py::test_no_token_is_ever_used_again",),
     ),
     Mutant(
