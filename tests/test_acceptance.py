@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
@@ -145,7 +146,7 @@ async def test_of_many_submitters_only_some_have_their_content_in_memory(tmp_pat
                 await trio.testing.wait_all_tasks_blocked(0.05)
                 held = len(read)
                 commits.may_go.set()
-            assert held == 3
+            assert held == 3 + 4  # prepared, and read while they wait
             assert len({receipt.id for receipt in accepted}) == 20
 
 
@@ -174,7 +175,7 @@ async def test_who_leaves_the_line_or_is_refused_there_lets_the_next_one_in(site
         held = len(read)
         leaves.cancel()
         commits.may_go.set()
-    assert (held, len(read)) == (3, 4)
+    assert (held, len(read)) == (5, 5)
 
 
 def mail_with(octets):
@@ -229,6 +230,59 @@ async def test_what_is_wrong_with_a_large_message_is_said_as_of_a_small_one(site
                 await engine.submit(submission(**wrong))
             assert caught.value.field == field
         await engine.submit(large())
+
+
+def ends(run, seconds=30):
+    """Whether a run ends, in a thread that is given up: what is shielded knows no deadline."""
+    over = threading.Event()
+
+    def go():
+        trio.run(run)
+        over.set()
+
+    threading.Thread(target=go, daemon=True).start()
+    return over.wait(seconds)
+
+
+def test_who_stands_in_line_with_large_mail_when_the_engine_closes_is_told_so(site):
+    told = []
+
+    async def submit(engine):
+        try:
+            await engine.submit(submission(content=RAW + (b"x" * 76 + b"\r\n") * 30_000))
+        except EngineClosed as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    async def life():
+        async with trio.open_nursery() as outside, site.engine() as engine:
+            for _ in range(6):
+                outside.start_soon(submit, engine)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+    assert ends(life)
+    assert len(told) == 6
+
+
+@pytest.mark.parametrize(("octets", "count", "limit"), [(1000, 200, 65_536), (100_000, 12, 100_000)])
+async def test_what_is_handed_over_together_does_not_wait_for_itself(site, octets, count, limit):
+    site.config = test_config(spool={"url": site.config.spool.url}, limits={"intake_bytes": limit})
+    many = [written(submission(content=RAW + b"x\r\n" * (octets // 3))) for _ in range(count)]
+    async with site.engine() as engine:
+        assert all(isinstance(answer, str) for answer in await engine.take_in(many))
+        await engine.submit(submission())
+
+
+async def test_a_pipe_that_says_nothing_holds_up_no_other_large_mail_and_may_be_given_up(site):
+    reader, writer = os.pipe()
+    async with site.engine() as engine, trio.open_nursery() as nursery:
+        with os.fdopen(reader, "rb") as pipe:
+            nursery.start_soon(engine.submit, submission(content=pipe))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await engine.submit(large())
+            nursery.cancel_scope.cancel()
+            os.close(writer)  # before the file is closed, which waits for its reader
 
 
 # --- The queue's limit ---

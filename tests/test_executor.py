@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from postroad.errors import StoreError
+from postroad.errors import EngineClosed, StoreError
 from postroad.store.contract import Remember
 from postroad.store.executor import StoreExecutor
 from postroad.store.memory import MemoryStore
@@ -108,3 +108,28 @@ async def test_closing_ends_the_threads_after_what_was_asked_for(store):
     assert names <= {thread.name for thread in threading.enumerate()}
     executor.close()
     assert not names & {thread.name for thread in threading.enumerate()}
+
+
+async def test_maintenance_that_raises_harms_no_later_commit():
+    class Store(MemoryStore):
+        threaded = True
+
+        def maintain(self, *, idle):
+            raise RuntimeError("a bug")
+
+    executor = StoreExecutor(Store())
+    with trio.fail_after(10):
+        for _ in range(3):
+            assert await executor.apply([]) == []
+    executor.close()
+
+
+async def test_after_its_end_it_refuses_what_nobody_would_do():
+    class Store(MemoryStore):
+        threaded = True
+
+    executor = StoreExecutor(Store())
+    executor.close()
+    for call in (executor.apply([]), executor.ask(len), executor.write(list)):
+        with trio.fail_after(10), pytest.raises(EngineClosed):
+            await call

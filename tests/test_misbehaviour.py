@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -578,3 +579,52 @@ async def test_a_transport_whose_own_task_fails_ends_the_engine_and_is_named(aut
         async with open_test_engine(plugins={"made": Made(factory)}, **MADE) as engine:
             assert (await (await engine.submit(submission())).settled()).is_delivered
             await trio.sleep_forever()
+
+
+class _Mad:
+    async def deliver(self, request):
+        return []
+
+
+class _Raising(_Mad):
+    @property
+    def capabilities(self):
+        raise ValueError("mad")
+
+
+class _Worded(_Mad):
+    capabilities = SimpleNamespace(by_domain=False, recipients_per_call="many")
+
+
+class _Opening:
+    """Registers a transport under the name "mad", whose factory holds a nursery, as it may."""
+
+    def __init__(self, transport):
+        self._transport = transport
+
+    @hookimpl
+    def postroad_register_transports(self, register):
+        @asynccontextmanager
+        async def factory(settings):
+            async with trio.open_nursery():
+                yield self._transport
+
+        register("mad", factory)
+
+
+@pytest.mark.parametrize("transport", [_Mad(), _Raising(), _Worded()], ids=["none", "raising", "no number"])
+async def test_a_transport_without_sound_capabilities_is_named(transport):
+    config = {"transports": {"x": {"plugin": "mad"}}, "routes": [{"transport": "x"}]}
+    with pytest.raises(PluginError, match=r"'x'.*capabilities"):
+        async with open_test_engine(plugins={"mad": _Opening(transport)}, **config):
+            pass
+
+
+async def test_an_error_of_the_application_is_not_told_as_the_transports():
+    sound = _Mad()
+    sound.capabilities = Capabilities()
+    config = {"transports": {"x": {"plugin": "mad"}}, "routes": [{"transport": "x"}]}
+    with capture_logs() as logs, pytest.raises(ZeroDivisionError):
+        async with open_test_engine(plugins={"mad": _Opening(sound)}, **config):
+            raise ZeroDivisionError
+    assert [log for log in logs if log["event"] == "transport_failed"] == []

@@ -208,6 +208,23 @@ async def test_a_clock_that_was_set_back_between_two_lives_freezes_nothing_and_k
     assert [log["event"] for log in logs].count("clock_set_back") == 1
 
 
+async def test_a_clock_that_was_set_back_freezes_nothing_that_was_never_tried(autojump_clock):
+    """Nor does it hurry what is to be sent later."""
+    store = SharedStore()
+    async with engine_on(store, ScriptedTransport(), start=BEGIN) as engine:
+        await trio.sleep(100)
+        await engine.drain()
+        await engine.submit(submission())
+        await engine.submit(
+            postroad.Submission(sender="a@example.com", recipients=["l@example.org"], content=RAW, send_at=BEGIN + 9000)
+        )
+    transport = ScriptedTransport()
+    async with engine_on(store, transport, start=BEGIN - 7200):
+        await trio.sleep(3600)
+        assert [call.addresses for call in transport.calls] == [("b@example.org",)]
+        await transport.wait_ended(2)
+
+
 async def test_a_small_step_back_between_two_lives_tries_nothing_too_soon(autojump_clock):
     store, down = SharedStore(), ScriptedTransport(default=Verdict.deferred("451 later", status="4.7.1"))
     async with engine_on(store, down, start=BEGIN) as engine:

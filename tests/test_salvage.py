@@ -421,3 +421,40 @@ def test_what_cannot_be_written_leaves_nothing_behind(template: Path, folder: Pa
     with pytest.raises(StoreFull, match="free some room"):
         salvage(place_of(template), folder / "full.db")
     assert [path.name for path in folder.iterdir() if path.name.startswith("full")] == []
+
+
+def changed(template: Path, sick: Path, *statements: str) -> Path:
+    """A copy whose rows somebody changed."""
+    shutil.copytree(template.parent, sick)
+    connection = apsw.Connection(str(sick / "spool.db"))
+    for statement in statements:
+        connection.execute(statement)
+        assert connection.changes()
+    connection.close()
+    return sick / "spool.db"
+
+
+def test_a_key_of_a_message_that_is_lost_answers_for_it_no_more(template: Path, folder: Path) -> None:
+    sick = changed(template, folder / "key", "UPDATE message SET record = x'00' WHERE id = 'm0123'")
+    done = salvage(place_of(sick), folder / "key-saved" / "new.db")
+    assert "m0123" in [one.id for one in done.incomplete]
+    with open_offline(place_of(folder / "key-saved" / "new.db"), load_config({})) as spool:
+        keys = {key for (key,) in spool._store._writer.execute("SELECT key FROM idempotency")}
+    assert "m0123" not in keys
+    assert "m0120" in keys
+
+
+def test_contents_in_files_whose_rows_are_lost_are_put_aside_and_named(template: Path, folder: Path) -> None:
+    damage = "UPDATE message SET record = x'00' WHERE id = 'm0123'"
+    sick = changed(template, folder / "files", "DELETE FROM message WHERE id = 'm0117'", damage)
+    done = salvage(place_of(sick), folder / "files-saved" / "new.db")
+    (lost,) = [one for one in done.incomplete if one.id == "m0117"]
+    assert "its content was in a file of its own" in lost.missing
+    assert (folder / "files-saved" / "new.db.quarantine" / lost.file).read_bytes() == content_of(117)
+
+
+def test_what_is_no_spool_at_all_is_not_called_saved(tmp_path: Path) -> None:
+    (tmp_path / "junk.db").write_bytes(random.Random(1).randbytes(60_000))
+    done = salvage(place_of(tmp_path / "junk.db"), tmp_path / "new" / "new.db")
+    assert done.messages == 0
+    assert not done.is_whole

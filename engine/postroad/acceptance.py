@@ -8,6 +8,7 @@ Asked by `engine.py` only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -27,6 +28,7 @@ __all__ = ["Acceptance"]
 
 _Answer: TypeAlias = Accepted | IdempotencyMismatch
 
+_READERS = 4  # open files read at once; each may have as many octets as a message
 _CLEAR_UP_SECONDS = 60.0  # a commit that hangs longer holds nobody up; the file is swept later if nobody uses it
 
 
@@ -60,6 +62,7 @@ class Acceptance:
         self._under_way = _UnderWay()
         self._turns = trio.lowlevel.ParkingLot()  # callers whose content was not looked at yet
         self._desk = trio.Lock()  # where large contents are written, one at a time
+        self._readers = trio.Semaphore(_READERS)
         self._large: dict[str, trio.Event] = {}  # ids of large contents under way; the event is set when they are not
 
     def prepare(self, draft: Draft) -> Accept:
@@ -78,7 +81,13 @@ class Acceptance:
         So a thousand tasks that submit files at once hold the contents of some, not of all.  What is large is written by a
         thread, one after the other, while everybody else goes on.  No checkpoint for what is small, where there is room.
         """
-        if draft.octets > self._ports.config.spool.content_file_bytes:
+        if draft.octets == math.inf:
+            async with self._readers:
+                return await self._prepare_read(await self._read(draft))
+        return await self._prepare_read(draft)
+
+    async def _prepare_read(self, draft: Draft) -> Accept:
+        if self.is_large(draft):
             async with self._desk:
                 return await self._prepare_apart(draft)
         await self._wait_for_turn()
@@ -86,6 +95,17 @@ class Acceptance:
             return self.prepare(draft)
         finally:
             self._call_next()
+
+    def is_large(self, draft: Draft) -> bool:
+        """Whether it is written by a thread; what must be read to know does count."""
+        return draft.octets > self._ports.config.spool.content_file_bytes
+
+    async def _read(self, draft: Draft) -> Draft:
+        """Read an open file, which may be a pipe where nobody writes, at nobody's cost but a few others' of its kind."""
+        ports = self._ports
+        if not ports.executor.store.threaded:
+            return draft.with_content_read(ports.door)
+        return await trio.to_thread.run_sync(draft.with_content_read, ports.door, abandon_on_cancel=True)
 
     async def _prepare_apart(self, draft: Draft) -> Accept:
         await self._wait_for_turn()

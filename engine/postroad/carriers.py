@@ -15,7 +15,7 @@ from .config import Config
 from .errors import ConfigError, PluginError
 from .log import get_logger
 from .plugins import Plugins
-from .strangers import is_theirs, leaves, words_for
+from .strangers import as_exceptions, is_same, is_theirs, leaves, words_for
 from .transport import Transport, TransportFactory, TransportSettings
 
 __all__ = ["Body", "open_transports"]
@@ -46,8 +46,10 @@ async def open_transports(stack: AsyncExitStack, plugins: Plugins, config: Confi
             {key: value for key, value in table.items() if key != "plugin"}, base=config.resolved("")
         )
         transport = await stack.enter_async_context(_opened(name, kind, plugins.transports[kind], settings))
-        if not 1 <= transport.capabilities.recipients_per_call <= _RECIPIENTS_PER_CALL:
-            raise PluginError(f"transport {name!r} (plugin {kind!r}) declares recipients_per_call out of 1 to 100")
+        if not _has_room(transport):
+            raise PluginError(
+                f"transport {name!r} (plugin {kind!r}) must have capabilities, with recipients_per_call from 1 to 100"
+            )
         transports[name] = transport
     return transports
 
@@ -67,7 +69,7 @@ async def _opened(
                     finally:
                         end.deadline = trio.current_time() + _END_SECONDS
         except BaseException as error:  # noqa: ASYNC103  # but for what is the transport's own trouble
-            if error is body.error or not is_theirs(error):
+            if is_same(error, body.error) or not is_theirs(error):
                 raise
             if not is_open or isinstance(body.error, trio.Cancelled):
                 raise _named(name, kind, error) from error  # noqa: ASYNC104  # nobody cancelled the task
@@ -76,6 +78,15 @@ async def _opened(
         _log.error("transport_failed", transport=name, plugin=kind, at="its end", seconds=_END_SECONDS)
     if body.error is not None:
         raise body.error  # the transport, or its end, must not hide it
+
+
+def _has_room(transport: Transport) -> bool:
+    """Whether it says how many recipients it takes; looking runs the plugin's code."""
+    try:
+        with as_exceptions():
+            return 1 <= transport.capabilities.recipients_per_call <= _RECIPIENTS_PER_CALL
+    except Exception:
+        return False
 
 
 def _named(name: str, kind: str, error: BaseException) -> Exception:

@@ -66,7 +66,7 @@ class Door:
 
     def read(self, content: Any, id: str, now: float) -> Read:
         """Read a content and bring it into canonical form.  Uses nothing else of the door, so that a thread may do it."""
-        given = self._read_content(content)
+        given = self.read_source(content)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
         check_hops(canonical.content, self._config.limits)
         return given, canonical
@@ -143,7 +143,8 @@ class Door:
     def _message_id(self, id: str) -> str:
         return f"{id}@{self.hostname}"
 
-    def _read_content(self, content: Any) -> bytes | EmailMessage:
+    def read_source(self, content: Any) -> bytes | EmailMessage:
+        """The octets that a content stands for, at most as many as are allowed.  Raises SubmissionError."""
         if isinstance(content, EmailMessage):
             return content  # pyright: ignore[reportUnknownVariableType]
         if isinstance(content, (bytes, bytearray, memoryview)):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from .compose import Composed, MailFields
 from .door import Door, Read
 from .message import Submission
@@ -30,6 +32,10 @@ class Draft(Protocol):
     @property
     def octets(self) -> float:
         """About how large the message will be; infinity where only reading it would tell."""
+        ...
+
+    def with_content_read(self, door: Door) -> Draft:
+        """The same with its open file read.  It may take for ever.  Raises SubmissionError."""
         ...
 
     def write(self, door: Door, id: str, now: float) -> Any:
@@ -52,6 +58,10 @@ class WrittenDraft:
     def octets(self) -> float:
         return _octets_of(self.submission.content)
 
+    def with_content_read(self, door: Door) -> WrittenDraft:
+        content = door.read_source(self.submission.content)
+        return WrittenDraft(msgspec.structs.replace(self.submission, content=content), self.id)
+
     def write(self, door: Door, id: str, now: float) -> Read:
         return door.read(self.submission.content, id, now)
 
@@ -72,6 +82,9 @@ class ComposedDraft:
         fields: Any = self.fields  # what is no text or octets is refused later
         texts = (fields.body, fields.html, fields.amp_html, *(each.content for each in fields.attachments))
         return sum(len(text) for text in texts if isinstance(text, (str, bytes)))
+
+    def with_content_read(self, door: Door) -> ComposedDraft:
+        return self
 
     def write(self, door: Door, id: str, now: float) -> Composed:
         return door.write(self.fields, id, now)

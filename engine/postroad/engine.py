@@ -183,23 +183,27 @@ class Engine:
         Raises StoreError or EngineClosed where nothing of them can be taken as stored.
         """
         self._open_ports()
-        prepared = await self._prepare_each(makers)
+        answers: list[str | Exception] = []
+        batch: list[Accept | Exception] = []
+        for make in makers:
+            draft = _caught(make)
+            if not isinstance(draft, Exception) and self._acceptance.is_large(draft):
+                answers += await self._store_each(batch)  # nothing is held while a large one waits for its turn
+                batch = [await self._prepared_in_turn(draft)]
+            else:
+                batch.append(draft if isinstance(draft, Exception) else _caught(self._acceptance.prepare, draft))
+        return answers + await self._store_each(batch)
+
+    async def _prepared_in_turn(self, draft: Draft) -> Accept | Exception:
+        try:
+            return await self._acceptance.prepare_in_turn(draft)
+        except Exception as error:
+            return error
+
+    async def _store_each(self, prepared: Sequence[Accept | Exception]) -> list[str | Exception]:
         accepts = [each for each in prepared if isinstance(each, Accept)]
         answers = iter(zip(accepts, await self._acceptance.store(accepts) if accepts else (), strict=True))
         return [_caught(self._id_of, *next(answers)) if isinstance(each, Accept) else each for each in prepared]
-
-    async def _prepare_each(self, makers: Iterable[Callable[[], Draft]]) -> list[Accept | Exception]:
-        prepared: list[Accept | Exception] = []
-        try:
-            for make in makers:
-                try:
-                    prepared.append(await self._acceptance.prepare_in_turn(make()))
-                except Exception as error:
-                    prepared.append(error)
-        except BaseException:
-            self._acceptance.forget(each for each in prepared if isinstance(each, Accept))
-            raise
-        return prepared
 
     def _id_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> str:
         return self._receipt_of(accept, answer).id

@@ -10,12 +10,13 @@ from functools import partial
 import trio
 
 from .actors.ports import Ports
+from .clock import Clock
 from .errors import EngineClosed, PostroadError
 from .log import get_logger
 from .spool import ContentFolder
 from .store.contract import CLOCK, Prune, Pruned, Remember, Store
 
-__all__ = ["EVERY_SECONDS", "VIRTUAL_SECONDS", "keep_house"]
+__all__ = ["EVERY_SECONDS", "VIRTUAL_SECONDS", "every_seconds", "keep_house"]
 
 EVERY_SECONDS = 30.0
 VIRTUAL_SECONDS = 600.0  # where five days pass in a second, looking every 30 s would be most of the work
@@ -24,6 +25,11 @@ _AT_ONCE = 500
 _ORPHAN_SECONDS = 3600.0  # a content file without a message after that was left by a submission that never committed
 
 _log = get_logger()
+
+
+def every_seconds(clock: Clock) -> float:
+    """How often it looks, and notes how far the clock has come."""
+    return VIRTUAL_SECONDS if clock.is_virtual else EVERY_SECONDS
 
 
 async def keep_house(ports: Ports, contents: ContentFolder, every_seconds: float = EVERY_SECONDS) -> None:

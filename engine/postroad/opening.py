@@ -29,7 +29,7 @@ from .door import Door, hostname_of
 from .engine import Engine
 from .errors import EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
-from .housekeeping import EVERY_SECONDS, VIRTUAL_SECONDS, keep_house
+from .housekeeping import every_seconds, keep_house
 from .intake import Intake
 from .log import get_logger
 from .message import new_message_id, seeded_ids
@@ -41,7 +41,7 @@ from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
-from .strangers import leaves
+from .strangers import is_same, leaves
 from .transport import Transport
 
 __all__ = ["open_engine"]
@@ -79,7 +79,7 @@ async def open_engine(
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
             nursery = await stack.enter_async_context(trio.open_nursery())
             async with _running(nursery, ports, engine, settings):
-                every = VIRTUAL_SECONDS if ports.clock.is_virtual else EVERY_SECONDS
+                every = every_seconds(ports.clock)
                 nursery.start_soon(keep_house, ports, contents, every)
                 if settings.spool.socket and place.path is not None:
                     await nursery.start(serve_gate, engine, place.socket_path)
@@ -131,7 +131,7 @@ def _raise_as_meant(group: BaseExceptionGroup[BaseException], body: BaseExceptio
     """
     found = leaves(group)
     reasons = [leaf for leaf in found if not isinstance(leaf, EngineClosed)]
-    if body is not None and {id(leaf) for leaf in found} == {id(leaf) for leaf in leaves(body)}:
+    if body is not None and is_same(group, body):
         meant = body
     elif len(found) == 1 or (len(reasons) == 1 and isinstance(reasons[0], EngineCrashed)):
         meant = (reasons or found)[0]
@@ -170,7 +170,7 @@ async def _assemble(
     reserve = Reserve(place.reserve_path, config.spool.reserve_bytes)
     if not reserve.keep():
         _log.error("disk_full", hint="there is no room for [spool] reserve_bytes; nothing is accepted until there is")
-    incarnation = await _recover(executor, marks, clock.now(), config)
+    incarnation = await _recover(executor, marks, clock, config)
     new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
     transports = await open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
@@ -235,18 +235,19 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
         await trio.to_thread.run_sync(opened.__exit__, None, None, None)
 
 
-async def _recover(executor: StoreExecutor, marks: Marks, now: float, config: Config) -> int:
+async def _recover(executor: StoreExecutor, marks: Marks, clock: Clock, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
-    known, boot, clock = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
+    known, boot, noted = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
+    now = clock.now()
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here or not known.isdigit())
     incarnation = int(known) + 1 if known and known.isdigit() else 1  # a damaged one: no mark is trusted
     recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
-    set_back = int(clock) - now if clock and clock.isdigit() else 0.0
+    set_back = int(noted) - now if noted and noted.isdigit() else 0.0
     if set_back > config.retry.first_seconds:  # due times lie on the scale of before, and would be frozen for as long
-        operations.append(Retry(Filter(), now))
+        operations.append(Retry(Filter(), now, untried_until=now + set_back + 2 * every_seconds(clock)))
         _log.warning("clock_set_back", seconds=round(set_back, 3), hint="what waits is tried now")
     recovered = (await executor.apply(operations))[0]
     assert isinstance(recovered, Recovered)

@@ -68,7 +68,7 @@ class Salvaged(msgspec.Struct):
 
     @property
     def is_whole(self) -> bool:
-        return not (self.incomplete or self.in_doubt or self.trouble)
+        return not (self.incomplete or self.in_doubt or self.trouble or (self.torn and not self.messages))
 
 
 def salvage(
@@ -80,7 +80,7 @@ def salvage(
     lies in `new` with ".quarantine" behind its name.  Raises SpoolInUse, and StoreError: then there is nothing at `new`.
     """
     if place.path is None or not place.path.is_file():
-        raise StoreError(f"there is no spool at {place.path or place.rest}; name the damaged file with --spool")
+        raise StoreError(f"there is no spool at {place.path or place.scheme}; name the damaged file with --spool")
     fresh = SpoolPlace(place.scheme, str(new), new)
     for path in filter(None, (new, fresh.content_folder, _quarantine_of(new), new.with_name(new.name + "-wal"))):
         if os.path.lexists(path) and not is_dry:
@@ -138,6 +138,7 @@ class _Salvage:
         self._new: NewSpool | None = None
         self._is_dry = is_dry
         self._ids: set[str] = set()
+        self._files = self._old_contents.names()  # not known to be anybody's
         self._states: Counter[str] = Counter()
         self._done = Salvaged()
 
@@ -171,13 +172,27 @@ class _Salvage:
             self._take(letters.pop(handle) if handle in letters else Letter(handle, f"unknown-{handle}"), content)
         while letters:
             letter = letters.pop(next(iter(letters)))
+            self._files.discard(letter.file or "")
             self._take(letter, self._from_file(letter) if letter.file else None)
+        is_damaged = bool(self._old.torn or self._old.trouble or self._done.incomplete)
+        if is_damaged:
+            self._put_aside_lost_files()
         for values in self._old.idempotency_keys():
+            if (
+                is_damaged and values[4] not in self._ids
+            ):  # it would answer for mail that is lost, and nobody would send it
+                continue
             self._done.keys += 1
             if self._new:
                 self._new.add_key(values)
         self._done.recipients = dict(self._states)
         self._done.torn, self._done.trouble = self._old.torn, self._old.trouble
+
+    def _put_aside_lost_files(self) -> None:
+        """Contents in files of messages whose row is lost, or that were finished just before."""
+        for name in sorted(self._files):
+            letter = Letter(0, name, file=name, flaw="its row is lost; its content was in a file of its own")
+            self._take(letter, self._from_file(letter))
 
     def _from_file(self, letter: Letter) -> bytes | None:
         with contextlib.suppress(StoreError):

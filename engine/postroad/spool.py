@@ -318,6 +318,12 @@ class ContentFolder:
         self._made = True
         return self._path
 
+    def names(self) -> set[str]:
+        """Of all contents that are there whole."""
+        if self._path is None or not self._path.is_dir():
+            return set()
+        return {file.name for file in self._path.iterdir() if file.is_file() and file.suffix != _UNWRITTEN}
+
     def read(self, place: ContentPlace) -> bytes:
         """All of a content.  Raises StoreError where it is gone."""
         try:

@@ -15,7 +15,7 @@ import trio
 
 from .log import printable
 
-__all__ = ["ForeignError", "as_exceptions", "is_theirs", "leaves", "words_for"]
+__all__ = ["ForeignError", "as_exceptions", "is_same", "is_theirs", "leaves", "words_for"]
 
 
 class ForeignError(Exception):
@@ -28,6 +28,11 @@ def leaves(error: BaseException) -> list[BaseException]:
     if inside is None:
         return [error]
     return [leaf for part in inside for leaf in leaves(part)]
+
+
+def is_same(error: BaseException, other: BaseException | None) -> bool:
+    """Whether two exceptions are one, as it was or in the group of some nursery that it came through."""
+    return other is not None and {id(leaf) for leaf in leaves(error)} == {id(leaf) for leaf in leaves(other)}
 
 
 def is_theirs(error: BaseException) -> bool:

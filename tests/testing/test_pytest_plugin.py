@@ -25,6 +25,11 @@ async def test_a_day(world):
 
 async def test_that_fails(world):
     assert world.now == 1
+
+@pytest.mark.parametrize("simulation_options", [{"within": DAY}])
+async def test_that_never_ends(world):
+    await world.engine.send_mail(sender="a@example.com", to="b@nowhere.example", subject="x", body="y", send_at=2e9)
+    await world.wait_finished()
 """
 
 
@@ -33,5 +38,6 @@ def test_the_fixture_is_there_where_the_plugin_is_named(pytester: pytest.Pyteste
     pytester.makeconftest('pytest_plugins = ["postroad.testing.pytest_plugin"]\n')
     pytester.makepyfile(PROGRAM)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*assert 0.0 == 1*"])
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*assert 0.0 == 1*", "*The end of the simulation's trace*", "*event MessageAccepted*"])
+    result.stdout.fnmatch_lines(["*not over after 86400 virtual seconds; unfinished: * to b@nowhere.example: WAITING*"])

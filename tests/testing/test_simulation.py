@@ -341,3 +341,37 @@ def test_a_mail_that_is_sent_twice_without_a_word_is_found(monkeypatch: pytest.M
 
     with pytest.raises(BrokenPromise, match=r"I2: .* arrived 2 times"):
         simulate(story)
+
+
+def test_the_world_tells_its_last_moment_when_it_is_over() -> None:
+    async def story(world: World) -> None:
+        await trio.sleep(100)
+
+    world = simulate(story)
+    assert 100 <= world.now < 101
+    assert world.wall == pytest.approx(1_767_225_600 + world.now)
+
+
+def test_mistakes_of_a_script_are_refused() -> None:
+    async def story(world: World) -> None:
+        server = world.server("example.org")
+        with pytest.raises(ValueError, match="RCTP"):
+            server.reply({"RCTP": "450 4.2.0 Busy"})
+        with pytest.raises(ValueError, match="RCTP"):
+            world.server("example.net", {"RCTP b@example.net": "450 4.2.0 Busy"})
+        with pytest.raises(ValueError, match="seconds"):
+            server.down(-5)
+        with pytest.raises(ValueError, match="follows_wall"):
+            world.move_wall(DAY)
+
+    simulate(story)
+
+
+def test_a_mailbox_is_found_whatever_the_case_of_its_domain() -> None:
+    async def story(world: World) -> None:
+        world.server("example.org")
+        receipt = await world.engine.send_mail(sender="a@example.com", to="Albert@Example.ORG", subject="x", body="y")
+        await receipt.settled()
+        assert len(world.mailbox("Albert@Example.ORG")) == len(world.mailbox("Albert@example.org")) == 1
+
+    simulate(story)

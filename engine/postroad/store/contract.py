@@ -295,10 +295,12 @@ class Retry(msgspec.Struct, frozen=True):
     """Make leasable recipients due now.
 
     One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
+    untried_until: those with a due time up to this one are made due, too: it had come, by a clock that was set back since.
     """
 
     filter: Filter
     now: float
+    untried_until: float = 0.0
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import outcome
 import trio
 
-from ..errors import StoreError
+from ..errors import EngineClosed
 from ..log import get_logger
 from .contract import Operation, Result, Store
 
@@ -56,6 +56,7 @@ class _Worker:
 
     def __init__(self, name: str, tidy: _Tidy = lambda is_idle: None) -> None:
         self._tidy = tidy
+        self._is_stopped = False
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -74,11 +75,15 @@ class _Worker:
         return self._jobs.get()
 
     async def call(self, function: Callable[[], _T]) -> _T:
+        """Raises EngineClosed after `stop`: nobody would answer."""
+        if self._is_stopped:
+            raise EngineClosed("the engine is closed")
         job = _Job(function)
         self._jobs.put(job)
         return await job.wait()
 
     def stop(self) -> None:
+        self._is_stopped = True
         self._jobs.put(None)
         self._thread.join(timeout=30)
 
@@ -91,6 +96,7 @@ class StoreExecutor:
         self._writer = _Worker("postroad-store", self._maintain) if store.threaded else None
         self._reader = _Worker("postroad-reader") if store.threaded else None
         self._desk: _Worker | None = None  # made when it is needed
+        self._is_closed = False
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Commit operations in one durable transaction.  One caller at a time."""
@@ -114,6 +120,8 @@ class StoreExecutor:
         if not self.store.threaded:
             await trio.lowlevel.checkpoint()
             return work()
+        if self._is_closed:
+            raise EngineClosed("the engine is closed")
         self._desk = self._desk or _Worker("postroad-desk")
         return await self._desk.call(work)
 
@@ -121,11 +129,12 @@ class StoreExecutor:
         """Off the commit path: the answer of the last commit is out already."""
         try:
             self.store.maintain(idle=is_idle)
-        except StoreError as error:  # the next commit meets the same trouble and tells its callers
+        except Exception as error:  # the next commit meets the same trouble and tells its callers; the thread must live
             _log.warning("maintenance_failed", error=repr(error))
 
     def close(self) -> None:
         """Let what was asked for finish, then end the threads."""
+        self._is_closed = True
         for worker in (self._writer, self._reader, self._desk):
             if worker is not None:
                 worker.stop()

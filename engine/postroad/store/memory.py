@@ -247,7 +247,9 @@ class MemoryStore:
         return self._change(self._shelf.chosen(release.filter, legal), lambda row: rows.released(row, release.now))
 
     def _retry(self, retry: Retry) -> Moved:
-        return self._change(self._shelf.chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now))
+        return self._change(
+            self._shelf.chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now, retry.untried_until)
+        )
 
     def _change(self, chosen: list[Row], change: Callable[[Row], Row]) -> Moved:
         changed = [change(row) for row in chosen]

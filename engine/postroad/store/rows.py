@@ -176,9 +176,10 @@ def taken_as_delivered(row: Row, now: float) -> Row:
     return replace(row, state=advance(row.state, Step.DELIVER), settled_at=now, reply=reply, reason="")
 
 
-def made_due(row: Row, now: float) -> Row:
+def made_due(row: Row, now: float, untried_until: float) -> Row:
     """Due now; what is due already keeps its place in the queue, and what no attempt has touched yet its send_at."""
-    return row if row.settled_at is None else replace(row, due=min(row.due, now))
+    keeps_due = row.settled_at is None and row.due > untried_until
+    return row if keeps_due else replace(row, due=min(row.due, now))
 
 
 def moved(row: Row, lane: str | None, now: float) -> Row:

@@ -197,7 +197,7 @@ MARK_CANCELLING = "UPDATE recipient SET cancelling = 1 WHERE :filter"
 HOLD_MEANT = "UPDATE recipient SET state = :target, reason = :reason WHERE :filter"
 # What was never settled waits for its first time, which is its send_at: as `rows.released` and `rows.made_due`.
 _RELEASED_DUE = "iif(settled_at IS NULL, max(due, :now), :now)"
-_RETRIED_DUE = "iif(settled_at IS NULL, due, min(due, :now))"
+_RETRIED_DUE = "iif(settled_at IS NULL AND due > :untried_until, due, min(due, :now))"
 _LANES_MEANT = "SELECT lane, min(<DUE>), count(*) FROM recipient WHERE :filter GROUP BY lane ORDER BY lane"
 # By lane, the earliest due time after the change and how many recipients it means; asked before the change.
 LANES_TO_RELEASE = _LANES_MEANT.replace("<DUE>", _RELEASED_DUE)
@@ -205,7 +205,9 @@ LANES_TO_RETRY = _LANES_MEANT.replace("<DUE>", _RETRIED_DUE)
 RELEASE_MEANT = "UPDATE recipient SET state = :target, due = <DUE>, reason = '' WHERE :filter".replace(
     "<DUE>", _RELEASED_DUE
 )
-RETRY_MEANT = "UPDATE recipient SET due = :now WHERE due > :now AND settled_at IS NOT NULL AND :filter"
+RETRY_MEANT = (
+    "UPDATE recipient SET due = :now WHERE due > :now AND (settled_at IS NOT NULL OR due <= :untried_until) AND :filter"
+)
 # What is to be routed anew: leasable and held recipients of a lane.
 TO_MOVE = sql_of(
     """SELECT <COLUMNS> FROM (

@@ -368,7 +368,7 @@ class Writer:
 
     def _retry(self, retry: Retry) -> Moved:
         texts, values = _meant(retry.filter, LEASABLE)
-        values["now"] = retry.now
+        values |= {"now": retry.now, "untried_until": retry.untried_until}
         found = self._execute(sql.filtered(sql.LANES_TO_RETRY, texts), values).fetchall()
         self._execute(sql.filtered(sql.RETRY_MEANT, texts), values)
         return _made_due(found)
@@ -420,7 +420,7 @@ class Writer:
         self._execute(sql.DROP_KEYS, (prune.now, prune.limit))
         files = self._execute(sql.DEAD_FILES, (prune.limit,)).fetchall()
         self._executemany(sql.DROP_DEAD_FILE, files)
-        return Pruned(len(old), tuple(cast("str", name) for (name,) in files))
+        return Pruned(len(old), tuple(name for (name,) in files if isinstance(name, str)))  # not what is damaged
 
     def _remember(self, remember: Remember) -> None:
         if remember.value is None:

@@ -5,7 +5,7 @@ Name it in a conftest.py: `pytest_plugins = ["postroad.testing.pytest_plugin"]`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -36,6 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "world" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=_run_in_virtual_time))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a test that fails goes the end of its world's trace."""
+    report = yield
+    fixture: Any = getattr(item, "funcargs", {}).get("world")
+    world = getattr(fixture, "fixture_value", None)  # of pytest-trio
+    if report.when == "call" and report.failed and isinstance(world, World):
+        report.sections.append(("The end of the simulation's trace", world.end_of_trace))
+    return report
 
 
 def _run_in_virtual_time(*args: Any, clock: trio.abc.Clock | None = None, **kwargs: Any) -> Any:

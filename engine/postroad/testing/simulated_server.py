@@ -19,7 +19,7 @@ from typing import Generic, TypeAlias, TypeVar
 import trio
 
 from .simulated_trace import Trace
-from .smtp_behaviour import ACCEPT, Accept, Behaviour, Connection, Cut, Reaction, Received, Silence
+from .smtp_behaviour import ACCEPT, Accept, Behaviour, Connection, Cut, Reaction, Received, Silence, command_of
 from .smtp_peer import SmtpPeer
 
 __all__ = ["DAY", "HOUR", "MINUTE", "Mail", "MailServer", "Schedule"]
@@ -37,6 +37,9 @@ class Schedule(Generic[_T]):
         self._spells: list[tuple[float, float, _T]] = []
 
     def add(self, what: _T, seconds: float, after: float) -> None:
+        """Raises ValueError for a time that is none."""
+        if not (seconds > 0 and after >= 0):
+            raise ValueError(f"seconds={seconds!r}, after={after!r}: give more than 0 seconds, beginning now or later")
         begin = trio.current_time() + after
         self._spells.append((begin, begin + seconds, what))
 
@@ -115,7 +118,7 @@ class MailServer(Behaviour):
 
     def reply(self, replies: Mapping[str, Reaction], *, seconds: float = math.inf, after: float = 0.0) -> None:
         """React like that for so long; the keys are commands, as for `Behaviour`: "RCPT", "RCPT b@example.org", "." and so on."""
-        self._schedule.add({key.upper(): reaction for key, reaction in replies.items()}, seconds, after)
+        self._schedule.add({command_of(key): reaction for key, reaction in replies.items()}, seconds, after)
 
     def greylist(self, times: int, reply: str = "451 4.7.1 Greylisted, try again later") -> None:
         """Defer each recipient so many times before it is taken."""

@@ -19,7 +19,7 @@ from ..log import forget_loggers
 __all__ = ["Trace", "captured_log"]
 
 _IDENTITY = re.compile(r" at 0x[0-9a-f]+")
-_OF_THE_REAL_CLOCK = frozenset({"hook_slow"})  # it depends on how busy the machine is
+_OF_THE_REAL_CLOCK = frozenset({"hook_slow", "transport_slow"})  # it depends on how busy the machine is
 
 
 class Trace:
@@ -27,14 +27,19 @@ class Trace:
 
     def __init__(self) -> None:
         self.begun = trio.current_time()
+        self._ended: float | None = None
         self.lines: list[str] = []
         self.log: list[Mapping[str, Any]] = []
         self.events: list[Event] = []
 
     @property
     def elapsed(self) -> float:
-        """Virtual seconds since the beginning."""
-        return trio.current_time() - self.begun
+        """Virtual seconds since the beginning; until the end, once that has come."""
+        return (trio.current_time() if self._ended is None else self._ended) - self.begun
+
+    def end(self) -> None:
+        """Time passes no more."""
+        self._ended = trio.current_time()
 
     def note(self, kind: str, text: str) -> None:
         self.lines.append(f"{_span(self.elapsed)} {kind:<5} {text}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from ..address import parse_address
 from ..clock import Clock
 from ..config import Config
 from ..engine import Engine
@@ -22,6 +23,7 @@ from ..events import Event
 from ..hookspecs import hookimpl
 from ..opening import open_engine
 from ..plugins import Plugins
+from ..store.states import ENDS
 from ..transport import Transport, TransportFactory, TransportSettings
 from .dns_peer import Answer, Lie, Turns
 from .promises import Evidence
@@ -84,12 +86,27 @@ class World:
     @property
     def wall(self) -> float:
         """The wall clock, Unix seconds: what `send_at` and `expires_at` mean."""
-        return trio.current_time() + self._wall_ahead
+        return self._trace.begun + self._trace.elapsed + self._wall_ahead
 
     @property
     def trace(self) -> str:
         """What happened, a line each: when, of which kind (log, event, smtp, dns), and what.  Equal seeds give equal traces."""
         return "\n".join([f"seed {self._seed}", *self._trace.lines, ""])
+
+    @property
+    def end_of_trace(self) -> str:
+        """Its last forty lines, which go with a failure."""
+        return "\n".join(self.trace.splitlines()[-40:])
+
+    def unfinished(self) -> list[str]:
+        """The recipients that have not come to their end, ten at most: id, address, state and why."""
+        left = [
+            f"{one.message.id} to {row.address}: {row.state.name} {row.reason or row.reply}".rstrip()
+            for one in self._store.everything()
+            for row in one.recipients
+            if row.state not in ENDS
+        ]
+        return left[:10]
 
     @property
     def log(self) -> Sequence[Mapping[str, Any]]:
@@ -107,12 +124,17 @@ class World:
         return list(self._by_address.values())
 
     def mailbox(self, address: str) -> list[Mail]:
-        """What arrived for an address, in order."""
-        return [mail for mail in self.mail if mail.recipient == address]
+        """What arrived for an address, in order; domains are compared without regard to case."""
+        wanted = str(parse_address(address, "address"))
+        return [mail for mail in self.mail if mail.recipient == wanted]
 
     def evidence(self) -> Evidence:
         """What `broken_promises` looks at; for the end, when the engine is closed."""
         return evidence_of(self._store, self.mail, self.log)
+
+    def end(self) -> None:
+        """For `open_simulation` only: time passes no more."""
+        self._trace.end()
 
     def note_log(self, line: Mapping[str, Any]) -> None:
         """For `open_simulation` only: somebody logged something."""
@@ -156,7 +178,9 @@ class World:
         self._outages.add(lie, seconds, after)
 
     def move_wall(self, seconds: float) -> None:
-        """Set the wall clock forward or back; the monotonic one goes on.  It needs `follows_wall=True`."""
+        """Set the wall clock forward or back; the monotonic one goes on.  Raises ValueError without `follows_wall=True`."""
+        if not self._follows_wall:
+            raise ValueError("the engine does not look at this wall clock; give the simulation follows_wall=True")
         self._wall_ahead += seconds
 
     # --- running ---

@@ -27,7 +27,6 @@ from .simulated_world import World
 __all__ = ["BrokenPromise", "open_simulation", "simulate"]
 
 _START = 1_767_225_600.0  # 1 January 2026, 00:00 UTC
-_SHOWN = 40  # lines of the trace that go with a failure
 
 
 class BrokenPromise(AssertionError):
@@ -39,22 +38,18 @@ def simulate(
     *,
     seed: int | None = 0,
     config: str | os.PathLike[str] | Mapping[str, Any] | Config | None = None,
-    within: float = 30 * DAY,
     **options: Any,
 ) -> World:
     """Run a story in a world of its own, and return that world as the story left it.
 
-    story: is given the world.  within: virtual seconds after which it must have ended; else trio.TooSlowError is raised.
-    Everything else, and what else is raised, is as with `open_simulation`.  Not to be called inside `trio.run`.
+    story: is given the world.  Everything else, and what else is raised, is as with `open_simulation`.  Not to be called inside
+    `trio.run`.
     """
 
     async def tell() -> World:
-        with trio.move_on_after(within) as scope:
-            async with open_simulation(config, seed=seed, **options) as world:
-                await story(world)
-                return world
-        assert scope.cancelled_caught
-        raise trio.TooSlowError(f"the story did not end within {within:g} virtual seconds")
+        async with open_simulation(config, seed=seed, **options) as world:
+            await story(world)
+            return world
 
     return trio.run(tell, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -67,6 +62,7 @@ async def open_simulation(
     plugins: Mapping[str, object] | None = None,
     start: float = _START,
     follows_wall: bool = False,
+    within: float = 30 * DAY,
     **sections: Any,
 ) -> AsyncGenerator[World]:
     """Run an engine in a simulated world for the length of an `async with` block, under trio's MockClock with autojump.
@@ -76,6 +72,7 @@ async def open_simulation(
     seed: of all chance: jitter, ids, the order of servers and of tasks, the module `random`.  None: chance is left to itself.
     plugins: further plugin objects by name.  start: the wall time at the beginning, Unix seconds.
     follows_wall: the engine looks at the wall clock as a real one does, so that `World.move_wall` has an effect.
+    within: virtual seconds after which it must be over; else trio.TooSlowError is raised.
 
     Raises BrokenPromise at the end if the engine broke one; ConfigError; RuntimeError where trio's clock is a real one, or trio
     has no deterministic scheduling.
@@ -91,17 +88,22 @@ async def open_simulation(
             stack.enter_context(deterministic(seed))
         async with trio.open_nursery() as nursery:
             world = World(nursery, settings, plugins or {}, seed=seed, start=start, follows_wall=follows_wall)
+            stack.callback(world.end)
             stack.enter_context(captured_log(world.note_log))
             try:
-                await world.start()
-                yield world
+                with trio.move_on_after(within) as scope:
+                    await world.start()
+                    yield world
+                if scope.cancelled_caught:
+                    left = "; ".join(world.unfinished()) or "nothing"
+                    raise trio.TooSlowError(f"it is not over after {within:g} virtual seconds; unfinished: {left}")
                 await world.stop()
             except trio.Cancelled:
                 raise
             except (
                 BaseException
             ) as error:  # what a test raises to fail or to be skipped, too: it must come out as it is
-                error.add_note("\n".join(["The end of the simulation's trace:", *world.trace.splitlines()[-_SHOWN:]]))
+                error.add_note(f"The end of the simulation's trace:\n{world.end_of_trace}")
                 failure = error
             nursery.cancel_scope.cancel()
     if failure is not None:

@@ -133,6 +133,14 @@ class Connection:
 EXTENSIONS = ("PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
 
+# fmt: off
+_COMMANDS = frozenset({
+    "CONNECT", "EHLO", "HELO", "LHLO", "STARTTLS", "TLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", ".", "RSET", "NOOP", "VRFY",
+    "HELP", "QUIT",
+})
+# fmt: on
+
+
 class Behaviour:
     """How the server answers: willing, but for what `replies` says.
 
@@ -158,7 +166,7 @@ class Behaviour:
         self.logins = dict(logins or {})
         self.mechanisms = tuple(mechanisms)
         self.iterations = iterations
-        self._replies = {key.upper(): _as_list(value) for key, value in (replies or {}).items()}
+        self._replies = {command_of(key): _as_list(value) for key, value in (replies or {}).items()}
 
     def react(self, verb: str, argument: str, connection: Connection) -> Reaction:
         """What to do with a command; called once for each, for the end of content with ".", at first with CONNECT."""
@@ -167,6 +175,14 @@ class Behaviour:
             if reactions:
                 return reactions.pop(0) if len(reactions) > 1 else reactions[0]
         return ACCEPT
+
+
+def command_of(key: str) -> str:
+    """A key of `replies` in its one form.  Raises ValueError for what no client ever says."""
+    verb = key.upper().partition(" ")[0]
+    if verb not in _COMMANDS:
+        raise ValueError(f"no client says {key!r}; the commands are {', '.join(sorted(_COMMANDS))}")
+    return key.upper()
 
 
 def _as_list(value: Reaction | Sequence[Reaction]) -> list[Reaction]:

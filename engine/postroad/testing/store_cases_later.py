@@ -245,6 +245,15 @@ def retrying_scheduled_mail(bench: Bench) -> None:
 
 
 @_case
+def retrying_after_the_clock_was_set_back(bench: Bench) -> None:
+    """Retry makes due what had been due by a clock that was set back since, though nobody tried it."""
+    bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "two", due=NOW + 70))
+    wanted = Moved(2, (LaneDue("one", NOW), LaneDue("two", NOW + 70)))
+    expect(bench.do(Retry(Filter(), NOW, untried_until=NOW + 50), Moved), wanted, "the answer")
+    expect([row.due for row in bench.message("m1").recipients], [NOW, NOW + 70], "due times")
+
+
+@_case
 def releasing_scheduled_mail(bench: Bench) -> None:
     """Release leaves what was never settled to its send_at; what was settled before is due now."""
     bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "two", due=NOW + 70))
