@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -92,9 +93,7 @@ class Acceptance:
             ports = self._ports
             now = ports.clock.now()
             id = draft.id or ports.new_id(now)
-            if ports.clock.is_virtual:
-                return self._prepared(draft, now, id)
-            work = await trio.to_thread.run_sync(draft.write, ports.door, id, now)
+            work = await ports.executor.write(partial(draft.write, ports.door, id, now))
             return self._prepared(draft, now, id, work)
         finally:
             self._call_next()

@@ -46,6 +46,8 @@ _SCOPES = {
 _CLOSING = 421  # RFC 5321 section 3.8: may answer anything, and always means the server
 _BEFORE_MAIL = frozenset({Awaited.GREETING, Awaited.EHLO, Awaited.HELO, Awaited.LHLO, Awaited.STARTTLS, Awaited.AUTH})
 _TOO_MANY = 552  # RFC 5321 section 4.5.3.1.10
+# Of the system or of who may send to it, not of a message (RFC 3463 sections 3.4, 3.5 and 3.8; 4.7.28 is Gmail's for "too much").
+_OF_THE_SITE = frozenset({"4.3.2", "4.4.5", "4.7.0", "4.7.1", "4.7.28"})
 _OURS = frozenset({530, 534, 535, 538})  # RFC 4954, RFC 3207: our login or our TLS, not this message
 
 
@@ -114,6 +116,8 @@ def _temporary_status(reply: Reply) -> str:
 def _deferral_scope(awaited: Awaited, reply: Reply) -> Scope:
     if reply.code == _CLOSING:
         return Scope.SITE
+    if awaited is Awaited.MAIL and reply.enhanced in _OF_THE_SITE:
+        return Scope.SITE  # said before any recipient and content is known: the next message would fare the same
     return Scope.TRANSPORT if reply.code in _OURS else _SCOPES[awaited]
 
 

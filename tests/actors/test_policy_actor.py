@@ -97,6 +97,19 @@ async def test_every_recipient_is_settled_by_its_own_verdict(mock_clock, desk):
         ]
 
 
+async def test_recipients_that_are_deferred_together_are_due_together(mock_clock, desk):
+    """Else a message to a hundred would come back as a hundred transactions."""
+    addresses = [f"r{number}@example.org" for number in range(5)]
+    later = Verdict.deferred("451 4.7.1 later", status="4.7.1")
+    async with desk() as policy:
+        await policy.leave(policy.lease(to=tuple(addresses)))
+        (attempt,) = policy.attempts()
+        await policy.come_back(attempt, *[later] * len(addresses))
+        (settled,) = policy.settled()
+    assert len({outcome.due for outcome in settled.outcomes}) == 1
+    assert len(settled.outcomes) == len(addresses)
+
+
 async def test_a_sites_window_bounds_its_attempts_and_the_others_wait_in_order(mock_clock, desk):
     async with desk() as policy:
         leases = [policy.lease() for _ in range(8)]

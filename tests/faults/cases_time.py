@@ -36,7 +36,6 @@ def _case(
     meet: Callable[[World], Awaitable[Seen]],
     *outcomes: str,
     facts: tuple[str, ...],
-    gap: str = "",
     **options: Any,
 ) -> Case:
     async def met() -> Seen:
@@ -46,7 +45,7 @@ def _case(
         return seen
 
     expected = Expected(outcomes=outcomes, seconds=(0, 0), is_next_delivered=None, facts=facts)
-    return Case(row=row, what=what, variant="simulated world", meet=met, expected=expected, gap=gap)
+    return Case(row=row, what=what, variant="simulated world", meet=met, expected=expected)
 
 
 async def _send(world: World, to: str = ALBERT, **more: Any) -> Any:
@@ -266,13 +265,9 @@ async def _meet_dead_domain(script: Callable[[Any], None], world: World) -> Seen
 
 
 def _rate_limit() -> Iterator[Case]:
-    for reply, count, gap in (
-        ("421 4.7.0 Too many messages, slow down", MANY, ""),
-        (
-            "450 4.7.1 Too many messages, slow down",
-            200,
-            "a 450 is taken as said of that message, and each is tried by itself",
-        ),
+    for reply, count in (
+        ("421 4.7.0 Too many messages, slow down", MANY),
+        ("450 4.7.1 Too many messages, slow down", 200),
     ):
         yield _case(
             "60",
@@ -280,7 +275,6 @@ def _rate_limit() -> Iterator[Case]:
             partial(_meet_rate_limit, reply, count),
             f"{count:,} delivered",
             facts=(_SELDOM,),
-            gap=gap,
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fault_case import Case, see
-from fault_rows import GROUPS, ROWS, Row
+from fault_rows import ABSENT, GROUPS, ROWS, Row
 from fault_table import CASES, cases_of
 
 __all__ = ["PAGE", "render"]
@@ -25,7 +25,7 @@ _HEAD = """\
 
 What can go wrong when mail is delivered, what Postroad promises for it, and what was seen when it was tried. `make docs` writes
 this page by running the table, and a test fails when a run shows something else. {shown} of {all} rows are shown by {cases} runs
-of this table, {elsewhere} by other tests (of these {partly} in part), {missing} are not shown yet.
+of this table, {elsewhere} by other tests (of these {partly} in part); {absent} are about parts that Postroad does not have.
 
 Each run is the real transport, or the whole engine with it, against the scripted server of `postroad.testing`, on loopback (in a
 simulated world: in memory) and mostly under a clock that jumps: its seconds are that clock's. A run sends a message into the
@@ -67,7 +67,7 @@ def _head() -> str:
         cases=len(CASES),
         elsewhere=len(elsewhere),
         partly=sum(bool(row.lacks) for row in elsewhere),
-        missing=len(ROWS) - len(shown) - len(elsewhere),
+        absent=len(ABSENT),
     )
 
 
@@ -81,9 +81,9 @@ def _section(row: Row) -> str:
 
 
 def _others(rows: Iterable[Row]) -> str:
-    lines = ["### Not in this table yet\n", "| row | fault | promised | shown by |", "|---|---|---|---|"]
+    lines = ["### Shown by other tests\n", "| row | fault | promised | shown by |", "|---|---|---|---|"]
     for row in rows:
-        tests = "; ".join(f"`{test}`" for test in row.tests) or "not yet shown"
+        tests = "; ".join(f"`{test}`" for test in row.tests) or f"there is {ABSENT[row.number]}"
         lacks = f" ({row.lacks})" if row.lacks else ""
         lines.append(f"| {row.number} | {row.fault} | {row.promise} | {tests}{lacks} |")
     return "\n".join([*lines, ""])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fault_rows_mail import LOST_MAIL, OUTCOMES
 from fault_rows_rest import RESOURCES, SECURITY
 
-__all__ = ["GROUPS", "ROWS", "Row"]
+__all__ = ["ABSENT", "GROUPS", "ROWS", "Row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +38,18 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     }.items()
 }
 ROWS = {row.number: row for rows in GROUPS.values() for row in rows}
+
+# Rows of what Postroad does not have: they are promised by nobody until it has it.
+_POSTGRESQL, _POLICIES = "no store in PostgreSQL", "no TLS policies of the recipient's domain"
+ABSENT = {
+    "15": _POSTGRESQL,
+    "16": _POSTGRESQL,
+    "17": _POSTGRESQL,
+    "51": _POLICIES,
+    "51a": _POLICIES,
+    "52": _POLICIES,
+    "53": "no REQUIRETLS",
+    "58": "no console",
+    "66": "no HTTP transport",
+    "68": "no reading of the configuration while it runs",
+}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fault_case import Case, Expected, Seen, see
 from fault_page import PAGE, main, render
-from fault_rows import ROWS, Row
+from fault_rows import ABSENT, ROWS, Row
 from fault_table import CASES, cases_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,6 +48,12 @@ def test_no_two_cases_have_one_name() -> None:
 def test_these_rows_have_cases_and_no_case_lacks_its_row() -> None:
     assert {number for number in ROWS if cases_of(number)} == WITH_CASES
     assert {case.row for case in CASES} <= set(ROWS)
+
+
+def test_every_row_is_shown_or_about_a_part_that_is_not_there() -> None:
+    shown = {row.number for row in ROWS.values() if row.tests or cases_of(row.number)}
+    assert shown.isdisjoint(ABSENT)
+    assert shown | set(ABSENT) == set(ROWS)
 
 
 def test_the_rows_are_all_there_in_order() -> None:

@@ -216,7 +216,7 @@ class EngineMachine(RuleBasedStateMachine):
             if engine is not None and trio.current_time() >= self.may_break_at:
                 self.may_break_at = trio.current_time() + _RESTS_SECONDS
                 self.world.hurry()
-                engine._ring.give_returned("no note at all")
+                engine._ring._bounce_inbox.put("no note at all")
                 await self._sleep(0.1)
 
         self._play(act)

@@ -150,7 +150,6 @@ class World:
             ("postroad.store.sqlite.SqliteStore", lambda *args, **more: self._mortal(SqliteStore(*args, **more))),
             ("postroad.store.memory.MemoryStore", lambda: self._mortal(self._memory)),
             ("postroad.opening.Marks", self._open_marks),
-            ("postroad.housekeeping._EVERY_SECONDS", 600.0),
             ("postroad.message._randomness", mock.Mock(take=lambda count=names: next(count).to_bytes(7, "big"))),
         ):
             self._stack.enter_context(mock.patch(target, stand_in))

@@ -234,7 +234,7 @@ RING = (
         "P4",
         "believes an answer that has not one verdict for each recipient",
         _DELIVERY,
-        "if len(listed) == len(lease.recipients) and all(",
+        "if len(listed) == count and all(",
         "if all(",
         (f"{_OF_DELIVERY}::test_trouble_and_nonsense_defer_that_message_alone",),
     ),

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from postroad import Submission, hookimpl
 from postroad.errors import StoreError, StoreFull
 from postroad.handover import Handover
+from postroad.housekeeping import VIRTUAL_SECONDS
 from postroad.spool import SpoolPlace
 from postroad.store.contract import Filter
 from postroad.store.sqlite import SqliteStore
@@ -102,7 +103,7 @@ async def test_a_disk_that_fills_up_refuses_what_is_new_and_loses_no_outcome(
         await trio.sleep(60)
         sick.fails.clear()
         assert (await receipt.settled()).is_delivered
-        await trio.sleep(120)  # the reserve is there again
+        await trio.sleep(VIRTUAL_SECONDS)  # the reserve is there again
         assert (await (await engine.submit(letter())).settled()).is_delivered
     assert [call.addresses for call in transport.calls] == [("b@example.org",)] * 2
 

@@ -267,7 +267,8 @@ class Policy:
 
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
-    """What becomes of each recipient of a lease, by its verdict."""
+    """What becomes of each recipient of a lease, by its verdict.  One draw for all: what waits together goes on together."""
+    drawn = ports.random.random()
     wants_notice = _is_notice_due(lease, ports, now)
     untried_until = math.inf if lease.is_cut else retry.untried_until(ports.clock.awake_since, road.retry)
     return tuple(
@@ -280,7 +281,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 recipient=recipient,
                 retry=road.retry,
                 now=now,
-                draw=ports.random.random,
+                draw=lambda: drawn,
                 delay_notice=wants_notice,
                 untried_until=untried_until,
                 in_doubt=road.in_doubt,

@@ -1,4 +1,4 @@
-"""Runs a synchronous store for the engine: a threaded one in a worker thread of its own, a plain one in line.
+"""Runs a synchronous store for the engine: a threaded one in worker threads of its own, a plain one in line.
 
 `trio.to_thread` costs about 220 us a call; a thread of our own with one queue about 20 under load.  A call to `apply` is
 never given up half-way: it is shielded, because a commit that is under way will happen.
@@ -90,6 +90,7 @@ class StoreExecutor:
         self.store = store
         self._writer = _Worker("postroad-store", self._maintain) if store.threaded else None
         self._reader = _Worker("postroad-reader") if store.threaded else None
+        self._desk: _Worker | None = None  # made when it is needed
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Commit operations in one durable transaction.  One caller at a time."""
@@ -105,6 +106,17 @@ class StoreExecutor:
             return question(self.store)
         return await self._reader.call(lambda: question(self.store))
 
+    async def write(self, work: Callable[[], _T]) -> _T:
+        """Do what takes long and touches no store, such as composing a large message.
+
+        Always in the same thread: memory for large contents is taken and given back there, and glibc keeps a pool for each.
+        """
+        if not self.store.threaded:
+            await trio.lowlevel.checkpoint()
+            return work()
+        self._desk = self._desk or _Worker("postroad-desk")
+        return await self._desk.call(work)
+
     def _maintain(self, *, is_idle: bool) -> None:
         """Off the commit path: the answer of the last commit is out already."""
         try:
@@ -114,6 +126,6 @@ class StoreExecutor:
 
     def close(self) -> None:
         """Let what was asked for finish, then end the threads."""
-        for worker in (self._writer, self._reader):
+        for worker in (self._writer, self._reader, self._desk):
             if worker is not None:
                 worker.stop()

@@ -14,6 +14,7 @@ import apsw
 
 from ..errors import SpoolTooNew, StoreError, remedy_of
 from . import sql
+from .sqlite_log import lost_commits
 from .sqlite_port import Connect, Database
 
 __all__ = [
@@ -76,6 +77,9 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
     require_sqlite()
     try:
         _make_file(path)
+        lost = lost_commits(path)
+        if lost:
+            raise StoreError(f"the spool {path} is damaged: {lost}; {_DAMAGED}")
         connection = connect(str(path))
         try:
             _set_up(connection, exclusive=exclusive)
