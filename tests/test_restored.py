@@ -324,6 +324,18 @@ def test_the_file_says_what_was_noted_and_a_later_note_replaces_it(tmp_path):
         assert found.is_ahead_of(progress._replace(clock=progress.clock - 1))
 
 
+@pytest.mark.parametrize("at", range(32))
+def test_a_file_with_one_wrong_octet_says_nothing(tmp_path, at):
+    path = tmp_path / "p.db.reached"
+    reached = Reached(path)
+    reached.make()
+    reached.note(Progress(12, 1_700_000_000))
+    octets = bytearray(path.read_bytes())
+    octets[at] = ord("9") if octets[at] != ord("9") else ord("8")
+    path.write_bytes(octets)
+    assert Reached(path).life == 0
+
+
 def test_a_file_that_was_deleted_is_not_made_again_by_a_note(tmp_path):
     reached = Reached(tmp_path / "p.db.reached")
     reached.note(Progress(1, 1))
