@@ -17,6 +17,7 @@ from postroad.errors import StoreError
 from postroad.housekeeping import keep_house
 from postroad.intake import Intake
 from postroad.message import Message
+from postroad.reached import Reached
 from postroad.spool import ContentFolder, Reserve
 from postroad.store.contract import Accept, NewRecipient, Outcome, Prune, Settle
 from postroad.store.executor import StoreExecutor
@@ -39,6 +40,7 @@ class House:
             intake=Intake(limits),
             executor=StoreExecutor(self.store),
             reserve=Reserve(None, 0),
+            reached=Reached(None),
         )
         self.prunes = 0
         self.fault = None

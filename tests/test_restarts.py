@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 import postroad
 from postroad import Filter, Submission, Verdict, hookimpl
 from postroad.events import RecipientFailed
+from postroad.reached import Reached
 from postroad.spool import Marks, boot_id
 from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, Cancel, NewRecipient, Remember, TakeLeases
 from postroad.store.memory import MemoryStore
@@ -263,6 +264,7 @@ def died_on_disk(folder: Path, *, is_marked: bool) -> None:
     """An earlier life of this boot, whose process died with a lease."""
     with sqlite_store(str(folder / "p.db"), folder=folder) as store:
         died(store, boot_id().encode())
+    Reached(folder / "p.db.reached").make()
     marks = Marks(folder / "p.db.marks", 3)
     if is_marked:
         marks.mark(2, LEFT)

@@ -23,6 +23,7 @@ def test_a_relative_place_counts_from_its_base_and_its_folder_is_private(tmp_pat
     assert place.lock_path == tmp_path / "var/mail/postroad.db.lock"
     assert place.socket_path == tmp_path / "var/mail/postroad.db.sock"
     assert place.marks_path == tmp_path / "var/mail/postroad.db.marks"
+    assert place.reached_path == tmp_path / "var/mail/postroad.db.reached"
     assert place.content_folder == tmp_path / "var/mail/postroad.db.content"
 
 
@@ -34,7 +35,7 @@ def test_an_absolute_place_ignores_the_base(tmp_path: Path) -> None:
 def test_a_place_in_memory_has_no_files() -> None:
     place = SpoolPlace.parse("memory:", Path("/nowhere"))
     assert (place.scheme, place.rest, place.path) == ("memory", "", None)
-    assert place.socket_path is place.marks_path is place.content_folder is None
+    assert place.socket_path is place.marks_path is place.reached_path is place.content_folder is None
     with pytest.raises(ConfigError, match="no lock"):
         _ = place.lock_path
 

@@ -1,6 +1,7 @@
 """Keeps the spool small: forgets finished messages after their time, deletes content files that nobody needs any more.
 
-Runs beside the ring, in small operations through the intake, so that it never holds up a commit for long.
+Writes down how far the spool has come, too (`reached.py`).  Runs beside the ring, in small operations through the intake, so
+that it never holds up a commit for long.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .actors.ports import Ports
 from .clock import Clock
 from .errors import EngineClosed, PostroadError
 from .log import get_logger
+from .reached import Progress
 from .spool import ContentFolder
 from .store.contract import CLOCK, Prune, Pruned, Remember, Store
 
@@ -53,6 +55,7 @@ async def _prune(ports: Ports, contents: ContentFolder) -> None:
             prune = Prune(before=now - limits.history_seconds, now=now, limit=_AT_ONCE, keep=limits.history_messages)
             pruned, _ = await ports.intake.put([prune, Remember(CLOCK, b"%d" % now)])
             assert isinstance(pruned, Pruned)
+            ports.reached.note(Progress(ports.reached.life, int(now)))
             if pruned.content_files:
                 await trio.to_thread.run_sync(contents.delete, pruned.content_files)
             if pruned.messages < _AT_ONCE and len(pruned.content_files) < _AT_ONCE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -36,17 +37,23 @@ from .message import new_message_id, seeded_ids
 from .observers import Observers
 from .offline import RULES, rules_of
 from .plugins import Plugins
+from .reached import Progress, Reached
 from .receipt import Waiters
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
+from .store.states import Step
 from .strangers import is_same, leaves
 from .transport import Transport
 
 __all__ = ["open_engine"]
 
 _TOKEN_BITS = 40  # of a token for counting; the rest is the incarnation, so that tokens are unique for the spool's life
+_RESTORED = (
+    "the spool is older than what ran on it, so what waited is held: `postroad queue release --all` sends it, "
+    "`queue settle` takes it as delivered, `queue cancel` withdraws it"
+)
 _DOOR_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
 _log = get_logger()
@@ -170,7 +177,8 @@ async def _assemble(
     reserve = Reserve(place.reserve_path, config.spool.reserve_bytes)
     if not reserve.keep():
         _log.error("disk_full", hint="there is no room for [spool] reserve_bytes; nothing is accepted until there is")
-    incarnation = await _recover(executor, marks, clock, config)
+    reached = Reached(place.reached_path)
+    incarnation = await _recover(executor, marks, reached, clock, config)
     new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
     transports = await open_transports(stack, plugins, config)
     table = _routing(config, transports, plugins)
@@ -186,6 +194,7 @@ async def _assemble(
         waiters=Waiters(),
         marks=marks,
         reserve=reserve,
+        reached=reached,
         table=table,
         transports=transports,
         door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds, new_id),
@@ -235,14 +244,19 @@ async def _close_store(opened: AbstractContextManager[Store], *exc_info: Any) ->
         await trio.to_thread.run_sync(opened.__exit__, None, None, None)
 
 
-async def _recover(executor: StoreExecutor, marks: Marks, clock: Clock, config: Config) -> int:
+async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, clock: Clock, config: Config) -> int:
     """Settle what an earlier life left leased, leave the rules for doors; return the number of this life."""
     known, boot, noted = await executor.ask(lambda store: [store.recall(n) for n in ("incarnation", "boot", CLOCK)])
     now = clock.now()
     here = boot_id().encode()
     rebooted = known is not None and (not here or boot != here or not known.isdigit())
-    incarnation = int(known) + 1 if known and known.isdigit() else 1  # a damaged one: no mark is trusted
-    recover = Recover(marks.tokens(), rebooted, now, doubt.after_crash(config.routes))
+    life = int(known) if known and known.isdigit() else 0  # a damaged one: no mark is trusted
+    restored = reached.is_ahead_of(Progress(life, int(noted) if noted and noted.isdigit() else sys.maxsize))
+    if not life:
+        reached.make()
+    incarnation = max(life, reached.life) + 1
+    choice = _held if restored else doubt.after_crash(config.routes)
+    recover = Recover(marks.tokens(), rebooted or restored, now, choice, restored)
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
     set_back = int(noted) - now if noted and noted.isdigit() else 0.0
@@ -252,6 +266,16 @@ async def _recover(executor: StoreExecutor, marks: Marks, clock: Clock, config: 
     recovered = (await executor.apply(operations))[0]
     assert isinstance(recovered, Recovered)
     marks.reset()
+    reached.make()
+    reached.note(Progress(incarnation, int(now)))
+    if restored:
+        _log.error("spool_restored", in_doubt=recovered.restored, hint=_RESTORED)
+    _tell(recovered, rebooted=rebooted)
+    return incarnation
+
+
+def _tell(recovered: Recovered, *, rebooted: bool) -> None:
+    """Name in the log what the earlier life left behind."""
     if recovered.waiting or recovered.doubted:
         _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=rebooted)
     for id, recipient in recovered.in_doubt:
@@ -260,7 +284,11 @@ async def _recover(executor: StoreExecutor, marks: Marks, clock: Clock, config: 
         _log.warning("held", id=id, recipient=recipient, reason=f"{IN_DOUBT}: {CRASHED}", in_doubt=True)
     for id, recipient in recovered.cancelled:
         _log.info("cancelled", id=id, recipient=recipient)
-    return incarnation
+
+
+def _held(lane: str) -> Step:
+    """What follows, on every lane, where the spool was restored."""
+    return Step.HOLD
 
 
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:

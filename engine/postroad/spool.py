@@ -23,7 +23,7 @@ import msgspec
 from .errors import ConfigError, SpoolInUse, StoreError, StoreFull, remedy_of
 from .store.contract import ContentPlace
 
-__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id"]
+__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "sync_folder"]
 
 _KEY = "spool.url"
 _IN_FILES = frozenset({"sqlite"})  # kinds whose place is a path
@@ -70,6 +70,10 @@ class SpoolPlace(msgspec.Struct, frozen=True):
         return self.path and _beside(self.path, ".marks")
 
     @property
+    def reached_path(self) -> Path | None:
+        return self.path and _beside(self.path, ".reached")
+
+    @property
     def reserve_path(self) -> Path | None:
         return self.path and _beside(self.path, ".reserve")
 
@@ -94,14 +98,15 @@ def _make_durably(folder: Path, mode: int) -> None:
     """Make it after the one above it is durable, and sync its name even if it is there: who made it may have been killed."""
     if folder.is_dir():
         with contextlib.suppress(PermissionError):  # a folder of somebody else, who lets us pass through it only
-            _sync(folder.parent)
+            sync_folder(folder.parent)
         return
     _make_durably(folder.parent, 0o777)
     folder.mkdir(mode=mode, exist_ok=True)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -304,7 +309,7 @@ class ContentFolder:
             except BaseException:
                 unwritten.unlink(missing_ok=True)
                 raise
-            _sync(folder)
+            sync_folder(folder)
         except OSError as error:
             raise _not_written(id, error) from error
         return ContentPlace(id)

@@ -22,6 +22,7 @@ from postroad.errors import StoreError
 from postroad.intake import Intake
 from postroad.message import Message, new_message_id
 from postroad.observers import Observers
+from postroad.reached import Reached
 from postroad.receipt import Waiters
 from postroad.spool import ContentFolder, Marks, Reserve
 from postroad.store.contract import Accept, LeasedRecipient, NewRecipient, Outcome, Settle
@@ -79,6 +80,7 @@ class Parts:
             waiters=Waiters(),
             marks=Marks(None, config.in_flight.leases),
             reserve=Reserve(None, 0),
+            reached=Reached(None),
             table=table,
             transports=transports or {"out": ScriptedTransport()},
             door=Door(config, table.lane),

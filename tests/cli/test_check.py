@@ -176,7 +176,7 @@ def test_a_folder_that_may_not_be_written_is_a_problem(command, monkeypatch):
     assert not (command.folder / "new").exists()
 
 
-@pytest.mark.parametrize("ending", ["", ".lock", ".marks", "-wal"])
+@pytest.mark.parametrize("ending", ["", ".lock", ".marks", ".reached", "-wal"])
 def test_files_that_may_not_be_written_are_problems(command, monkeypatch, ending):
     path = command.folder / f"postroad.db{ending}"
     path.touch()

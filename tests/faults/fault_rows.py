@@ -52,5 +52,4 @@ ABSENT = {
     "58": "no console",
     "66": "no HTTP transport",
     "68": "no reading of the configuration while it runs",
-    "70": "no mark beside the spool that tells a restored one",
 }

@@ -198,5 +198,13 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
         "A spool is restored from a backup",
         "What was delivered is not sent again unless asked for.",
         "Postfix: requeueing.",
+        (
+            "tests/test_restored.py::test_what_was_delivered_after_the_backup_is_held_in_doubt_and_not_sent_again",
+            "tests/test_restored.py::test_a_backup_of_the_same_life_is_noticed_once_housekeeping_has_been_there",
+            "tests/test_restored.py::test_a_backup_that_is_put_into_another_folder_without_the_file_beside_it_is_noticed",
+            "tests/test_restored.py::test_what_is_held_is_sent_when_somebody_asks_for_it_and_stays_in_doubt",
+            "tests/test_restored.py::test_the_file_is_never_ahead_of_what_is_committed_whichever_commit_a_kill_cuts",
+        ),
+        "a copy of the whole folder is noticed only where `postroad.db.reached` was deleted",
     ),
 )

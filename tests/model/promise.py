@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from postroad.message import Message
-from postroad.store.contract import IN_DOUBT, NO_ROUTE, ContentPlace, Filter, NewRecipient, Recover
+from postroad.store.contract import IN_DOUBT, NO_ROUTE, RESTORED, ContentPlace, Filter, NewRecipient, Recover
 from postroad.store.states import TRANSITIONS, State, Step
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "place_of",
     "promise_of",
     "recovered",
+    "restored",
     "urgency",
 ]
 
@@ -101,6 +102,18 @@ def recovered(promise: Promise, recover: Recover) -> None:
     promise.attempts += is_doubted
     promise.is_doubted = promise.is_doubted or is_doubted
     promise.is_cancelling = False
+
+
+def restored(promise: Promise) -> None:
+    """Older than what was done with it: whatever could be delivered again is in doubt, and does not go by itself."""
+    if promise.state not in (State.WAITING, State.IN_DOUBT, State.HELD, State.PARKED):
+        return
+    goes_by_itself = promise.state in DUE or promise.reason.startswith(NO_ROUTE)
+    if promise.state in DUE:
+        promise.goes_to(State.HELD)
+    if goes_by_itself:
+        promise.reason = f"{IN_DOUBT}: {RESTORED}"
+    promise.is_doubted = True
 
 
 def is_over(letter: Letter) -> bool:

@@ -23,6 +23,7 @@ from promise import (
     place_of,
     promise_of,
     recovered,
+    restored,
     urgency,
 )
 
@@ -320,6 +321,9 @@ class Promised:
         assert sorted(answer.in_doubt) == sorted(name_of(promise)[1:] for promise in doubted)
         assert sorted(answer.held) == sorted(name_of(promise)[1:] for promise in held)
         assert sorted(answer.cancelled) == sorted(name_of(promise)[1:] for promise in by_state[State.CANCELLED])
+        if recover.restored:
+            for promise in self.all():
+                restored(promise)
 
     def prune(self, prune: Prune, answer: Pruned) -> None:
         finished = sorted((letter.finished_at, letter.handle, id) for id, letter in self.letters.items()

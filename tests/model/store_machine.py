@@ -303,14 +303,20 @@ class StoreMachine(RuleBasedStateMachine):
     def clock(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(data=st.data(), rebooted=st.booleans(), held=st.sets(lanes, max_size=2))
-    def crash(self, data: st.DataObject, rebooted: bool, held: set[str]) -> None:
-        """The next engine recovers with the marks that it finds; a route may ask for a decision on doubts."""
+    @rule(data=st.data(), rebooted=st.booleans(), held=st.sets(lanes, max_size=2), is_restored=st.booleans())
+    def crash(self, data: st.DataObject, rebooted: bool, held: set[str], is_restored: bool) -> None:
+        """The next engine recovers with the marks that it finds; a route may ask for a decision on doubts; a backup is one."""
         leased = sorted({promise.token for promise in self._in({State.LEASED})})
         marked = data.draw(st.sets(st.sampled_from(leased))) if leased else ()
         self.killed()
         self.apply(
-            Recover(frozenset(marked), rebooted, self.now, lambda lane: Step.HOLD if lane in held else Step.DOUBT)
+            Recover(
+                frozenset(marked),
+                rebooted,
+                self.now,
+                lambda lane: Step.HOLD if lane in held else Step.DOUBT,
+                restored=is_restored,
+            )
         )
 
     # --- what must be true at all times ---

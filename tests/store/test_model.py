@@ -241,9 +241,9 @@ class Stores(RuleBasedStateMachine):
         self.both(Move(lane, lambda message, address: roads.get(address), now, limit, after))
 
     @rule(marked=st.frozensets(st.integers(1, 30)), rebooted=st.booleans(), now=times,
-          held=st.sets(lanes))  # fmt: skip
-    def recover(self, marked: frozenset[int], rebooted: bool, now: float, held: set[str]) -> None:
-        self.both(Recover(marked, rebooted, now, lambda lane: Step.HOLD if lane in held else Step.DOUBT))
+          held=st.sets(lanes), restored=st.booleans())  # fmt: skip
+    def recover(self, marked: frozenset[int], rebooted: bool, now: float, held: set[str], restored: bool) -> None:
+        self.both(Recover(marked, rebooted, now, lambda lane: Step.HOLD if lane in held else Step.DOUBT, restored))
 
     @rule(before=times, now=times, limit=st.integers(1, 4))
     def prune(self, before: float, now: float, limit: int) -> None:

@@ -15,6 +15,7 @@ from ..decide.routing import RoutingTable
 from ..door import Door
 from ..intake import Intake
 from ..observers import Observers
+from ..reached import Reached
 from ..receipt import Waiters
 from ..spool import Marks, Reserve
 from ..store.executor import StoreExecutor
@@ -29,7 +30,7 @@ class Ports:
 
     executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
     new_id: mints the id of a message that is accepted at a time; door and bounce.
-    reserve: queue, and housekeeping.  home: set by queue once it drains and no lease is left.
+    reserve: queue, and housekeeping.  reached: housekeeping only.  home: set by queue once it drains and no lease is left.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Ports:
     waiters: Waiters
     marks: Marks
     reserve: Reserve
+    reached: Reached
     table: RoutingTable
     transports: Mapping[str, Transport]
     door: Door

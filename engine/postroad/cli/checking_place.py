@@ -59,7 +59,7 @@ def _folder_problem(folder: Path) -> str:
 def _file_problems(place: SpoolPlace) -> Iterator[tuple[str, str]]:
     assert place.path is not None
     beside = [place.path.with_name(place.path.name + ending) for ending in _SQLITE_FILES]
-    files = [place.path, *beside, place.lock_path, place.marks_path, place.reserve_path]
+    files = [place.path, *beside, place.lock_path, place.marks_path, place.reached_path, place.reserve_path]
     for path in files:
         if path is not None and os.path.lexists(path):
             if not path.is_file():

@@ -22,6 +22,7 @@ __all__ = [
     "CRASHED",
     "IN_DOUBT",
     "NO_ROUTE",
+    "RESTORED",
     "TAKEN",
     "UNROUTED",
     "Accept",
@@ -69,6 +70,7 @@ CLOCK = "clock"  # the fact that says, in Unix seconds, how far the engine's clo
 UNROUTED = "?"  # the lane of what came in while no engine ran, and of what has no route
 NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself when routing finds a lane
 CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover
+RESTORED = "restored from a backup, may have been delivered since"  # why all is in doubt after Recover(restored=True)
 IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
 TAKEN = "in doubt, taken as delivered"  # how the last word begins of what was
 
@@ -327,20 +329,22 @@ class Recover(msgspec.Struct, frozen=True):
 
     marked: tokens that had begun to hand over.  rebooted: the machine was restarted since, so no mark can be trusted:
     every lease is in doubt.  doubt: called with the lane of each that is, it names the step, DOUBT or HOLD; it must be a pure
-    function.
+    function.  restored: the store is older than what was done with it.  So behind all that everything is in doubt that could be
+    delivered again (leasable, held, parked); what is leasable is held for it, and so is what was held for want of a route.
     """
 
     marked: frozenset[int]
     rebooted: bool
     now: float
     doubt: Callable[[str], Step] = _sent_again
+    restored: bool = False
 
 
 class Recovered(msgspec.Struct, frozen=True):
     """Answer to Recover.  doubted: how many are in doubt, those included that are held.
 
     in_doubt, held: (message id, address) pairs of those that became IN_DOUBT and HELD, at most 1,000 of each named.
-    cancelled: of all that were cancelled while leased and ended by that.
+    cancelled: of all that were cancelled while leased and ended by that.  restored: how many are in doubt since `restored`.
     """
 
     waiting: int
@@ -348,6 +352,7 @@ class Recovered(msgspec.Struct, frozen=True):
     in_doubt: tuple[tuple[str, str], ...] = ()
     held: tuple[tuple[str, str], ...] = ()
     cancelled: tuple[tuple[str, str], ...] = ()
+    restored: int = 0
 
 
 class Prune(msgspec.Struct, frozen=True):

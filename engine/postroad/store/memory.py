@@ -288,7 +288,14 @@ class MemoryStore:
         self._shelf.end(ended, recover.now)
         doubted, held, cancelled = map(tuple, named.values())
         count = len(doubted) + len(held)
-        return Recovered(waiting, count, doubted[:_NAMED_DOUBTS], held[:_NAMED_DOUBTS], cancelled)
+        restored = self._restored() if recover.restored else 0
+        return Recovered(waiting, count, doubted[:_NAMED_DOUBTS], held[:_NAMED_DOUBTS], cancelled, restored)
+
+    def _restored(self) -> int:
+        found = list(self._shelf.chosen(Filter(), rows.RESTORABLE))
+        for row in found:
+            self._shelf.put_row(rows.restored(row))
+        return len(found)
 
     def _prune(self, prune: Prune) -> Pruned:
         finished = sorted(

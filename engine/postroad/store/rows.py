@@ -17,6 +17,7 @@ from .contract import (
     CRASHED,
     IN_DOUBT,
     NO_ROUTE,
+    RESTORED,
     TAKEN,
     UNROUTED,
     Accept,
@@ -31,7 +32,9 @@ from .contract import (
 from .states import LEASABLE, State, Step, advance
 
 __all__ = [
+    "HELD_SINCE",
     "PRIORITIES",
+    "RESTORABLE",
     "DelayNotice",
     "Row",
     "accepted",
@@ -48,6 +51,7 @@ __all__ = [
     "recovered",
     "released",
     "reported",
+    "restored",
     "settled",
     "state_filter",
     "taken_as_delivered",
@@ -91,6 +95,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+RESTORABLE = LEASABLE | {State.HELD, State.PARKED}  # what could be delivered again from a restored store
+HELD_SINCE = f"{IN_DOUBT}: {RESTORED}"
 _NEW = frozenset({State.WAITING, State.HELD})
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -206,6 +212,13 @@ def recovered(row: Row, recover: Recover) -> Row:
         settled_at=recover.now if row.cancelling else row.settled_at,
         reason=f"{IN_DOUBT}: {CRASHED}" if state is State.HELD else row.reason,
     )
+
+
+def restored(row: Row) -> Row:
+    """In doubt, because the store is older than what was done with it; held, where it would go by itself."""
+    if row.state in LEASABLE:
+        return replace(held(row, HELD_SINCE), doubted=True)
+    return replace(row, doubted=True, reason=HELD_SINCE if row.reason.startswith(NO_ROUTE) else row.reason)
 
 
 def reported(row: Row, *, wanted: bool) -> Row:

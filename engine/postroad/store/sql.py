@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .contract import Filter
-from .rows import DelayNotice, address_suffix
+from .contract import NO_ROUTE, Filter
+from .rows import RESTORABLE, DelayNotice, address_suffix
 from .states import ENDS, LEASABLE, State, Step, advance, sources
 
 __all__ = [
@@ -42,6 +42,8 @@ NAMES = {
     "<PARKED>": states_sql({State.PARKED}),
     "<PARKABLE>": states_sql(sources(Step.PARK) & LEASABLE),
     "<ENDS>": states_sql(ENDS),
+    "<RESTORABLE>": states_sql(RESTORABLE),
+    "<NO_ROUTE>": f"'{NO_ROUTE}'",
     "<FAR>": "1e12",  # moments: behind whatever `arguments.py` lets in, and before what is no number
     "<BITS>": str(NUMBER_BITS),
     "<MASK>": str((1 << NUMBER_BITS) - 1),
@@ -186,6 +188,12 @@ PARK_MESSAGE = sql_of(
 # ?: JSON array of places.
 ROWS_AT = sql_of("SELECT <COLUMNS> FROM recipient WHERE place IN (SELECT value FROM json_each(?))")
 ROWS_LEASED = sql_of("SELECT <COLUMNS> FROM recipient INDEXED BY leased WHERE state IN <LEASED> ORDER BY place")
+# As `rows.restored`.
+RESTORE = sql_of(
+    """UPDATE recipient SET doubted = 1, state = iif(state IN <LEASABLE>, :target, state),
+        reason = iif(state IN <LEASABLE> OR substr(reason, 1, length(<NO_ROUTE>)) = <NO_ROUTE>, :reason, reason)
+    WHERE state IN <RESTORABLE>"""
+)
 # Write a row back after a change.
 CHANGE = (
     "UPDATE recipient SET lane = ?, state = ?, due = ?, token = ?, attempts = ?, doubted = ?, cancelling = ?, "

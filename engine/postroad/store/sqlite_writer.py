@@ -404,8 +404,19 @@ class Writer:
         doubted = [row for row in changed if row.state is State.IN_DOUBT]
         held = [row for row in changed if row.state is State.HELD]
         cancelled = [row for row in changed if row.state is State.CANCELLED]
-        named = (self._pairs(some) for some in (doubted[:_NAMED_DOUBTS], held[:_NAMED_DOUBTS], cancelled))
-        return Recovered(waiting, len(doubted) + len(held), *named)
+        restored = self._restored() if recover.restored else 0
+        return Recovered(
+            waiting,
+            len(doubted) + len(held),
+            self._pairs(doubted[:_NAMED_DOUBTS]),
+            self._pairs(held[:_NAMED_DOUBTS]),
+            self._pairs(cancelled),
+            restored,
+        )
+
+    def _restored(self) -> int:
+        self._execute(sql.RESTORE, {"target": _HELD, "reason": rows.HELD_SINCE})
+        return self._connection.changes()
 
     def _pairs(self, some: Iterable[Row]) -> tuple[tuple[str, str], ...]:
         return tuple((id, address) for _, id, address in self._named(some))

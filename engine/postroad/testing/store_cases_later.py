@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..store.contract import (
     IN_DOUBT,
+    RESTORED,
     UNROUTED,
     Accepted,
     Cancel,
@@ -365,6 +366,27 @@ def recovering_by_lane(bench: Bench) -> None:
     expect(
         [row.in_doubt for row in bench.lease(lane="hold", now=NOW + 1).recipients], [True], "in doubt at the next lease"
     )
+
+
+@_case
+def recovering_a_restored_store(bench: Bench) -> None:
+    """Restored: what could be delivered again is in doubt, and nothing of it goes by itself; what has ended stays so."""
+    one, two = bench.token(), bench.token()
+    bench.accept("m1", recipient("done@x", lease=one), recipient("had@x", lease=two))
+    bench.do(Settle((Outcome(one, bench.message("m1").handle, 0, Step.DELIVER),), NOW), Settled)
+    lost, mine = recipient("lost@x", state=State.HELD), recipient("mine@x", state=State.HELD, reason="mine")
+    bench.accept("m2", recipient("waits@x"), lost, mine)
+    answer = bench.do(Recover(frozenset(), rebooted=True, now=NOW, restored=True), Recovered)
+    expect((answer.doubted, answer.restored), (1, 4), "the answer's doubts")
+    rows = {row.address: row for id in ("m1", "m2") for row in bench.message(id).recipients}
+    done = rows.pop("done@x")
+    expect((done.state, done.in_doubt), (State.ACCEPTED, False), "what was delivered before")
+    expect({(row.state, row.in_doubt) for row in rows.values()}, {(State.HELD, True)}, "the others")
+    why = f"{IN_DOUBT}: {RESTORED}"
+    expect([rows[f"{name}@x"].reason for name in ("had", "waits", "lost", "mine")], [why, why, why, "mine"], "reasons")
+    bench.do(Move("out/example.org", lambda message, address: "else", NOW), Moved)
+    expect(lanes_of(bench.store), {}, "lanes with something due, with a route for all")
+    expect(bench.do(Release(Filter(), NOW), Moved).recipients, 4, "released")
 
 
 @_case
