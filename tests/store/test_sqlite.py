@@ -296,6 +296,15 @@ def test_a_record_that_cannot_be_read_is_parked_and_the_rest_flow(bench: Bench, 
     assert len(bench.take().leases) == 1
 
 
+def test_a_leased_row_whose_state_was_damaged_settles_nothing_and_holds_up_no_other(bench: Bench) -> None:
+    bench.accept("m1", recipient("a@x"), recipient("b@x"))
+    lease = bench.lease()
+    assert isinstance(bench.store, SqliteStore)
+    bench.store._writer.execute("UPDATE recipient SET state = ? WHERE address = 'a@x'", (int(State.PARKED),))
+    assert bench.settle(lease, Step.DELIVER).states == (None, State.ACCEPTED)
+    assert bench.states("m1") == [State.PARKED, State.ACCEPTED]
+
+
 def test_recipients_without_a_message_are_parked(bench: Bench) -> None:
     bench.accept("m1")
     bench.accept("m2")

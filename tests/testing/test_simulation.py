@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -375,3 +376,27 @@ def test_a_mailbox_is_found_whatever_the_case_of_its_domain() -> None:
         assert len(world.mailbox("Albert@Example.ORG")) == len(world.mailbox("Albert@example.org")) == 1
 
     simulate(story)
+
+
+def test_a_second_simulation_at_the_same_time_is_refused() -> None:
+    async def story(world: World) -> None:
+        with pytest.raises(RuntimeError, match="another simulation"):
+            async with open_simulation():
+                pass
+
+    async def short(world: World) -> None:
+        await trio.sleep(1)
+
+    simulate(story)
+    simulate(short)
+
+
+def test_a_thread_of_the_application_may_log_meanwhile() -> None:
+    async def story(world: World) -> None:
+        thread = threading.Thread(target=lambda: structlog.get_logger().info("from a thread"))
+        thread.start()
+        thread.join()
+        structlog.get_logger().info("from the story")
+
+    assert "from the story" in (trace := simulate(story).trace)
+    assert "from a thread" not in trace

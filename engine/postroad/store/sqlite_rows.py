@@ -78,7 +78,7 @@ def record_of(message: Message) -> bytes:
 def message_of(record: bytes) -> Message:
     try:
         return _decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:  # TypeError: of no octets at all
         raise Unreadable(str(error)) from error
 
 

@@ -71,11 +71,15 @@ def _said(value: object) -> str:
 
 @contextmanager
 def captured_log(take: Callable[[Mapping[str, Any]], None]) -> Generator[None]:
-    """Give every line that is logged by structlog, of whatever level, to a function instead of whom it was configured for."""
+    """Give every line that is logged by structlog, of whatever level, to a function instead of whom it was configured for.
+
+    Lines of other threads are dropped meanwhile.
+    """
     import structlog
 
     def capture(_logger: object, method: str, line: Any) -> Any:
-        take({"event": line.pop("event"), "level": method, **line})
+        if trio.lowlevel.in_trio_run():  # not what a thread of the application's has to say
+            take({"event": line.pop("event"), "level": method, **line})
         raise structlog.DropEvent
 
     was_configured, before = structlog.is_configured(), structlog.get_config()

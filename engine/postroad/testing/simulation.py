@@ -8,8 +8,9 @@ No thread runs, so that the clock jumps when everybody waits, and never else.  A
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -27,6 +28,9 @@ from .simulated_world import World
 __all__ = ["BrokenPromise", "open_simulation", "simulate"]
 
 _START = 1_767_225_600.0  # 1 January 2026, 00:00 UTC
+
+
+_running = threading.Lock()
 
 
 class BrokenPromise(AssertionError):
@@ -74,8 +78,8 @@ async def open_simulation(
     follows_wall: the engine looks at the wall clock as a real one does, so that `World.move_wall` has an effect.
     within: virtual seconds after which it must be over; else trio.TooSlowError is raised.
 
-    Raises BrokenPromise at the end if the engine broke one; ConfigError; RuntimeError where trio's clock is a real one, or trio
-    has no deterministic scheduling.
+    Raises BrokenPromise at the end if the engine broke one; ConfigError; RuntimeError where trio's clock is a real one, trio has
+    no deterministic scheduling, or another simulation runs in this process.
     """
     if not isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock):
         raise RuntimeError(
@@ -84,6 +88,7 @@ async def open_simulation(
     settings = _settings(config, sections)
     failure: BaseException | None = None
     with ExitStack() as stack:
+        stack.enter_context(_alone())
         if seed is not None:
             stack.enter_context(deterministic(seed))
         async with trio.open_nursery() as nursery:
@@ -111,6 +116,17 @@ async def open_simulation(
     broken = broken_promises(world.evidence())
     if broken:
         raise BrokenPromise("; ".join(broken))
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """structlog, the module `random` and trio's chance belong to the process."""
+    if not _running.acquire(blocking=False):
+        raise RuntimeError("another simulation runs in this process: let one end before the next, or use processes")
+    try:
+        yield
+    finally:
+        _running.release()
 
 
 def _settings(
