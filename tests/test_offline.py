@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from postroad.errors import IdempotencyConflict, StoreBroken, StoreError
-from postroad.gate_protocol import Written
-from postroad.message import new_message_id
+from postroad.gate_protocol import HoldAll, Look, Written
+from postroad.message import Message, new_message_id
 from postroad.offline import open_offline
-from postroad.spool import SpoolPlace
+from postroad.spool import Marks, SpoolPlace, boot_id
+from postroad.store.contract import Accept, Filter, NewRecipient, Remember
+from postroad.store.sqlite import sqlite_store
+from postroad.store.states import State
 from postroad.testing.engine import test_config
 
 LARGE = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\n" + b"0123456789\r\n" * 1000
@@ -95,3 +98,19 @@ def test_checking_reads_every_content_of_the_database(spool):
     size = spool._store.message(small).message.size
     spool._store._writer.execute("UPDATE content SET bytes = x'00'")
     assert spool.check() == [f"Message {small}: its content has 1 octets instead of {size}."]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_an_operator_means_what_a_dead_engine_had_under_way_too(place, marked):
+    with sqlite_store(place.rest, folder=place.path.parent) as store:
+        message = Message(id="m1", sender="a@example.com", accepted_at=1.0, size=len(LARGE))
+        leased = NewRecipient("b@example.org", "out", 1.0, lease=7)
+        store.apply([Accept(message, (leased,), LARGE), Remember("boot", boot_id().encode())])
+    marks = Marks(place.marks_path, 4)
+    if marked:
+        marks.mark(2, 7)
+    marks.close()
+    with open_offline(place, None) as spool:
+        assert spool.do(HoldAll(filter=Filter())).recipients == 1
+        (row,) = spool.do(Look(id="m1")).recipients
+    assert (row.state, row.in_doubt) == (State.HELD, marked)

@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 
 from .config import Config, Limits, Reports, Senders, Spool
+from .decide import doubt
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import (
     Call,
@@ -31,7 +32,7 @@ from .gate_protocol import (
     TakeAllAsDelivered,
     Written,
 )
-from .spool import ContentFolder, SpoolLock, SpoolPlace
+from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
 from .status import Status
 from .store.contract import (
     Accept,
@@ -42,6 +43,7 @@ from .store.contract import (
     Hold,
     IdempotencyMismatch,
     Operation,
+    Recover,
     Release,
     Retry,
     Store,
@@ -82,7 +84,7 @@ def open_offline(place: SpoolPlace, config: Config | None) -> Generator[OfflineS
     """
     folder = place.content_folder or Path()
     with SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
-        yield OfflineSpool(store, ContentFolder(place.content_folder), config)
+        yield OfflineSpool(store, ContentFolder(place.content_folder), config, place.marks_path)
 
 
 def _factory(place: SpoolPlace) -> StoreFactory:
@@ -100,8 +102,11 @@ def _factory(place: SpoolPlace) -> StoreFactory:
 class OfflineSpool:
     """A spool without an engine, for as long as this process holds its lock."""
 
-    def __init__(self, store: Store, contents: ContentFolder, config: Config | None) -> None:
+    def __init__(
+        self, store: Store, contents: ContentFolder, config: Config | None, marks_path: Path | None = None
+    ) -> None:
         self._store = store
+        self._marks_path = marks_path
         self._contents = contents
         self._given = config
 
@@ -117,7 +122,19 @@ class OfflineSpool:
             case Picture():
                 return self._picture()
             case _:
-                return self._store.apply([_operation(call, time.time())])[0]
+                now = time.time()
+                return self._store.apply([self._recovery(now), _operation(call, now)])[1]
+
+    def _recovery(self, now: float) -> Recover:
+        """What an engine that died had under way is nobody's: an operator means that, too."""
+        marks = Marks(self._marks_path, 1)
+        try:
+            tokens = marks.tokens()
+        finally:
+            marks.close()
+        here = boot_id().encode()
+        rebooted = not here or self._store.recall("boot") != here
+        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.routes if self._given else ()))
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""
