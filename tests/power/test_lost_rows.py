@@ -122,6 +122,21 @@ async def test_a_damaged_counter_beside_lost_recipients_finishes_nothing(path: P
     assert len(asked(path, "SELECT seq FROM content")) == 1
 
 
+async def test_a_counter_of_nothing_in_a_large_spool_finishes_no_message_that_lost_recipients(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is met when the recipient that is there has its end."""
+    monkeypatch.setattr(sqlite_open, "_QUICK_CHECK_BYTES", 0)
+    accepted(path, "m1", B, C)
+    asked(path, f"DELETE FROM recipient WHERE address = '{C}'")
+    asked(path, "UPDATE message SET unfinished = 0")
+    transport = ScriptedTransport()
+    await lived(path, 1, transport)
+    assert addresses_of(transport) == [B]
+    assert asked(path, "SELECT id, unfinished, finished_at FROM message") == [("m1", 1, None)]
+    assert len(asked(path, "SELECT seq FROM content")) == 1
+
+
 async def test_a_moment_of_finishing_that_is_damaged_forgets_no_lost_recipient(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
