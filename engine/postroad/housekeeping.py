@@ -74,7 +74,9 @@ def _keep_reserve(ports: Ports) -> None:
 
 async def _sweep_orphans(ports: Ports, contents: ContentFolder) -> None:
     def ask(store: Store) -> list[str]:
-        return contents.orphans(lambda name: store.message(name) is not None, _ORPHAN_SECONDS)
+        found = contents.orphans(lambda name: store.message(name) is not None, _ORPHAN_SECONDS)
+        needed = store.content_files() if found else frozenset[str]()  # by rows that lost their message's id, too
+        return [name for name in found if name not in needed]
 
     try:
         names = await ports.executor.ask(ask)

@@ -12,6 +12,7 @@ _PROMISES = "tests/test_promises.py::"
 _ENGINE = "tests/test_engine.py::"
 _POWER = "tests/power/test_power_loss.py::"
 _ROWS = "tests/power/test_damaged_rows.py::"
+_LOST = "tests/power/test_lost_rows.py::"
 _SICK_ENGINE = "tests/power/test_sick_engine.py::"
 _SICK = "tests/power/test_sick_storage.py::"
 _MODEL = "tests/model/test_engine_promises.py"
@@ -128,6 +129,8 @@ LOST_MAIL: tuple[tuple[Any, ...], ...] = (
             f"{_ROWS}test_a_damaged_message_is_mended_or_parked_and_harms_nobody",
             f"{_ROWS}test_a_message_with_a_damaged_content_is_parked_and_the_rest_flow",
             f"{_ROWS}test_what_is_damaged_beside_the_messages_stops_nothing",
+            f"{_LOST}test_a_message_that_lost_recipients_is_kept_and_named_and_the_others_go_on",
+            f"{_LOST}test_a_recipient_that_rose_again_is_not_sent_to_without_a_word",
             _KILLS,
         ),
     ),

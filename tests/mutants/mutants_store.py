@@ -86,7 +86,7 @@ STORE = (
         "P2 I3",
         "settles by a token that owns nothing any more",
         _WRITER,
-        "if row is None or not outcome.token or row.token != outcome.token:",
+        "if row is None or not outcome.token or row.token != outcome.token or row.state is not State.LEASED:",
         "if row is None:",
         (f"{_CONTRACT}[a_stale_token_changes_nothing]",),
     ),
@@ -131,8 +131,11 @@ STORE = (
         "P1 I1",
         "prunes messages that wait",
         _SQL,
-        "WHERE finished_at IS NOT NULL AND finished_at < ? ",
-        "WHERE finished_at IS NULL OR finished_at < ? ",
+        "INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ?\n"
+        "    AND unfinished IS 0 AND NOT EXISTS (\n"
+        "        SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>\n"
+        "    )",
+        "WHERE ifnull(finished_at, 0) < ?",
         (f"{_CONTRACT}[forgetting]",),
     ),
     Mutant(

@@ -320,7 +320,8 @@ class Move(msgspec.Struct, frozen=True):
     after: tuple[int, int] = (0, 0)
 
 
-def _sent_again(lane: str) -> Step:
+def sent_again(lane: str) -> Step:
+    """What becomes of a doubt where no route asks."""
     return Step.DOUBT
 
 
@@ -336,7 +337,7 @@ class Recover(msgspec.Struct, frozen=True):
     marked: frozenset[int]
     rebooted: bool
     now: float
-    doubt: Callable[[str], Step] = _sent_again
+    doubt: Callable[[str], Step] = sent_again
     restored: bool = False
 
 
@@ -538,6 +539,10 @@ class Store(Protocol):
 
     def doubts(self) -> int:
         """How many unfinished recipients are in doubt, counted by a scan."""
+        ...
+
+    def content_files(self) -> frozenset[str]:
+        """Names of the content files that unfinished messages need, by a scan.  Raises StoreError where one cannot be read."""
         ...
 
     def check(self) -> list[str]:

@@ -380,6 +380,10 @@ class MemoryStore:
     def doubts(self) -> int:
         return sum(row.doubted and row.state not in ENDS for row in self._shelf.rows.values())
 
+    def content_files(self) -> frozenset[str]:
+        contents = (entry.content for entry in self._shelf.entries.values())
+        return frozenset(content.name for content in contents if isinstance(content, ContentPlace))
+
     def check(self) -> list[str]:
         return []
 

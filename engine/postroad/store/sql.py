@@ -247,9 +247,10 @@ FINISHED_LAST = (
     "SELECT finished_at FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < 1e12 "
     "ORDER BY finished_at DESC LIMIT 1 OFFSET ?"
 )
-# What is unfinished is kept, whatever `finished_at` says.
+# What is unfinished is kept, whatever `finished_at` says, and what counts recipients that are lost.
 FINISHED_BEFORE = sql_of(
-    """SELECT seq FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ? AND NOT EXISTS (
+    """SELECT seq FROM message INDEXED BY finished WHERE finished_at IS NOT NULL AND finished_at < ?
+    AND unfinished IS 0 AND NOT EXISTS (
         SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>
     ) ORDER BY finished_at, seq LIMIT ?"""
 )
@@ -335,7 +336,7 @@ RECIPIENTS_WITHOUT_MESSAGE = sql_of(
     """SELECT DISTINCT place >> <BITS> FROM recipient
     WHERE NOT EXISTS (SELECT 1 FROM message WHERE seq = place >> <BITS>)"""
 )
-CONTENT_FILES = "SELECT id, file FROM message WHERE unfinished > 0 AND file IS NOT NULL"
+CONTENT_FILES = "SELECT file FROM message WHERE unfinished IS NOT 0 AND file IS NOT NULL"
 
 # --- Filters ---
 

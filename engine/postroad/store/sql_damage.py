@@ -61,6 +61,8 @@ MEND_MESSAGE = (
     "UPDATE message SET id = ?, sender = ?, size = ?, record = ?, numbers = ?, unfinished = ?, delay = ?, finished_at = ?, "
     "file = ? WHERE seq = ?"
 )
+# Another message that has the id already.
+OTHER_OF_ID = "SELECT seq FROM message WHERE id = ? AND seq <> ?"
 DROP_KEY = "DELETE FROM idempotency WHERE CAST(sender AS BLOB) IS ? AND CAST(key AS BLOB) IS ?"
 DROP_DEAD_FILES = "DELETE FROM dead_file"
 # The last handle that any row knows.

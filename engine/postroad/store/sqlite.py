@@ -17,8 +17,8 @@ import apsw
 
 from ..errors import StoreBroken, StoreError, StoreFull
 from ..log import get_logger
-from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally
-from .sqlite_damage import mend
+from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally, sent_again
+from .sqlite_damage import Doubt, mend
 from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
@@ -75,9 +75,10 @@ class SqliteStore:
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """A damaged row that stands in the way is mended or parked first, in a transaction of its own, and named in the log."""
         with self._writing:
-            if self._is_damaged and any(isinstance(each, Recover) for each in operations):
+            recover = next((each for each in operations if isinstance(each, Recover)), None)
+            if self._is_damaged and recover:
                 self._is_damaged = False
-                self._mend()
+                self._mend(recover.doubt)
             try:
                 return self._apply(operations)
             except _IN_THE_WAY as error:
@@ -95,12 +96,12 @@ class SqliteStore:
         self._tally = writer.tally()
         return results
 
-    def _mend(self) -> bool:
+    def _mend(self, doubt: Doubt = sent_again) -> bool:
         """Whether there was something to mend.  Each time it reads everything, in large spools for seconds."""
         with self._transaction():
-            mended = mend(self._writer)
+            mended = mend(self._writer, doubt)
         for damage in mended:
-            _log.error("parked" if damage.is_parked else "mended", id=damage.id, problem=damage.problem, hint=_CHECK)
+            _log.error(damage.event, id=damage.id, problem=damage.problem, hint=_CHECK)
         return bool(mended)
 
     @contextmanager
@@ -173,6 +174,9 @@ class SqliteStore:
 
     def doubts(self) -> int:
         return self._reader.doubts()
+
+    def content_files(self) -> frozenset[str]:
+        return self._reader.content_files()
 
     def check(self) -> list[str]:
         return self._reader.check()

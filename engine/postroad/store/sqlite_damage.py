@@ -8,13 +8,14 @@ when an engine starts; `check` names what it finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from ..message import Message
 from . import sql, sql_damage
+from .contract import IN_DOUBT, sent_again
 from .rows import PRIORITIES, DelayNotice, Row
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
@@ -34,36 +35,43 @@ from .states import State, Step, sources
 __all__ = ["Damage", "damages", "is_tally", "mend", "mended_message", "mended_row", "shown_messages", "shown_rows"]
 
 _SLICE = 500  # rows read at once
+_RISEN = "its row is older than what its message counts"  # why something is held that rose again
 _SHOWN = 100  # octets of a damaged text in a reason
 _TOKENS = range(1 << 63)
 _OCTETS = range(1 << 62)
 _STATES = range(len(State))
 
 
+Doubt: TypeAlias = Callable[[str], Step]
+
+
 class Damage(msgspec.Struct, frozen=True):
-    """One damaged row.  id: of its message, "" where it has none.  repair: statements that mend it, with their values."""
+    """One damaged row.  id: of its message, "" where it has none.  repair: statements that mend it, with their values.
+
+    event: how the log names it, `mended`, `parked` or `incomplete`: rows are lost, which nothing here can bring back.
+    """
 
     id: str
     problem: str
     repair: tuple[tuple[str, Columns], ...]
-    is_parked: bool = False
+    event: str = "mended"
 
 
 class _Mender:
     """Takes values one by one, puts something legal into the place of what is not, and remembers that it did."""
 
     def __init__(self) -> None:
-        self.flaws: list[str] = []
+        self.flaws: dict[str, str] = {}  # by the column's name, what is there
 
     def text(self, name: str, octets: bytes | None) -> str:
         """octets: None where it was no text."""
         if octets is None:
-            self.flaws.append(f"{name} is no text")
+            self.flaws[name] = "no text"
             return ""
         try:
             return octets.decode()
         except UnicodeDecodeError:
-            self.flaws.append(f"{name} is {octets[:_SHOWN]!r}")
+            self.flaws[name] = repr(octets[:_SHOWN])
             return octets.decode(errors="replace")
 
     def number(self, name: str, found: Any, legal: range, stand_in: int) -> int:
@@ -75,11 +83,11 @@ class _Mender:
         return self.replaced(name, repr(found), stand_in) if good is None else good
 
     def replaced(self, name: str, was: str, stand_in: Any) -> Any:
-        self.flaws.append(f"{name} is {was}")
+        self.flaws[name] = was
         return stand_in
 
     def __str__(self) -> str:
-        return "; ".join(self.flaws)
+        return "; ".join(f"{name} is {was}" for name, was in self.flaws.items())
 
 
 def mended_row(columns: Columns) -> tuple[Row, str]:
@@ -127,12 +135,15 @@ def _parked(row: Row, why: str) -> Row:
 
 
 def mended_message(columns: Columns) -> tuple[Columns, str]:
-    """The MESSAGE columns from the careful ones, and what is wrong with them.  What its record tells is taken from there."""
+    """The MESSAGE columns from the careful ones, and what is wrong with them.  What its record tells is taken from there.
+
+    Not from another message's record: a sound id that is not the record's stays, and leasing parks what has both.
+    """
     mend = _Mender()
     seq, id, sender, size, record, finished_at, delay = columns
     found = (
         seq,
-        mend.text("id", id) or f"damaged-{seq}",
+        mend.text("id", id) or _stand_in(seq),
         mend.text("sender", sender),
         mend.number("size", size, _OCTETS, 0),
         mend.replaced("record", "no record", b"") if record is None else record,
@@ -140,11 +151,16 @@ def mended_message(columns: Columns) -> tuple[Columns, str]:
         mend.number("delay", delay, DELAYS, DelayNotice.DONE),
     )
     known = _known(found[4]) if mend.flaws else None
-    if known:
+    if known and ("id" in mend.flaws or known.id == found[1]):
         return (seq, known.id, known.sender, known.size, *found[4:]), str(mend)
-    if "id" in str(mend):
-        found = (seq, f"damaged-{seq}", *found[2:])
+    if "id" in mend.flaws:
+        found = (seq, _stand_in(seq), *found[2:])
     return found, str(mend)
+
+
+def _stand_in(seq: int) -> str:
+    """The id of a message that lost its own."""
+    return f"damaged-{seq}"
 
 
 def _known(record: bytes) -> Message | None:
@@ -176,23 +192,23 @@ def shown_messages(connection: Database, statement: str, values: Any) -> list[Co
 # --- Everything ---
 
 
-def damages(connection: Database) -> Iterator[Damage]:
-    """Read all rows and tell which are damaged."""
+def damages(connection: Database, doubt: Doubt = sent_again) -> Iterator[Damage]:
+    """Read all rows and tell which are damaged.  doubt: as in Recover, for recipients that may have been delivered."""
     for columns in _suspects(connection, sql_damage.ALL_ROWS, row_of):
         row, why = mended_row(columns)
         if why:
             yield _recipient_damage(connection, row, why)
     for columns in _suspects(connection, sql_damage.ALL_MESSAGES, _message_and_counters):
-        yield from _message_damage(columns)
+        yield from _message_damage(connection, columns, doubt)
     yield from _key_damages(connection)
     yield from _file_damages(connection)
     yield from _counter_damages(connection)
 
 
-def mend(connection: Database) -> list[Damage]:
+def mend(connection: Database, doubt: Doubt = sent_again) -> list[Damage]:
     """Mend all of it within the transaction that is open, and tell what it was."""
     mended: list[Damage] = []
-    for damage in damages(connection):
+    for damage in damages(connection, doubt):
         for statement, values in damage.repair:
             connection.execute(statement, values)
         mended.append(damage)
@@ -223,44 +239,81 @@ def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
         (sql.ADD_RECIPIENT, insert_of(row)),
         (sql.CHANGE, change_of(row)),
     )
-    return Damage(
-        id, f"recipient {row.number} ({row.address}) cannot be read: {why}", repair, row.state is State.PARKED
-    )
+    event = "parked" if row.state is State.PARKED else "mended"
+    return Damage(id, f"recipient {row.number} ({row.address}) cannot be read: {why}", repair, event)
+
+
+class _Counters(msgspec.Struct, frozen=True):
+    """What a message's counters say once they are mended.  lost: how many of its recipients are not there; open: unfinished."""
+
+    numbers: int
+    unfinished: int
+    lost: int
+    lost_open: int
+    has_risen: bool  # more are unfinished than ever were
+    why: str
 
 
 def _message_and_counters(columns: Columns) -> None:
     """The MESSAGE columns, and: numbers, unfinished, file, how many recipients and how many unfinished ones there are."""
     message_row(columns[:7])
-    if _counter_flaws(columns):
+    counters = _counters(columns)
+    if counters.why or counters.lost:
         raise Unreadable("the counters of a message are wrong")
 
 
-def _counter_flaws(columns: Columns) -> str:
+def _counters(columns: Columns) -> _Counters:
+    """Recipients that are lost count as unfinished, unless the counter says that they had their end."""
     finished_at = columns[5]
-    numbers, unfinished, file, real, really_unfinished = columns[7:]
+    said, said_unfinished, file, real, really_unfinished = columns[7:]
     mend = _Mender()
-    mend.number("numbers", numbers, range(real, sql.NUMBERS + 1), real)
-    mend.number("unfinished", unfinished, range(really_unfinished, really_unfinished + 1), really_unfinished)
+    numbers = mend.number("numbers", said, range(real, sql.NUMBERS + 1), real)
+    lost, most = numbers - real, numbers - real + really_unfinished
+    unfinished = mend.number("unfinished", said_unfinished, range(really_unfinished, most + 1), most)
     if not isinstance(file, str | bytes | None):
         mend.text("file", None)
-    if (finished_at is None) != (really_unfinished > 0):
+    if (finished_at is None) != (unfinished > 0):
         mend.replaced("finished_at", repr(finished_at), None)
-    return str(mend)
+    has_risen = type(said_unfinished) is int and 0 <= said_unfinished < really_unfinished
+    return _Counters(numbers, unfinished, lost, unfinished - really_unfinished, has_risen, str(mend))
 
 
-def _message_damage(columns: Columns) -> Iterator[Damage]:
+def _message_damage(connection: Database, columns: Columns, doubt: Doubt) -> Iterator[Damage]:
     (seq, id, sender, size, record, finished_at, delay), why = mended_message(columns[:7])
-    numbers, _, file, real, really_unfinished = columns[7:]
-    name = _Mender()
+    file, counters, name = columns[9], _counters(columns), _Mender()
     file = None if file is None else name.text("file", file if isinstance(file, bytes) else None)
-    why = "; ".join(filter(None, (why, _counter_flaws(columns), str(name))))
-    if not why:
-        return
-    legal = isinstance(numbers, int) and real <= numbers <= sql.NUMBERS
-    values = (id, sender, size, record, numbers if legal else real, really_unfinished, delay)
-    ended = None if really_unfinished else finished_at or 0.0
-    in_file = id if name.flaws else file  # content files have their message's name
-    yield Damage(id, f"its row cannot be read: {why}", ((sql_damage.MEND_MESSAGE, (*values, ended, in_file, seq)),))
+    if file and not name.flaws and id == _stand_in(seq):
+        id = file  # content files have their message's name
+    why = "; ".join(filter(None, (why, counters.why, str(name))))
+    if why:
+        if connection.execute(sql_damage.OTHER_OF_ID, (id, seq)).get:
+            id = _stand_in(seq)
+        ended = None if counters.unfinished else finished_at or 0.0
+        values = (id, sender, size, record, counters.numbers, counters.unfinished, delay, ended)
+        repair = [(sql_damage.MEND_MESSAGE, (*values, id if name.flaws else file, seq))]
+        if counters.has_risen:
+            why += "; which of its recipients rose again is not known, so all unfinished ones are in doubt"
+            risen = shown_rows(connection, sql.UNFINISHED_ROWS_OF, (seq,))
+            repair += [(sql.CHANGE, change_of(_doubted(row, doubt))) for row in risen]
+        yield Damage(id, f"its row cannot be read: {why}", tuple(repair))
+    if counters.lost:
+        yield Damage(id, _incomplete(counters), (), "incomplete")
+
+
+def _incomplete(counters: _Counters) -> str:
+    return (
+        f"{counters.lost} of its {counters.numbers} recipients are lost, {counters.lost_open} of them without an end; "
+        "`postroad salvage` or a backup may know them"
+    )
+
+
+def _doubted(row: Row, doubt: Doubt) -> Row:
+    """The row of a recipient that may have been delivered; where its route asks, it is held."""
+    if row.state is not State.WAITING:
+        return replace(row, doubted=True)
+    if doubt(row.lane) is Step.HOLD:
+        return replace(row, doubted=True, state=State.HELD, reason=f"{IN_DOUBT}: {_RISEN}")
+    return replace(row, doubted=True, state=State.IN_DOUBT)
 
 
 def _key_damages(connection: Database) -> Iterator[Damage]:

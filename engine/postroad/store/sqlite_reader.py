@@ -119,6 +119,12 @@ class Reader:
         found: int = self._first(sql.COUNT_DOUBTS)
         return found
 
+    def content_files(self) -> frozenset[str]:
+        names = [name for (name,) in self._all(sql.CONTENT_FILES)]
+        if not all(isinstance(name, str) for name in names):
+            raise StoreError("the name of a content file cannot be read; `postroad check --spool` names the message")
+        return frozenset(names)
+
     def is_damaged(self) -> bool:
         """Whether any row is, by reading them all."""
         with self._snapshot() as connection:

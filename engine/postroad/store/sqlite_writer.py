@@ -290,7 +290,9 @@ class Writer:
             if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
                 raise Unreadable("the counters of a message")
             left = unfinished - ended[handle]
-            if left <= 0:  # nothing that is not finished may go with its content, whatever a counter says
+            if left < 0:
+                raise Unreadable("a message counts fewer unfinished recipients than it had")
+            if left == 0:  # nothing that is not finished may go with its content, whatever a counter says
                 left = self._first(sql.UNFINISHED_OF, handle)
             self._recipients -= ended[handle]
             if not left:

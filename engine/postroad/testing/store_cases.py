@@ -66,6 +66,18 @@ def a_content_file_stays_a_name(bench: Bench) -> None:
 
 
 @_case
+def a_content_file_is_needed_until_the_end(bench: Bench) -> None:
+    """content_files names the files of unfinished messages, and no others."""
+    bench.accept("m1", content=ContentPlace("m1"))
+    bench.accept("m2", recipient(lane="else"), content=ContentPlace("m2"))
+    bench.accept("m3", recipient(lane="else"))
+    bench.lease_and(Step.DEFER)
+    expect(bench.store.content_files(), frozenset({"m1", "m2"}), "files before the end")
+    bench.lease_and(Step.DELIVER)
+    expect(bench.store.content_files(), frozenset({"m2"}), "files after the end of m1")
+
+
+@_case
 def any_text_is_only_text(bench: Bench) -> None:
     """Addresses, replies and names are data, whatever is in them."""
     odd = "'; DROP TABLE message; --%_\\\"\u00fc\u2028\U0001f4a9@example.org"
