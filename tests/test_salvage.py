@@ -229,8 +229,9 @@ class Watcher(Carver):
         self.watched.asked = set()
         self.watched.__init__(path)
         self.pages: dict[int, set[int]] = {}
-        self._leaf = 0
+        self._leaf = self._bits = 0
         super().__init__(self.watched)
+        self.pages.clear()
         for table, columns, bits in (("message", 10, 0), ("recipient", 17, 20), ("content", 2, 0)):
             self._bits = bits
             list(self.rows(table, columns))
@@ -240,9 +241,9 @@ class Watcher(Carver):
         self._leaf = number
         return super()._rows_on(number, is_sure=is_sure)
 
-    def _row(self, page: bytes, cell: int) -> Any:
+    def _row(self, page: bytes, cell: int, owner: int) -> Any:
         self.watched.asked.clear()
-        found = super()._row(page, cell)
+        found = super()._row(page, cell, owner)
         self.pages.setdefault(found.key >> self._bits, set()).update(self.watched.asked, {self._leaf})
         return found
 

@@ -82,3 +82,107 @@ def test_no_engine_starts_on_what_is_left_of_a_log_that_was_folded_in(folded: tu
         sqlite_store(str(path), folder=path.parent),
     ):
         pass
+
+
+# --- Pages that two messages lead to ---
+
+PAGE = 4096
+LONG = {word: (f"Subject: {word}\r\n\r\n" + (word * 8 + "\r\n") * 400).encode() for word in ("public", "secret")}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, dict[str, list[int]], dict[str, int]]:
+    """Two long contents of one size; the numbers of the pages of each; and where in the file the row points to the first."""
+    path = tmp_path / "two.db"
+    with sqlite_store(str(path), folder=tmp_path) as store:
+        for word, content in LONG.items():
+            accept(store, word, content)
+    octets = path.read_bytes()
+    pages = [octets[at : at + PAGE] for at in range(0, len(octets), PAGE)]
+    own = {
+        word: [n for n, page in enumerate(pages, 1) if page[0] == 0 and page.count(word.encode()) > 99] for word in LONG
+    }
+    assert all(len(numbers) > 3 for numbers in own.values())
+    firsts = {}
+    for word, numbers in own.items():
+        leaf = next(at for at, page in enumerate(pages) if page[0] == 13 and f"Subject: {word}\r\n".encode() in page)
+        firsts[word] = leaf * PAGE + pages[leaf].index(numbers[0].to_bytes(4, "big"))
+    return path, own, firsts
+
+
+def point(path: Path, at: int, number: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(number.to_bytes(4, "big"))
+
+
+def saved_contents(path: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """What is in the new spool; and of those that are named as not whole, what is missing."""
+    new = path.with_name("new.db")
+    done = salvage(place_of(path), new)
+    with sqlite_store(str(new), folder=new.parent) as store:
+        found = {word: message for word in LONG if (message := store.message(word)) is not None}
+        contents = {word: bytes(store.content(message.handle)) for word, message in found.items()}
+    return contents, {one.id: one.missing for one in done.incomplete}
+
+
+def test_long_contents_are_saved_each_with_its_own(two: tuple[Path, dict[str, list[int]], dict[str, int]]) -> None:
+    assert saved_contents(two[0]) == (LONG, {})
+
+
+def test_a_content_that_leads_into_anothers_pages_spoils_both_and_is_never_sent_as_its_own(
+    two: tuple[Path, dict[str, list[int]], dict[str, int]],
+) -> None:
+    path, own, firsts = two
+    point(path, firsts["public"], own["secret"][0])
+    assert saved_contents(path) == ({}, {"public": "its content", "secret": "its content"})
+
+
+def test_a_content_that_goes_over_to_anothers_pages_on_its_way_is_not_whole(
+    two: tuple[Path, dict[str, list[int]], dict[str, int]],
+) -> None:
+    path, own, _ = two
+    point(path, (own["secret"][0] - 1) * PAGE, own["public"][1])
+    assert saved_contents(path) == ({}, {"public": "its content", "secret": "its content"})
+
+
+@pytest.mark.parametrize("to", [0, 1, 2], ids=["itself", "the root of a table", "a page that is nobody's"])
+def test_a_content_whose_last_page_points_on_is_not_whole(
+    two: tuple[Path, dict[str, list[int]], dict[str, int]], to: int
+) -> None:
+    path, own, _ = two
+    number = (own["secret"][-1], 2, 9999)[to]
+    point(path, (own["secret"][-1] - 1) * PAGE, number)
+    assert saved_contents(path) == ({"public": LONG["public"]}, {"secret": "its content"})
+
+
+def test_a_content_that_leads_to_the_page_of_a_table_is_not_whole(
+    two: tuple[Path, dict[str, list[int]], dict[str, int]],
+) -> None:
+    path, own, firsts = two
+    leaf = firsts["secret"] // PAGE + 1
+    point(path, (own["secret"][-2] - 1) * PAGE, leaf)
+    assert saved_contents(path) == ({"public": LONG["public"]}, {"secret": "its content"})
+
+
+def test_contents_on_leaves_that_nothing_leads_to_do_not_share_pages_either(
+    two: tuple[Path, dict[str, list[int]], dict[str, int]],
+) -> None:
+    path, own, firsts = two
+    root = next(
+        at for at in range(0, path.stat().st_size, PAGE) if is_inner_page_to(path, at, firsts["public"] // PAGE + 1)
+    )
+    with open(path, "r+b") as file:
+        file.seek(root)
+        file.write(bytes(PAGE))
+    whole = path.read_bytes()
+    assert saved_contents(path) == (LONG, {})
+    path.with_name("new.db").unlink()
+    path.write_bytes(whole)
+    point(path, firsts["public"], own["secret"][0])
+    assert saved_contents(path) == ({}, {"public": "its content", "secret": "its content"})
+
+
+def is_inner_page_to(path: Path, at: int, child: int) -> bool:
+    page = path.read_bytes()[at : at + PAGE]
+    return page[0] == 5 and child.to_bytes(4, "big") in page
