@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.errors import StoreError
+from postroad.errors import SpoolInUse, StoreError
 from postroad.message import Message
 from postroad.salvage import salvage
-from postroad.spool import SpoolPlace
+from postroad.spool import ContentFolder, SpoolLock, SpoolPlace
 from postroad.store.contract import Accept, NewRecipient, Outcome, Settle, TakeLeases
 from postroad.store.sqlite import SqliteStore, sqlite_store
 from postroad.store.states import State, Step
@@ -186,3 +186,43 @@ def test_contents_on_leaves_that_nothing_leads_to_do_not_share_pages_either(
 def is_inner_page_to(path: Path, at: int, child: int) -> bool:
     page = path.read_bytes()[at : at + PAGE]
     return page[0] == 5 and child.to_bytes(4, "big") in page
+
+
+# --- Names ---
+
+
+def linked(tmp_path: Path) -> tuple[Path, SpoolPlace]:
+    """A spool with a content in a file, whose newest commits are in its log only; and its place by another name."""
+    path = tmp_path / "var" / "spool.db"
+    path.parent.mkdir()
+    link = tmp_path / "link.db"
+    link.symlink_to("var/spool.db")
+    return path, SpoolPlace("sqlite", str(link), link)
+
+
+def test_by_a_link_the_log_and_the_contents_beside_the_file_are_read(tmp_path: Path) -> None:
+    path, place = linked(tmp_path)
+    content = LONG["public"]
+    message = Message(id="m1", sender="a@example.com", accepted_at=NOW, size=len(content))
+    with sqlite_store(str(path), folder=path.parent) as store:
+        placed = ContentFolder(path.with_name("spool.db.content")).write("m1", content)
+        store.apply([Accept(message, (NewRecipient("b@example.org", "out", NOW),), placed)])
+        done = salvage(place, tmp_path / "new.db")
+    assert (done.messages, done.recipients, done.is_whole) == (1, {"waiting": 1}, True)
+    assert (tmp_path / "new.db.content" / "m1").read_bytes() == content
+
+
+def test_by_a_link_nothing_is_saved_while_an_engine_has_the_spool(tmp_path: Path) -> None:
+    path, place = linked(tmp_path)
+    with sqlite_store(str(path), folder=path.parent) as store:
+        accept(store, "m1")
+    with SpoolLock(place_of(path).lock_path), pytest.raises(SpoolInUse, match="stop that process"):
+        salvage(place, tmp_path / "new.db")
+
+
+def test_a_place_that_is_taken_may_be_what_a_killed_salvage_left(tmp_path: Path) -> None:
+    with sqlite_store(str(tmp_path / "spool.db"), folder=tmp_path) as store:
+        accept(store, "m1")
+    (tmp_path / "new.db").write_bytes(b"begun")
+    with pytest.raises(StoreError, match=r"new\.db is there already; name a new place, or delete it if .* unfinished"):
+        salvage(place_of(tmp_path / "spool.db"), tmp_path / "new.db")

@@ -81,10 +81,14 @@ def salvage(
     """
     if place.path is None or not place.path.is_file():
         raise StoreError(f"there is no spool at {place.path or place.scheme}; name the damaged file with --spool")
+    place = SpoolPlace.at(place.scheme, place.path)
+    assert place.path is not None
     fresh = SpoolPlace(place.scheme, str(new), new)
     for path in filter(None, (new, fresh.content_folder, _quarantine_of(new), new.with_name(new.name + "-wal"))):
         if os.path.lexists(path) and not is_dry:
-            raise StoreError(f"{path} is there already; name a new place")
+            raise StoreError(
+                f"{path} is there already; name a new place, or delete it if a salvage that was interrupted left it unfinished"
+            )
     try:
         with _locked(place), _reading(place.path) as old:
             work = _Salvage(place, fresh, old, doubt, is_dry=is_dry)
