@@ -452,10 +452,3 @@ def test_contents_in_files_whose_rows_are_lost_are_put_aside_and_named(template:
     (lost,) = [one for one in done.incomplete if one.id == "m0117"]
     assert "its content was in a file of its own" in lost.missing
     assert (folder / "files-saved" / "new.db.quarantine" / lost.file).read_bytes() == content_of(117)
-
-
-def test_what_is_no_spool_at_all_is_not_called_saved(tmp_path: Path) -> None:
-    (tmp_path / "junk.db").write_bytes(random.Random(1).randbytes(60_000))
-    done = salvage(place_of(tmp_path / "junk.db"), tmp_path / "new" / "new.db")
-    assert done.messages == 0
-    assert not done.is_whole

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from postroad.errors import SpoolInUse, StoreError
@@ -226,3 +229,61 @@ def test_a_place_that_is_taken_may_be_what_a_killed_salvage_left(tmp_path: Path)
     (tmp_path / "new.db").write_bytes(b"begun")
     with pytest.raises(StoreError, match=r"new\.db is there already; name a new place, or delete it if .* unfinished"):
         salvage(place_of(tmp_path / "spool.db"), tmp_path / "new.db")
+
+
+# --- What is no spool ---
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(60_000))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_another_program(path: Path, tables: int = 20, columns: int = 3, rows: int = 50) -> None:
+    connection = apsw.Connection(str(path))
+    names = ", ".join(f"c{number}" for number in range(columns))
+    connection.execute("BEGIN")
+    for table in range(tables):
+        connection.execute(f"CREATE TABLE t{table} ({names})")
+        for number in range(rows):
+            connection.execute(f"INSERT INTO t{table} VALUES ({', '.join([str(number)] * columns)})")
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def of_another_program_without_rows(path: Path) -> None:
+    of_another_program(path, rows=0)
+
+
+def of_another_program_with_rows_as_wide_as_ours(path: Path) -> None:
+    of_another_program(path, columns=10)
+
+
+def only_the_header(path: Path) -> None:
+    with sqlite_store(str(path), folder=path.parent) as store:
+        accept(store, "m1")
+    os.truncate(path, PAGE)
+
+
+MADE = (junk, empty, of_another_program, of_another_program_without_rows, only_the_header)
+
+
+@pytest.mark.parametrize("make", [*MADE, of_another_program_with_rows_as_wide_as_ours], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_where_nothing_of_a_spool_is_found_nothing_is_called_saved(make: Any, is_dry: bool, tmp_path: Path) -> None:
+    make(tmp_path / "old.db")
+    with pytest.raises(StoreError, match=r"nothing of a spool is found in .*old\.db; name the right file"):
+        salvage(place_of(tmp_path / "old.db"), tmp_path / "new.db", is_dry=is_dry)
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_a_sound_spool_without_mail_is_saved_as_it_is(tmp_path: Path) -> None:
+    with sqlite_store(str(tmp_path / "old.db"), folder=tmp_path):
+        pass
+    done = salvage(place_of(tmp_path / "old.db"), tmp_path / "new.db")
+    assert (done.messages, done.is_whole) == (0, True)
+    with sqlite_store(str(tmp_path / "new.db"), folder=tmp_path) as store:
+        assert store.check() == []

@@ -77,6 +77,12 @@ class Carver:
         """How many pages are damaged, as far as anything leads to them."""
         return len(self._torn | self._pages.torn)
 
+    @property
+    def application_id(self) -> int | None:
+        """What the header says; None where that is damaged."""
+        first = self._pages.page(1) or b""
+        return int.from_bytes(first[68:72], "big") if first.startswith(_MAGIC) else None
+
     def rows(self, table: str, columns: int) -> Iterator[Found]:
         """The rows of a table that has so many columns."""
         for number in self._trees[table]:
