@@ -229,8 +229,9 @@ class Watcher(Carver):
         self.watched.asked = set()
         self.watched.__init__(path)
         self.pages: dict[int, set[int]] = {}
-        self._leaf = 0
+        self._leaf = self._bits = 0
         super().__init__(self.watched)
+        self.pages.clear()
         for table, columns, bits in (("message", 10, 0), ("recipient", 17, 20), ("content", 2, 0)):
             self._bits = bits
             list(self.rows(table, columns))
@@ -240,9 +241,9 @@ class Watcher(Carver):
         self._leaf = number
         return super()._rows_on(number, is_sure=is_sure)
 
-    def _row(self, page: bytes, cell: int) -> Any:
+    def _row(self, page: bytes, cell: int, owner: int) -> Any:
         self.watched.asked.clear()
-        found = super()._row(page, cell)
+        found = super()._row(page, cell, owner)
         self.pages.setdefault(found.key >> self._bits, set()).update(self.watched.asked, {self._leaf})
         return found
 
@@ -451,10 +452,3 @@ def test_contents_in_files_whose_rows_are_lost_are_put_aside_and_named(template:
     (lost,) = [one for one in done.incomplete if one.id == "m0117"]
     assert "its content was in a file of its own" in lost.missing
     assert (folder / "files-saved" / "new.db.quarantine" / lost.file).read_bytes() == content_of(117)
-
-
-def test_what_is_no_spool_at_all_is_not_called_saved(tmp_path: Path) -> None:
-    (tmp_path / "junk.db").write_bytes(random.Random(1).randbytes(60_000))
-    done = salvage(place_of(tmp_path / "junk.db"), tmp_path / "new" / "new.db")
-    assert done.messages == 0
-    assert not done.is_whole

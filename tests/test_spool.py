@@ -32,6 +32,17 @@ def test_an_absolute_place_ignores_the_base(tmp_path: Path) -> None:
     assert place.path == tmp_path / "a.db"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_spool_is_that_spool_with_the_same_lock(there: bool, tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    if there:
+        (tmp_path / "var/real.db").write_bytes(b"")
+    (tmp_path / "link.db").symlink_to("var/real.db")
+    place = SpoolPlace.parse("sqlite:link.db", tmp_path)
+    assert (place.path, place.rest) == (tmp_path / "var/real.db", str(tmp_path / "var/real.db"))
+    assert place.lock_path == tmp_path / "var/real.db.lock"
+
+
 def test_a_place_in_memory_has_no_files() -> None:
     place = SpoolPlace.parse("memory:", Path("/nowhere"))
     assert (place.scheme, place.rest, place.path) == ("memory", "", None)

@@ -68,7 +68,7 @@ class Salvaged(msgspec.Struct):
 
     @property
     def is_whole(self) -> bool:
-        return not (self.incomplete or self.in_doubt or self.trouble or (self.torn and not self.messages))
+        return not (self.incomplete or self.in_doubt or self.trouble)
 
 
 def salvage(
@@ -77,14 +77,19 @@ def salvage(
     """Read the spool at `place` and write what is whole into a new one at `new`; return what came of it.
 
     doubt: what follows, by lane, where an attempt was under way.  is_dry: only look.  What is left of messages that are not whole
-    lies in `new` with ".quarantine" behind its name.  Raises SpoolInUse, and StoreError: then there is nothing at `new`.
+    lies in `new` with ".quarantine" behind its name.  Raises SpoolInUse, and StoreError (also where nothing of a spool is found):
+    then there is nothing at `new`.
     """
     if place.path is None or not place.path.is_file():
         raise StoreError(f"there is no spool at {place.path or place.scheme}; name the damaged file with --spool")
+    place = SpoolPlace.at(place.scheme, place.path)
+    assert place.path is not None
     fresh = SpoolPlace(place.scheme, str(new), new)
     for path in filter(None, (new, fresh.content_folder, _quarantine_of(new), new.with_name(new.name + "-wal"))):
         if os.path.lexists(path) and not is_dry:
-            raise StoreError(f"{path} is there already; name a new place")
+            raise StoreError(
+                f"{path} is there already; name a new place, or delete it if a salvage that was interrupted left it unfinished"
+            )
     try:
         with _locked(place), _reading(place.path) as old:
             work = _Salvage(place, fresh, old, doubt, is_dry=is_dry)
@@ -133,6 +138,7 @@ class _Salvage:
         self._contents = ContentFolder(fresh.content_folder)
         self._content_folder = fresh.content_folder
         self._path = fresh.path
+        self._place = place.path
         self._quarantine = _quarantine_of(fresh.path)
         self._recover = Recover(frozenset(), rebooted=True, now=time.time(), doubt=doubt)
         self._new: NewSpool | None = None
@@ -187,6 +193,13 @@ class _Salvage:
                 self._new.add_key(values)
         self._done.recipients = dict(self._states)
         self._done.torn, self._done.trouble = self._old.torn, self._old.trouble
+        self._refuse_what_is_none()
+
+    def _refuse_what_is_none(self) -> None:
+        """Another program's file, or one of which nothing is left, would make an empty spool that passes for what was saved."""
+        is_empty = not self._done.incomplete and bool(self._old.torn or self._old.trouble)
+        if not self._done.messages and (is_empty or self._old.is_foreign):
+            raise StoreError(f"nothing of a spool is found in {self._place}; name the right file, or restore a backup")
 
     def _put_aside_lost_files(self) -> None:
         """Contents in files of messages whose row is lost, or that were finished just before."""

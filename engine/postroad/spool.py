@@ -39,9 +39,10 @@ class SpoolPlace(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str, base: Path) -> SpoolPlace:
-        """Read `[spool] url`; a relative path counts from `base`.  The folder of the spool exists afterwards (mode 0700).
+        """Read `[spool] url`; a relative path counts from `base`, a link is followed.
 
-        Raises ConfigError where the URL makes no sense or the folder cannot be made.
+        The folder of the spool exists afterwards (mode 0700).  Raises ConfigError where the URL makes no sense or the folder
+        cannot be made.
         """
         scheme, colon, rest = url.partition(":")
         if not colon or not scheme:
@@ -50,8 +51,15 @@ class SpoolPlace(msgspec.Struct, frozen=True):
             return cls(scheme, rest, None)
         if not rest or rest == ":memory:":
             raise ConfigError(_KEY, f'{url!r} names no file; "memory:" is the spool that is kept nowhere')
-        path = Path(os.path.abspath(base / rest))
-        _make_folder(path.parent)
+        place = cls.at(scheme, base / rest)
+        assert place.path is not None
+        _make_folder(place.path.parent)
+        return place
+
+    @classmethod
+    def at(cls, scheme: str, file: Path) -> SpoolPlace:
+        """The place of a file.  Of a link it is the file behind it, so that by any name it has one lock and one log."""
+        path = Path(os.path.realpath(file) if os.path.islink(file) else os.path.abspath(file))
         return cls(scheme, str(path), path)
 
     @property

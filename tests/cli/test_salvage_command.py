@@ -43,6 +43,13 @@ def test_what_is_not_whole_is_named_and_ends_with_1(tmp_path, command):
     assert [each["id"] for each in listed] == ["m1"]
 
 
+def test_what_is_no_spool_ends_with_75_and_leaves_nothing(tmp_path, command):
+    (tmp_path / "old.db").write_bytes(b"no database")
+    done = command.run("--spool", f"sqlite:{tmp_path}/old.db", "salvage", str(tmp_path / "new.db"))
+    assert (done.exit_code, "nothing of a spool is found" in done.output) == (75, True)
+    assert not (tmp_path / "new.db").exists()
+
+
 def test_no_spool_ends_with_75(tmp_path, command):
     done = command.run("--spool", f"sqlite:{tmp_path}/none.db", "salvage", str(tmp_path / "new.db"))
     assert (done.exit_code, "there is no spool" in done.output) == (75, True)

@@ -27,8 +27,7 @@ def place_of(config: Config) -> SpoolPlace | None:
     scheme, _, rest = config.spool.url.partition(":")
     if scheme != "sqlite" or not rest or rest == ":memory:":
         return None
-    path = Path(os.path.abspath(config.resolved("") / rest))
-    return SpoolPlace(scheme, str(path), path)
+    return SpoolPlace.at(scheme, config.resolved("") / rest)
 
 
 def place_problems(config: Config) -> Iterator[tuple[str, str]]:

@@ -65,11 +65,23 @@ class Carver:
         self._free: set[int] = set()
         self._knows_free = self._read_free_list()
         self._trees = {name: list(self._leaves(root)) for name, root in _roots().items()}
+        self._owners: dict[int, int] = {}  # page of a long row to its leaf, its cell and its place in it
+        self._shared: set[int] = set()  # pages that two rows lead to, or a row and a tree: whose they are nobody knows
+        self._settled: frozenset[int] = frozenset()  # pages whose owner a lost row cannot put in question
+        for leaves in self._trees.values():
+            self._find_shared(leaves)
+        self._settled = frozenset(self._owners)
 
     @property
     def torn(self) -> int:
         """How many pages are damaged, as far as anything leads to them."""
         return len(self._torn | self._pages.torn)
+
+    @property
+    def application_id(self) -> int | None:
+        """What the header says; None where that is damaged."""
+        first = self._pages.page(1) or b""
+        return int.from_bytes(first[68:72], "big") if first.startswith(_MAGIC) else None
 
     def rows(self, table: str, columns: int) -> Iterator[Found]:
         """The rows of a table that has so many columns."""
@@ -85,11 +97,15 @@ class Carver:
         """Rows of so many columns on leaves that nothing leads to, if something is torn that may have."""
         if not self._torn:
             return
-        for number in range(2, self._pages.count + 1):
-            page = self._pages.page(number) if number not in self._used | self._free else None
-            if page is not None and page[0] == _TABLE_LEAF:
-                found = self._rows_on(number, is_sure=self._knows_free)
-                yield from (each for each in found if len(each.values) == columns)
+        lost = [number for number in range(2, self._pages.count + 1) if self._is_lost_leaf(number)]
+        self._find_shared(lost)
+        for number in lost:
+            found = self._rows_on(number, is_sure=self._knows_free)
+            yield from (each for each in found if len(each.values) == columns)
+
+    def _is_lost_leaf(self, number: int) -> bool:
+        page = None if number in self._used or number in self._free else self._pages.page(number)
+        return page is not None and page[0] == _TABLE_LEAF
 
     # --- Trees ---
 
@@ -129,6 +145,11 @@ class Carver:
 
     # --- Rows ---
 
+    def _find_shared(self, leaves: list[int]) -> None:
+        """Read the rows once before any is told: a later one may lead to the pages of an earlier one, too."""
+        for number in leaves:
+            self._rows_on(number, is_sure=True)
+
     def _rows_on(self, number: int, *, is_sure: bool) -> list[Found]:
         page = self._pages.page(number)
         found: list[Found] = []
@@ -139,7 +160,7 @@ class Carver:
             return []
         for cell in cells:
             try:
-                found.append(self._row(page or b"", cell))
+                found.append(self._row(page or b"", cell, number << 32 | cell << 20))
             except (Torn, struct.error, IndexError):
                 self._torn.add(number)
                 is_sure = False
@@ -148,7 +169,7 @@ class Carver:
             return [each._replace(is_sure=False) for each in found]
         return found
 
-    def _row(self, page: bytes, cell: int) -> Found:
+    def _row(self, page: bytes, cell: int, owner: int) -> Found:
         is_table, key = page[0] == _TABLE_LEAF, 0
         if page[0] == 2:
             cell += 4
@@ -159,9 +180,9 @@ class Carver:
         if octets > _MOST_OCTETS:
             raise Torn("a row that cannot be so long")
         most = _LARGEST_LOCAL if is_table else _LARGEST_INDEX
-        return Found(key, _values(self._payload(page, cell, octets, most)), is_sure=True)
+        return Found(key, _values(self._payload(page, cell, octets, most, owner)), is_sure=True)
 
-    def _payload(self, page: bytes, start: int, octets: int, most: int) -> bytes:
+    def _payload(self, page: bytes, start: int, octets: int, most: int, owner: int) -> bytes:
         local = octets
         if octets > most:
             local = _SMALLEST + (octets - _SMALLEST) % (PAGE_BYTES - 4)
@@ -172,12 +193,17 @@ class Carver:
         number = struct.unpack_from(">I", page, start + local)[0] if left else 0
         while left:
             more = self._pages.page(number)
-            if more is None:
+            place = owner + len(parts)
+            is_anothers = number in self._reached or self._owners.setdefault(number, place) != place
+            if is_anothers and number not in self._settled:
+                self._shared.add(number)
+            if more is None or is_anothers or number in self._shared:
                 raise Torn("a page of a long row")
-            self._reached.add(number)
             parts.append(more[4 : 4 + left])
             left -= len(parts[-1])
             number = struct.unpack_from(">I", more)[0]
+        if number:
+            raise Torn("a long row that goes on")
         return b"".join(parts)
 
 

@@ -87,6 +87,10 @@ class Index:
                 self.frames, self.salt = frames, salt
                 (self.folded,) = struct.unpack_from("=I", index, 2 * _INDEX_BYTES)
 
+    def folded_of(self, log: Log) -> int:
+        """How many frames of this log the main file has, or newer ones of their pages."""
+        return self.folded if self.salt == log.salt else 0
+
 
 def lost_commits(path: Path) -> str:
     """Why commits that were durable are not in the log of the spool at `path` any more; "" where none is known to be missing.
@@ -106,7 +110,7 @@ def lost_commits(path: Path) -> str:
     if behind > 1:
         return f"its log is damaged behind page {known}, and more commits follow there"
     index = Index(path)
-    if index.salt == log.salt and index.frames > max(known, index.folded):
+    if index.salt == log.salt and index.frames > known:  # folded in or not: the frames before the end would win again
         return f"its log has lost its end: {known} of {index.frames} pages are there"
     return ""
 

@@ -28,8 +28,9 @@ class Pages:
         self._log = opened(path.with_name(path.name + "-wal"))
         self.count = os.fstat(self._file).st_size // PAGE_BYTES
         log = None if self._log is None else Log(self._log)
-        known = self._read_log(log) if log is not None and not log.is_empty else 0
-        self._compare_index(Index(path), known)
+        index = Index(path)
+        known = self._read_log(log, index.folded_of(log)) if log is not None and not log.is_empty else 0
+        self._compare_index(index, known)
         self.count = max(self.count, *self._frames, 0) if self._frames else self.count
 
     def close(self) -> None:
@@ -48,8 +49,11 @@ class Pages:
 
     # --- The log ---
 
-    def _read_log(self, log: Log) -> int:
-        """Note where the last commits' pages lie; return how many frames they have."""
+    def _read_log(self, log: Log, folded: int) -> int:
+        """Note where the last commits' pages lie; return how many frames they have.
+
+        Where one of the first `folded` frames is lost, the main file has what stood before it, or newer.
+        """
         if not log.is_sound:
             self.trouble = "the header of the log is damaged"
         written: dict[int, int] = {}
@@ -57,6 +61,10 @@ class Pages:
         seen = known = 0
         for frame in log.frames():
             seen = frame.index if frame.is_ours or frame.is_good else seen
+            if not frame.is_good and frame.index <= folded:
+                written = {}
+                self._frames.clear()
+                continue
             if not frame.is_good:
                 bad.append(frame.page)
                 continue
@@ -69,6 +77,8 @@ class Pages:
                 written, bad = {}, []
         if seen > known and bad:
             self._miss(bad)
+        if known < folded:
+            self._frames.clear()
         return known
 
     def _miss(self, numbers: list[int]) -> None:

@@ -85,6 +85,11 @@ class OldSpool:
         """How many pages are damaged, as far as anything leads to them."""
         return self._carver.torn
 
+    @property
+    def is_foreign(self) -> bool:
+        """It is a database of another program."""
+        return self._carver.application_id not in (None, sql.APPLICATION_ID)
+
     def contents(self) -> Iterator[tuple[int, bytes]]:
         """What lies in the database, by handle; one at a time, each once."""
         seen: set[int] = set()
