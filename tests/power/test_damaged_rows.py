@@ -206,9 +206,11 @@ async def test_what_is_damaged_beside_the_messages_stops_nothing(
         store.apply([letter("beside", someone("beside@example.org"))])
     with damaging(path) as connection:
         connection.execute("INSERT INTO dead_file VALUES ('file')")
-    sound = path.read_bytes()  # noqa: ASYNC240  # no engine runs
+    reached = path.with_name("spool.db.reached")
+    sound, progress = path.read_bytes(), reached.read_bytes()  # noqa: ASYNC240  # no engine runs
     for kind, value in kinds.items():
         path.write_bytes(sound)  # noqa: ASYNC240  # no engine runs
+        reached.write_bytes(progress)  # else it were a restored backup
         with damaging(path) as connection:
             connection.execute(f"UPDATE OR REPLACE {table} SET {column} = {value}")
         with sqlite_store(str(path), folder=path.parent) as store:
