@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .errors import SpoolInUse, StoreError
-from .spool import ContentFolder, SpoolLock, SpoolPlace
+from .spool import ContentFolder, SpoolLock, SpoolPlace, for_owner
 from .store.contract import IN_DOUBT, ContentPlace, Recover
 from .store.rows import Row, recovered
 from .store.sqlite_open import sync_folder
@@ -271,14 +271,10 @@ class _Salvage:
 
     def _write(self, name: str, octets: bytes) -> None:
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
-        with open(self._quarantine / name, "xb", opener=_for_owner) as file:
+        with open(self._quarantine / name, "xb", opener=for_owner) as file:
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _content_flaw(letter: Letter, content: bytes | None) -> str:

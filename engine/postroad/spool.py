@@ -23,7 +23,7 @@ import msgspec
 from .errors import ConfigError, SpoolInUse, StoreError, StoreFull, remedy_of
 from .store.contract import ContentPlace
 
-__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "sync_folder"]
+__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "for_owner", "sync_folder"]
 
 _KEY = "spool.url"
 _IN_FILES = frozenset({"sqlite"})  # kinds whose place is a path
@@ -275,7 +275,7 @@ class Reserve:
         if self._path is None:
             return True
         try:
-            with open(self._path, "ab", opener=_for_owner) as file:
+            with open(self._path, "ab", opener=for_owner) as file:
                 os.posix_fallocate(file.fileno(), 0, self._octets)
         except OSError:
             self.give_up()
@@ -371,13 +371,14 @@ def _not_written(id: str, error: OSError) -> StoreError:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb", opener=_for_owner) as file:
+    with open(path, "wb", opener=for_owner) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _for_owner(path: str, flags: int) -> int:
+def for_owner(path: str, flags: int) -> int:
+    """An opener for `open`: what it makes may be read by the owner alone."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 

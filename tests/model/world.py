@@ -6,7 +6,6 @@ process, and the next life begins with what that moment left.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import shutil
@@ -145,12 +144,10 @@ class World:
         self._marks_left = b""
         self._stack = ExitStack()
         self.log: list[MutableMapping[str, Any]] = self._stack.enter_context(capture_logs())
-        names = itertools.count()
         for target, stand_in in (
             ("postroad.store.sqlite.SqliteStore", lambda *args, **more: self._mortal(SqliteStore(*args, **more))),
             ("postroad.store.memory.MemoryStore", lambda: self._mortal(self._memory)),
             ("postroad.opening.Marks", self._open_marks),
-            ("postroad.message._randomness", mock.Mock(take=lambda count=names: next(count).to_bytes(7, "big"))),
         ):
             self._stack.enter_context(mock.patch(target, stand_in))
 

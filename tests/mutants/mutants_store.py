@@ -86,7 +86,7 @@ STORE = (
         "P2 I3",
         "settles by a token that owns nothing any more",
         _WRITER,
-        "if row is None or not outcome.token or row.token != outcome.token or row.state is not State.LEASED:",
+        "if row is None or not rows.is_owned(row, outcome):",
         "if row is None:",
         (f"{_CONTRACT}[a_stale_token_changes_nothing]",),
     ),

@@ -173,7 +173,7 @@ class MemoryStore:
         ended: dict[int, int] = {}
         for outcome in settle.outcomes:
             row = self._shelf.rows.get((outcome.handle, outcome.number))
-            if row is None or not outcome.token or row.token != outcome.token:
+            if row is None or not rows.is_owned(row, outcome):
                 states.append(None)
                 continue
             row = rows.settled(row, outcome, settle.now)

@@ -44,6 +44,7 @@ __all__ = [
     "cancelled",
     "folded",
     "held",
+    "is_owned",
     "lanes_of",
     "leased",
     "made_due",
@@ -134,6 +135,11 @@ def _new(handle: int, number: int, priority: int, new: NewRecipient) -> Row:
 
 def leased(row: Row, token: int) -> Row:
     return replace(row, state=advance(row.state, Step.LEASE), token=token)
+
+
+def is_owned(row: Row, outcome: Outcome) -> bool:
+    """Whether an outcome is of the lease that the row is under; a stale token settles nothing."""
+    return row.state is State.LEASED and bool(outcome.token) and row.token == outcome.token
 
 
 def settled(row: Row, outcome: Outcome, now: float) -> Row:

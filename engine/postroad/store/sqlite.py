@@ -19,6 +19,7 @@ from ..errors import StoreBroken, StoreError, StoreFull
 from ..log import get_logger
 from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally, sent_again
 from .sqlite_damage import Doubt, mend
+from .sqlite_log import PAGE_BYTES
 from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
@@ -28,10 +29,9 @@ from .states import State
 
 __all__ = ["SqliteStore", "sqlite_store"]
 
-_PAGE_BYTES = 4096
-_IDLE_PAGES = (4 << 20) // _PAGE_BYTES  # log worth folding in when nobody waits
-_BUSY_PAGES = (64 << 20) // _PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
-_HUGE_PAGES = (512 << 20) // _PAGE_BYTES  # log whose file is cut, too
+_IDLE_PAGES = (4 << 20) // PAGE_BYTES  # log worth folding in when nobody waits
+_BUSY_PAGES = (64 << 20) // PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
+_HUGE_PAGES = (512 << 20) // PAGE_BYTES  # log whose file is cut, too
 _AGAIN = (
     "look after its disk, then start the engine again; `postroad check --spool` reads everything, and "
     "`postroad salvage` saves what it can"

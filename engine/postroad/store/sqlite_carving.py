@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from . import sql
-from .sqlite_pages import PAGE_BYTES, Pages
+from .sqlite_log import PAGE_BYTES
+from .sqlite_pages import Pages
 from .sqlite_port import connect
 
 __all__ = ["Carver", "Found", "Text"]

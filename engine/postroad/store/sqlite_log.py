@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["PAGE_BYTES", "Frame", "Index", "Log", "lost_commits", "opened", "read"]
 
-PAGE_BYTES = 4096  # sqlite_open makes no others
+PAGE_BYTES = 4096  # of every spool: larger ones write more log for each small change
 _HEADER, _FRAME_HEADER = 32, 24
 _FRAME_BYTES = _FRAME_HEADER + PAGE_BYTES
 _BIG_ENDIAN = 0x377F0683  # the log's magic number; the other one has its last bit unset

@@ -14,7 +14,7 @@ import apsw
 
 from ..errors import SpoolTooNew, StoreError, remedy_of
 from . import sql
-from .sqlite_log import lost_commits
+from .sqlite_log import PAGE_BYTES, lost_commits
 from .sqlite_port import Connect, Database
 
 __all__ = [
@@ -42,7 +42,6 @@ _REMEDIES: dict[type[apsw.Error], str] = {
 }
 _OF_A_ROW = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in \w+\.\w+|CHECK constraint failed in \w+")
 _COPIED_BYTES = 1 << 20  # at once
-_PAGE_BYTES = 4096  # the file's only page size: larger ones write more log for each small change
 
 _FOR_WRITING = (
     "PRAGMA journal_mode = WAL",
@@ -136,7 +135,7 @@ def _set_up(connection: Database, *, exclusive: bool) -> None:
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.execute("PRAGMA locking_mode = " + ("EXCLUSIVE" if exclusive else "NORMAL"))
     _refuse_foreign(connection)
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA synchronous = EXTRA")
     for pragma in (*_FOR_WRITING, *_FOR_READING):
         connection.execute(pragma)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .sqlite_log import PAGE_BYTES, Index, Log, opened, read
 
-__all__ = ["PAGE_BYTES", "Pages"]
+__all__ = ["Pages"]
 
 
 class Pages:

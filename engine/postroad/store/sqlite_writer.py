@@ -258,7 +258,7 @@ class Writer:
         for outcome in settle.outcomes:
             place = place_of(outcome.handle, outcome.number)
             row = known.get(place)
-            if row is None or not outcome.token or row.token != outcome.token or row.state is not State.LEASED:
+            if row is None or not rows.is_owned(row, outcome):
                 states.append(None)
                 continue
             row = known[place] = changed[place] = rows.settled(row, outcome, settle.now)

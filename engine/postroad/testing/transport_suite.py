@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import trio
 import trio.testing
 
 from ..log import printable
+from ..strangers import leaves
 from .transport_bench import Bench, Unmet
 from .transport_cases import Case
 from .transport_cases_later import CASES
@@ -127,7 +128,7 @@ class _Run:
         except trio.TooSlowError:
             return f"did not end within {self.seconds:g} s"
         except Exception as error:
-            return "; ".join(_words(leaf) for leaf in _leaves(error))
+            return "; ".join(_words(leaf) for leaf in leaves(error))
         return ""
 
     def _leak(self, lines: Sequence[str]) -> str:
@@ -136,14 +137,6 @@ class _Run:
             if any(text in line for line in lines):
                 return f"{what} was written into the log (never log content or secrets)"
         return ""
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            yield from _leaves(inner)  # pyright: ignore[reportUnknownArgumentType]
-    else:
-        yield error
 
 
 def _words(error: BaseException) -> str:
