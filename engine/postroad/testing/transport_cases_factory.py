@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -13,20 +12,16 @@ import trio
 
 from ..errors import ConfigError
 from ..transport import Transport
+from .leftovers import open_things
 from .transport_bench import Bench, Unmet, require, secrets_of
 from .transport_cases import AT_ONCE, CLOSED, enlist_case
 from .transport_cases_later import CANCEL, SETTINGS, SHIELD_SECONDS
 
-__all__ = ["open_descriptors"]
+__all__: list[str] = []  # imported for its cases
 
 DISCRETION, NEVER_BLOCK = "T14", "T17"
-_DESCRIPTORS = "/proc/self/fd"  # Linux; elsewhere descriptors are not counted
 _MOST_STEP_SECONDS = 0.5  # what the engine calls slow
 _MAILS, _MORE_MAILS, _KEPT_AT_MOST = 10, 30, 5
-
-
-def open_descriptors() -> int:
-    return len(os.listdir(_DESCRIPTORS)) if os.path.isdir(_DESCRIPTORS) else 0
 
 
 # --- Settings ---
@@ -120,10 +115,10 @@ async def nothing_is_kept_of_each_mail(bench: Bench) -> None:
         require(many - few <= _KEPT_AT_MOST, f"{few} {what} after {_MAILS} mails, {many} after {_MORE_MAILS} more")
 
 
-async def _kept_after(bench: Bench, transport: Transport, number: int) -> tuple[int, int, int]:
+async def _kept_after(bench: Bench, transport: Transport, number: int) -> tuple[int, ...]:
     for _ in range(number):
         await bench.deliver(transport, bench.mail())
-    return open_descriptors(), trio.lowlevel.current_statistics().tasks_living, threading.active_count()
+    return *open_things(), threading.active_count()
 
 
 @enlist_case("five deliveries at once are cancelled together, at once", CANCEL)

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
-import trio.testing
 
 from ..log import printable
 from ..strangers import leaves
 from . import transport_cases_content, transport_cases_factory, transport_cases_later, transport_cases_trouble
 from .duties import duty_text
+from .leftovers import open_things, wait_closed
 from .results import Failed, Report, Result
 from .transport_bench import Bench, NotTried, Unmet, secrets_of
 from .transport_cases import CASES, Case
@@ -121,10 +121,10 @@ class _Run:
         return Result(case.name, case.expected, duty_text(case.duty), problem, reason)
 
     async def _problem_of(self, case: Case) -> str:
-        before = _open_things()
+        before = open_things()
         with _captured_logs() as lines:
             problem = await self._failure_of(case)
-        return problem or self._leak(lines) or await _left_open(before)
+        return problem or self._leak(lines) or await wait_closed(before)
 
     async def _failure_of(self, case: Case) -> str:
         await trio.lowlevel.checkpoint()
@@ -182,21 +182,3 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(record.getMessage())
-
-
-_TURNS, _TURN_SECONDS = 20, 0.001  # for what closes in the background; a sound transport needs one
-
-
-def _open_things() -> tuple[int, int]:
-    return transport_cases_factory.open_descriptors(), trio.lowlevel.current_statistics().tasks_living
-
-
-async def _left_open(before: tuple[int, int]) -> str:
-    await trio.lowlevel.checkpoint()
-    files = tasks = 0
-    for _ in range(_TURNS):
-        await trio.testing.wait_all_tasks_blocked(_TURN_SECONDS)
-        files, tasks = (max(0, now - then) for now, then in zip(_open_things(), before, strict=True))
-        if files == tasks == 0:
-            return ""
-    return f"left {files} descriptors and {tasks} tasks open after its context"
