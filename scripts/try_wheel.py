@@ -1,8 +1,8 @@
 """Builds the wheel and tries it as a stranger would: in an empty environment, outside the checkout.
 
 Checked: the wheel holds every module of the import packages, py.typed and nothing else; all modules import with the runtime
-requirements alone; the plugins are found by their entry points; `postroad --version`; then, with the demo's
-requirements, `postroad demo`.  Run by `make wheel` and .ci/run; ends non-zero with the reason on the first failure.
+requirements alone; the plugins are found by their entry points; `postroad --version`; a stranger's plugin beside it
+(`try_strangers.py`); then, with the demo's requirements, `postroad demo`.  Run by `make wheel` and .ci/run; ends non-zero with the reason on the first failure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 import tomllib
 import zipfile
 from pathlib import Path
+
+from try_strangers import try_strangers
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -55,8 +57,8 @@ class Trouble(Exception):
     """What is wrong with the wheel."""
 
 
-def run(*command: str | Path, cwd: Path, seconds: float = 600) -> str:
-    """Run a program without the checkout's environment; raise Trouble with all it said when it fails."""
+def run(*command: str | Path, cwd: Path, seconds: float = 600, status: int = 0) -> str:
+    """Run a program without the checkout's environment; raise Trouble with all it said when it ends otherwise."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     try:
         done = subprocess.run(
@@ -71,16 +73,16 @@ def run(*command: str | Path, cwd: Path, seconds: float = 600) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise Trouble(f"{Path(command[0]).name} took more than {seconds:g} s\n{error.stdout or ''}") from None
-    if done.returncode:
+    if done.returncode != status:
         said = " ".join(str(word) for word in command[:4] if "\n" not in str(word))
         raise Trouble(f"{said} ended with {done.returncode}\n{done.stdout}")
     return done.stdout.strip()
 
 
-def build(folder: Path) -> Path:
-    """Build the wheel with the checkout's own hatchling: nothing is fetched."""
+def build(folder: Path, source: Path = ROOT) -> Path:
+    """Build a wheel with the checkout's own hatchling: nothing is fetched."""
     options = ("--no-deps", "--no-build-isolation", "--no-cache-dir", "--quiet", "--wheel-dir")
-    run(sys.executable, "-m", "pip", "wheel", *options, folder, ROOT, cwd=folder)
+    run(sys.executable, "-m", "pip", "wheel", *options, folder, source, cwd=folder)
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise Trouble(f"one wheel was expected, not {[wheel.name for wheel in wheels]}")
@@ -142,6 +144,25 @@ def try_package(bin_folder: Path, folder: Path) -> None:
     print(run(bin_folder / "postroad", "--version", cwd=folder))
 
 
+def try_stranger(bin_folder: Path, folder: Path) -> None:
+    """A stranger's plugin, and a broken one, in wheels of their own."""
+    place = folder / "strangers"
+    place.mkdir()
+    for name, kind in (("stranger", "transport"), ("broken", "hooks")):
+        package = place / f"postroad-{name}"
+        run(bin_folder / "postroad", "plugin", "new", name, "--kind", kind, "--folder", package, cwd=place)
+        if name == "broken":
+            module = package / "src" / "postroad_broken" / "__init__.py"
+            module.write_text(f"import no_such_module\n{module.read_text(encoding='utf-8')}", encoding="utf-8")
+        wheels = place / f"{name}-wheel"
+        wheels.mkdir()
+        install(bin_folder, folder, "--no-deps", "--no-index", str(build(wheels, package)))
+    for line in try_strangers(
+        lambda *words, status=0: run(bin_folder / words[0], *words[1:], cwd=place, status=status), place
+    ):
+        print(line)
+
+
 def try_demo(bin_folder: Path, folder: Path) -> None:
     """Run the demo as its users do."""
     install(bin_folder, folder, "--require-hashes", "-r", str(ROOT / "requirements" / "demo.txt"))
@@ -157,6 +178,7 @@ def main() -> int:
             check_content(wheel)
             bin_folder = make_environment(folder, wheel)
             try_package(bin_folder, folder)
+            try_stranger(bin_folder, folder)
             try_demo(bin_folder, folder)
         except Trouble as error:
             print(f"the wheel is not in order: {error}", file=sys.stderr)
