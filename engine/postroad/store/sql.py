@@ -143,10 +143,10 @@ DUE_PLACES = sql_of(
     """SELECT place FROM recipient INDEXED BY due
     WHERE lane = ? AND priority = ? AND due <= ? AND state IN <LEASABLE> ORDER BY due, place"""
 )
-# What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), and the content, too,
-# if it has at most ?2 and lies in the spool.
+# What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), in which file, and
+# the content, too, if it has at most ?2 and lies in the spool.
 MESSAGE_TO_LEASE = """SELECT id, record, delay, size,
-        iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size),
+        iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size), file,
         iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1 AND typeof(bytes) = 'blob'), NULL)
     FROM message WHERE seq = ?1"""
 # The due recipients of one message on a lane.

@@ -23,7 +23,7 @@ from .sqlite_log import PAGE_BYTES
 from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
-from .sqlite_rows import Unreadable
+from .sqlite_rows import Contradiction, Unreadable
 from .sqlite_writer import Writer
 from .states import State
 
@@ -37,7 +37,7 @@ _AGAIN = (
     "`postroad salvage` saves what it can"
 )
 _CHECK = "`postroad check --spool` names the message"
-_IN_THE_WAY = (Unreadable, UnicodeDecodeError, apsw.ConstraintError)
+_IN_THE_WAY = (Unreadable, Contradiction, UnicodeDecodeError, apsw.ConstraintError)
 _UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
 
 

@@ -54,6 +54,7 @@ from .rows import PRIORITIES, DelayNotice, Row
 from .sqlite_damage import is_tally
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
+    Contradiction,
     Unreadable,
     change_of,
     flaw_of,
@@ -74,7 +75,7 @@ _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
-_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None)
+_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None, None)
 _UNKNOWN_LETTER = "\ufffd"  # stands where a damaged address was mended; no address holds it
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
@@ -217,7 +218,10 @@ class Writer:
     def _lease(
         self, take: TakeLeases, token: int, handle: int, budget: int, parked: dict[int, str]
     ) -> LeaseRecord | None:
-        id, record, delay, size, octets, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        found = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        id, record, delay, size, octets, file, content = found
+        if not isinstance(file, str | None):
+            raise Contradiction("a message does not tell where its content is")
         try:
             message, chosen = message_of(record), self._due_rows(take, handle)
             if flaw := flaw_of(id, size, octets, message):
@@ -289,6 +293,8 @@ class Writer:
         for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
             if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
                 raise Unreadable("the counters of a message")
+            if not isinstance(file, str | None):
+                raise Contradiction("a message does not tell where its content is")
             left = unfinished - ended[handle]
             if left < 0:
                 raise Unreadable("a message counts fewer unfinished recipients than it had")
