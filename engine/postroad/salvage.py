@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from .errors import SpoolInUse, StoreError
 from .spool import ContentFolder, SpoolLock, SpoolPlace, for_owner
 from .store.contract import IN_DOUBT, ContentPlace, Recover
-from .store.rows import Row, recovered
+from .store.rows import Row, is_torn, recovered, untorn
 from .store.sqlite_open import sync_folder
 from .store.sqlite_salvage import Letter, NewSpool, OldSpool
 from .store.states import ENDS, LEASABLE, State, Step
@@ -216,6 +216,7 @@ class _Salvage:
 
     def _take(self, letter: Letter, content: bytes | None) -> None:
         lost = letter.numbers - len(letter.rows)
+        self._untear(letter, lost)
         missing = [letter.flaw] if letter.flaw else []
         missing += [f"{lost} of its {letter.numbers} recipients"] if lost > 0 else []
         missing += [f"more recipients than it had: {len(letter.rows)}"] if lost < 0 and not letter.flaw else []
@@ -230,6 +231,14 @@ class _Salvage:
             self._put_aside(letter, content, "; ".join(missing), is_saved=is_saved)
         if is_saved:
             self._save(letter, content if letter.needs_content else None, lost)
+
+    def _untear(self, letter: Letter, lost: int) -> None:
+        """A recipient that shows an end had none where its message counts more unfinished ones than there are."""
+        left = sum(row.state not in ENDS for row, _ in letter.rows.values())
+        is_open = left < letter.unfinished - lost
+        for number, (row, is_sure) in letter.rows.items():
+            if is_torn(row):
+                letter.rows[number] = untorn(row, self._recover.doubt, is_open=is_open), is_sure
 
     def _save(self, letter: Letter, content: bytes | None, lost: int) -> None:
         assert letter.message is not None

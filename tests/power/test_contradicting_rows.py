@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 
 from postroad import Submission
 from postroad.message import Message
-from postroad.spool import ContentFolder
+from postroad.salvage import salvage
+from postroad.spool import ContentFolder, SpoolPlace
 from postroad.store import sqlite_open
-from postroad.store.contract import Accept, NewRecipient, Prune
+from postroad.store.contract import Accept, NewRecipient, Prune, Recover
 from postroad.store.sqlite import sqlite_store
 from postroad.testing.engine import open_test_engine
 from postroad.testing.fakes import ScriptedTransport
@@ -113,3 +114,86 @@ def test_what_lies_in_the_database_is_read_from_there_whatever_the_row_says(
             connection.execute(f"UPDATE message SET file = {value}")
         with sqlite_store(str(path), folder=path.parent) as store:
             assert store.content(1) == RAW
+
+
+# --- Whose attempt it is ---
+
+HOLDS = [{"transport": "scripted", "in_doubt": "hold"}]
+TOKEN = 7
+
+
+def only(logs: list[Any], event: str) -> list[str]:
+    return [log.get("recipient") or log["id"] for log in logs if log["event"] == event]
+
+
+# What one wrong bit makes of a recipient that an attempt has (LEASED, TOKEN), or that waits (WAITING, 0).
+TORN = {
+    "leased, now waiting": (TOKEN, "state = 0"),
+    "leased, token lost": (TOKEN, "token = 0"),
+    "leased, now accepted": (TOKEN, "state = 6"),
+    "waiting, with a token": (0, "token = 4"),
+    "waiting, now leased": (0, "state = 2"),
+}
+
+
+# In a large spool nothing leads to what shows an end: only `check --spool` names it.
+MET = [(torn, is_large) for torn in TORN for is_large in (False, True) if not (is_large and torn.endswith("accepted"))]
+
+
+def made_large(monkeypatch: pytest.MonkeyPatch, *, is_large: bool) -> None:
+    if is_large:
+        monkeypatch.setattr(sqlite_open, "_QUICK_CHECK_BYTES", 0)
+
+
+@pytest.mark.parametrize(("torn", "is_large"), MET)
+async def test_a_recipient_whose_state_and_token_differ_is_not_sent_to_without_a_word(
+    path: Path, torn: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, damage = TORN[torn]
+    accepted(path, token=token)
+    asked(path, f"UPDATE recipient SET {damage}")
+    made_large(monkeypatch, is_large=is_large)
+    sent, logs = await lived(path, 1)
+    assert (sent, only(logs, "maybe_duplicate")) == ([RAW], [B])
+    assert asked(path, "SELECT id FROM message") == []
+
+
+@pytest.mark.parametrize(("torn", "is_large"), MET)
+async def test_a_recipient_whose_state_and_token_differ_is_held_where_its_route_asks(
+    path: Path, torn: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, damage = TORN[torn]
+    accepted(path, token=token)
+    asked(path, f"UPDATE recipient SET {damage}")
+    assert any(problem.startswith("Message m1: recipient 0") for problem in problems_of(path))
+    made_large(monkeypatch, is_large=is_large)
+    sent, logs = await lived(path, 0, HOLDS)
+    assert sent == []
+    assert asked(path, "SELECT state, doubted, token, substr(reason, 1, 8) FROM recipient") == [(3, 1, 0, "in doubt")]
+    assert only(logs, "mended") + only(logs, "held")
+
+
+@pytest.mark.parametrize("state", [1, 3, 4, 5, 6, 7, 8, 9])
+def test_a_token_beside_any_other_state_is_taken_away(path: Path, state: int) -> None:
+    """What has its end keeps it, and what is held may have been delivered."""
+    accepted(path)
+    counted = int(state < 6)
+    asked(path, f"UPDATE recipient SET state = {state}, token = 4")
+    asked(path, f"UPDATE message SET unfinished = {counted}, finished_at = iif({counted}, NULL, 5.0)")
+    with sqlite_store(str(path), folder=path.parent) as store:
+        store.apply([Recover(frozenset(), rebooted=False, now=9.0)])
+    ((after, token, doubted),) = asked(path, "SELECT state, token, doubted FROM recipient")
+    assert (after, token, doubted) == (state, 0, state in (1, 3, 4))
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_salvage_takes_a_recipient_whose_state_and_token_differ_as_in_doubt(path: Path, torn: str) -> None:
+    token, damage = TORN[torn]
+    accepted(path, token=token)
+    asked(path, f"UPDATE recipient SET {damage}")
+    new = path.with_name("new.db")
+    done = salvage(SpoolPlace.at("sqlite", path), new)
+    assert (done.in_doubt, done.recipients, done.incomplete) == ([("m1", B)], {"in_doubt": 1}, [])
+    with sqlite_store(str(new), folder=new.parent) as store:
+        assert store.content(1) == RAW
+        assert store.check() == []

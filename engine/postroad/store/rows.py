@@ -7,7 +7,7 @@ everywhere.  It never reads a clock and never keeps anything; each change of sta
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -29,12 +29,13 @@ from .contract import (
     Recover,
     StoredRecipient,
 )
-from .states import LEASABLE, State, Step, advance
+from .states import ENDS, LEASABLE, State, Step, advance
 
 __all__ = [
     "HELD_SINCE",
     "PRIORITIES",
     "RESTORABLE",
+    "TORN",
     "DelayNotice",
     "Row",
     "accepted",
@@ -45,6 +46,7 @@ __all__ = [
     "folded",
     "held",
     "is_owned",
+    "is_torn",
     "lanes_of",
     "leased",
     "made_due",
@@ -56,6 +58,7 @@ __all__ = [
     "settled",
     "state_filter",
     "taken_as_delivered",
+    "untorn",
 ]
 
 PRIORITIES = range(10)  # message.Submission.priority
@@ -98,6 +101,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 RESTORABLE = LEASABLE | {State.HELD, State.PARKED}  # what could be delivered again from a restored store
 HELD_SINCE = f"{IN_DOUBT}: {RESTORED}"
+TORN = f"{IN_DOUBT}: its row was damaged, an attempt may have had it"
 _NEW = frozenset({State.WAITING, State.HELD})
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -205,7 +209,7 @@ def moved(row: Row, lane: str | None, now: float) -> Row:
 
 def recovered(row: Row, recover: Recover) -> Row:
     """The row after its engine died: in doubt where the hand-over may have been complete, which counts as a try."""
-    doubted = recover.rebooted or row.token in recover.marked
+    doubted = recover.rebooted or row.token in recover.marked or not row.token  # whose attempt had it is lost: damage
     step = Step.CANCEL if row.cancelling else recover.doubt(row.lane) if doubted else Step.POSTPONE
     state = advance(row.state, step)
     return replace(
@@ -218,6 +222,26 @@ def recovered(row: Row, recover: Recover) -> Row:
         settled_at=recover.now if row.cancelling else row.settled_at,
         reason=f"{IN_DOUBT}: {CRASHED}" if state is State.HELD else row.reason,
     )
+
+
+def is_torn(row: Row) -> bool:
+    """Whether state and token contradict each other: a token is what a LEASED row has, and no other."""
+    return (row.state is State.LEASED) is not bool(row.token)
+
+
+def untorn(row: Row, doubt: Callable[[str], Step], *, is_open: bool) -> Row:
+    """A torn row as it goes on: what may have been delivered is in doubt.  doubt: as in Recover.
+
+    is_open: its message counts it as unfinished, so an end that it shows beside a token never was.
+    """
+    if row.state in (State.WAITING, State.LEASED) or (is_open and row.state in ENDS):
+        had = Recover(frozenset(), rebooted=True, now=row.due, doubt=doubt)
+        after = recovered(replace(row, state=State.LEASED, settled_at=None if is_open else row.settled_at), had)
+        return replace(after, reason=TORN) if after.state is State.HELD else after
+    if row.state in ENDS or row.state is State.FAILED:
+        return replace(row, token=0)
+    is_silent = row.state is State.HELD and (not row.reason or row.reason.startswith(NO_ROUTE))
+    return replace(row, token=0, doubted=True, reason=TORN if is_silent else row.reason)
 
 
 def restored(row: Row) -> Row:

@@ -53,6 +53,14 @@ ALL_MESSAGES = sql_of(
         EXISTS (SELECT 1 FROM content WHERE content.seq = message.seq)
     FROM message WHERE seq > ?1 ORDER BY seq LIMIT ?2"""
 )
+# Whether a message counts more unfinished recipients than there are, though none is lost.
+COUNTS_MORE = sql_of(
+    """SELECT typeof(unfinished) = 'integer'
+        AND numbers = (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>)
+        AND unfinished > (SELECT count(*) FROM recipient
+            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>)
+    FROM message WHERE seq = ?"""
+)
 ALL_KEYS = """SELECT CAST(sender AS BLOB), CAST(key AS BLOB), CAST(id AS BLOB), typeof(sender) = 'text' AND typeof(key) = 'text'
     AND typeof(digest) = 'blob' AND typeof(expires_at) = 'real' AND typeof(id) = 'text' AND typeof(seq) = 'integer'
     FROM idempotency"""

@@ -60,6 +60,7 @@ class SqliteStore:
         self._writer = open_spool(path, connect, exclusive=exclusive)
         self._log_pages = 0  # of the WAL; the writing thread only
         self._folded_pages = 0  # of these, already in the main file
+        self._doubt: Doubt = sent_again  # what the last Recover said
         self._broken: str | None = None
         self._closed = False
         self._writer.set_wal_hook(self._log_grew)
@@ -76,9 +77,11 @@ class SqliteStore:
         """A damaged row that stands in the way is mended or parked first, in a transaction of its own, and named in the log."""
         with self._writing:
             recover = next((each for each in operations if isinstance(each, Recover)), None)
+            if recover:
+                self._doubt = recover.doubt
             if self._is_damaged and recover:
                 self._is_damaged = False
-                self._mend(recover.doubt)
+                self._mend()
             try:
                 return self._apply(operations)
             except _IN_THE_WAY as error:
@@ -96,10 +99,10 @@ class SqliteStore:
         self._tally = writer.tally()
         return results
 
-    def _mend(self, doubt: Doubt = sent_again) -> bool:
+    def _mend(self) -> bool:
         """Whether there was something to mend.  Each time it reads everything, in large spools for seconds."""
         with self._transaction():
-            mended = mend(self._writer, doubt)
+            mended = mend(self._writer, self._doubt)
         for damage in mended:
             _log.error(damage.event, id=damage.id, problem=damage.problem, hint=_CHECK)
         return bool(mended)

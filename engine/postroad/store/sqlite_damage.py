@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ..message import Message
 from . import sql, sql_damage
 from .contract import IN_DOUBT, sent_again
-from .rows import PRIORITIES, DelayNotice, Row
+from .rows import PRIORITIES, DelayNotice, Row, is_torn, untorn
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
     ATTEMPTS,
@@ -194,10 +194,14 @@ def shown_messages(connection: Database, statement: str, values: Any) -> list[Co
 
 def damages(connection: Database, doubt: Doubt = sent_again) -> Iterator[Damage]:
     """Read all rows and tell which are damaged.  doubt: as in Recover, for recipients that may have been delivered."""
-    for columns in _suspects(connection, sql_damage.ALL_ROWS, row_of):
+    for columns in _suspects(connection, sql_damage.ALL_ROWS, _whole_row):
         row, why = mended_row(columns)
         if why:
-            yield _recipient_damage(connection, row, why)
+            yield _recipient_damage(connection, row, f"cannot be read: {why}")
+        elif is_torn(row):
+            is_open = connection.execute(sql_damage.COUNTS_MORE, (row.handle,)).get == 1
+            after = untorn(row, doubt, is_open=is_open)
+            yield _recipient_damage(connection, after, f"is {row.state.name} and has the token {row.token}")
     for columns in _suspects(connection, sql_damage.ALL_MESSAGES, _message_and_counters):
         yield from _message_damage(connection, columns, doubt)
     yield from _key_damages(connection)
@@ -231,6 +235,12 @@ def _suspects(connection: Database, statement: str, read: Callable[[Columns], ob
             yield from found
 
 
+def _whole_row(columns: Columns) -> None:
+    """Raises Unreadable where anything is wrong with it."""
+    if is_torn(row_of(columns)):
+        raise Unreadable("the state and the token of a recipient contradict each other")
+
+
 def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
     named = connection.execute(sql_damage.careful(sql.MESSAGE_BY_HANDLE), (row.handle,)).fetchone()
     id = mended_message(named)[0][1] if named else "?"
@@ -240,7 +250,7 @@ def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
         (sql.CHANGE, change_of(row)),
     )
     event = "parked" if row.state is State.PARKED else "mended"
-    return Damage(id, f"recipient {row.number} ({row.address}) cannot be read: {why}", repair, event)
+    return Damage(id, f"recipient {row.number} ({row.address}) {why}", repair, event)
 
 
 class _Counters(msgspec.Struct, frozen=True):

@@ -249,6 +249,8 @@ class Writer:
         if not found:
             raise Unreadable("its recipients are not as their index says")
         for row in found:
+            if rows.is_torn(row):
+                raise Contradiction("a recipient waits, and an attempt has it")
             if not row.address or _UNKNOWN_LETTER in row.address or "\0" in row.address:
                 raise Unreadable(f"a recipient was damaged: {row.address!r}")
         return found
