@@ -262,7 +262,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success."""
+    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success.
+
+    A filter that is an id and nothing else means the whole message: recipients that were lost by damage are given up with it.
+    """
 
     filter: Filter
     now: float
@@ -384,13 +387,15 @@ class Cancelled(msgspec.Struct, frozen=True):
     """Answer to Cancel.
 
     recipients: how many became CANCELLED now; marked: how many are leased and will be when their attempt ends.
-    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.
+    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.  lost: how many were given up
+    that had no end and are not there any more.
     """
 
     recipients: int
     marked: int
     cancelled: tuple[tuple[int, str, str], ...] = ()
     finished: tuple[int, ...] = ()
+    lost: int = 0
 
 
 class TakenAsDelivered(msgspec.Struct, frozen=True):

@@ -233,6 +233,15 @@ UNFINISHED_OF = sql_of(
     "SELECT count(*) FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state NOT IN <ENDS>"
 )
 SET_COUNTERS = "UPDATE message SET unfinished = ?, delay = ?, finished_at = ? WHERE seq = ?"
+# What a message counts, in all and unfinished, and what is there of both.
+NUMBERS_OF = sql_of(
+    """SELECT seq, numbers, unfinished,
+        (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>),
+        (SELECT count(*) FROM recipient
+            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>)
+    FROM message WHERE id = ?"""
+)
+SET_NUMBERS = "UPDATE message SET numbers = ? WHERE seq = ?"
 DROP_CONTENT = "DELETE FROM content WHERE seq = ?"
 ADD_DEAD_FILE = "INSERT OR IGNORE INTO dead_file (name) VALUES (?)"
 # Ask for the one notice of delay, if none was asked for yet.

@@ -346,7 +346,25 @@ class Writer:
         finished = self._change(ended, cancel.now)
         texts, values = _meant(cancel.filter, {State.LEASED})
         self._execute(sql.filtered(sql.MARK_CANCELLING, texts), values)
-        return Cancelled(len(ended), self._connection.changes(), named, finished)
+        marked, lost = self._connection.changes(), 0
+        if cancel.filter == Filter(id=cancel.filter.id):
+            lost, closed = self._give_up_lost(cancel.filter.id, cancel.now)
+            finished += closed
+        return Cancelled(len(ended), marked, named, finished, lost)
+
+    def _give_up_lost(self, id: str | None, now: float) -> tuple[int, tuple[int, ...]]:
+        """Count no recipients but those that are there; return how many had no end, and what finished with that."""
+        handle, numbers, unfinished, real, left = self._one(sql.NUMBERS_OF, id) or (0, 0, 0, 0, 0)
+        if type(numbers) is not int or type(unfinished) is not int:
+            raise Unreadable("the counters of a message")
+        if numbers <= real:
+            return 0, ()
+        lost = max(0, unfinished - left)
+        closed = self._end({handle: lost}, now) if lost else ()
+        self._execute(sql.SET_NUMBERS, (real, handle))
+        self._messages, octets, self._recipients = self._one(sql.REAL_TALLY) or (0, 0, 0)
+        self._content_bytes = int(octets)
+        return lost, closed
 
     def _named(self, ended: Iterable[Row]) -> tuple[tuple[int, str, str], ...]:
         return tuple((row.handle, self._message(row.handle)[1], row.address) for row in ended)
