@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 import postroad
 from postroad import Filter, Submission, Verdict, hookimpl
+from postroad.clock import Clock
 from postroad.events import RecipientFailed
 from postroad.reached import Reached
 from postroad.spool import Marks, boot_id
@@ -18,7 +19,7 @@ from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, Cancel, NewRecip
 from postroad.store.memory import MemoryStore
 from postroad.store.sqlite import sqlite_store
 from postroad.store.states import State
-from postroad.testing.engine import open_test_engine
+from postroad.testing.engine import open_test_engine, test_config
 from postroad.testing.fakes import Hang, ScriptedTransport
 
 RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
@@ -224,6 +225,42 @@ async def test_a_clock_that_was_set_back_freezes_nothing_that_was_never_tried(au
         await trio.sleep(3600)
         assert [call.addresses for call in transport.calls] == [("b@example.org",)]
         await transport.wait_ended(2)
+
+
+@pytest.mark.parametrize("expires", [False, True])
+async def test_what_was_given_while_the_wall_was_set_back_leaves_at_its_send_at_after_a_restart(
+    autojump_clock, expires
+):
+    """The engine that took it counted on by the wall of before; the next one begins with the wall as it is."""
+    begun, offset = trio.current_time(), 0.0
+
+    def wall() -> float:
+        return BEGIN + trio.current_time() - begun + offset
+
+    store, transport = SharedStore(), ScriptedTransport()
+    config = test_config(spool={"url": "shared:"})
+    plugins = {"scripted": transport.plugin("scripted"), "shared": store}
+    async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)) as engine:
+        offset = -7200
+        await trio.sleep(100)
+        wanted = wall() + 3000
+        until = wanted + 900 if expires else None
+        for address in ("l@example.org", "h@example.org"):
+            await engine.submit(
+                Submission(sender="a@example.com", recipients=[address], content=RAW, send_at=wanted, expires_at=until)
+            )
+        await engine.hold(Filter(recipient="h@example.org"))
+    for _ in range(2):  # nothing is taken back twice
+        async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)) as engine:
+            await engine.release(Filter())
+            await trio.sleep(100)
+    async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)):
+        await transport.wait_ended(2)
+        assert wanted <= wall() < wanted + 60
+    for call in transport.calls:
+        message = call.request.message
+        assert (message.send_at, message.expires_at) == (wanted, until)
+        assert message.accepted_at < wanted
 
 
 async def test_a_small_step_back_between_two_lives_tries_nothing_too_soon(autojump_clock):

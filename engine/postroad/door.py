@@ -216,6 +216,7 @@ class Door:
             eight_bit=written.eight_bit,
             smtputf8=written.smtputf8,
             message_id=written.message_id,
+            ahead=self._ahead(),
         )
         due = max(now, send_at or 0.0)
         return Accept(

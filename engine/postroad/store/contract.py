@@ -301,6 +301,8 @@ class Retry(msgspec.Struct, frozen=True):
 
     One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
     untried_until: those with a due time up to this one are made due, too: it had come, by a clock that was set back since.
+    Then what was given while the clock was ahead of the wall (`Message.ahead`) goes back to the wall's moments, held mail too:
+    the messages that the filter means, and the later due times of what was never settled.
     """
 
     filter: Filter

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 from msgspec.structs import replace
 
+from ..message import Message
 from .contract import (
     CRASHED,
     IN_DOUBT,
@@ -42,6 +43,7 @@ __all__ = [
     "address_suffix",
     "as_leased",
     "as_stored",
+    "back_on_the_wall",
     "cancelled",
     "folded",
     "held",
@@ -50,6 +52,7 @@ __all__ = [
     "lanes_of",
     "leased",
     "made_due",
+    "message_on_the_wall",
     "moved",
     "recovered",
     "released",
@@ -196,6 +199,23 @@ def made_due(row: Row, now: float, untried_until: float) -> Row:
     """Due now; what is due already keeps its place in the queue, and what no attempt has touched yet its send_at."""
     keeps_due = row.settled_at is None and row.due > untried_until
     return row if keeps_due else replace(row, due=min(row.due, now))
+
+
+def back_on_the_wall(row: Row, ahead: float, now: float) -> Row:
+    """What no attempt has touched, and waits for a time that was given while the clock was ahead of the wall."""
+    return replace(row, due=max(now, row.due - ahead))
+
+
+def message_on_the_wall(message: Message) -> Message:
+    """The moments as they were given."""
+    send_at, expires_at = message.send_at, message.expires_at
+    return replace(
+        message,
+        accepted_at=message.accepted_at - message.ahead,
+        send_at=None if send_at is None else send_at - message.ahead,
+        expires_at=None if expires_at is None else expires_at - message.ahead,
+        ahead=0.0,
+    )
 
 
 def moved(row: Row, lane: str | None, now: float) -> Row:

@@ -216,6 +216,24 @@ RELEASE_MEANT = "UPDATE recipient SET state = :target, due = <DUE>, reason = '' 
 RETRY_MEANT = (
     "UPDATE recipient SET due = :now WHERE due > :now AND (settled_at IS NOT NULL OR due <= :untried_until) AND :filter"
 )
+# For Retry(untried_until): the records of messages that have anything unfinished among what is meant.
+RECORDS_MEANT = sql_of(
+    """SELECT seq, record FROM message WHERE typeof(record) = 'blob' AND EXISTS (
+        SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND :filter
+    )"""
+)
+SET_RECORD = "UPDATE message SET record = ? WHERE seq = ?"
+# As `rows.back_on_the_wall`.
+PUT_BACK_ON_THE_WALL = sql_of(
+    """UPDATE recipient SET due = max(due - :ahead, :now)
+    WHERE place BETWEEN :handle << <BITS> AND :handle << <BITS> | <MASK>
+    AND state NOT IN <ENDS> AND settled_at IS NULL AND due > :until"""
+)
+# Where what is leasable of a message waits, with the earliest due time on each lane.
+LANES_OF = sql_of(
+    """SELECT lane, min(due), 0 FROM recipient NOT INDEXED
+    WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state IN <LEASABLE> GROUP BY lane"""
+)
 # What is to be routed anew: leasable and held recipients of a lane.
 TO_MOVE = sql_of(
     """SELECT <COLUMNS> FROM (

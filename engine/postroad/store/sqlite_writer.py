@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, cast
 
@@ -399,7 +400,24 @@ class Writer:
         values |= {"now": retry.now, "untried_until": retry.untried_until}
         found = self._execute(sql.filtered(sql.LANES_TO_RETRY, texts), values).fetchall()
         self._execute(sql.filtered(sql.RETRY_MEANT, texts), values)
-        return _made_due(found)
+        return _made_due([*found, *self._put_back_on_the_wall(retry)] if retry.untried_until else found)
+
+    def _put_back_on_the_wall(self, retry: Retry) -> Iterator[Columns]:
+        """Yields lanes and their earliest due times, as `_made_due` takes them."""
+        texts, values = _meant(retry.filter, frozenset(State) - ENDS)
+        for handle, message in list(self._ahead(sql.filtered(sql.RECORDS_MEANT, texts), values)):
+            times = {"handle": handle, "ahead": message.ahead, "now": retry.now, "until": retry.untried_until}
+            self._execute(sql.PUT_BACK_ON_THE_WALL, times)
+            self._execute(sql.SET_RECORD, (record_of(rows.message_on_the_wall(message)), handle))
+            yield from self._execute(sql.LANES_OF, (handle,))
+
+    def _ahead(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
+        """The messages that were accepted while the clock was ahead of the wall; most never were."""
+        for handle, record in self._execute(statement, values):
+            with suppress(Unreadable):  # leasing parks it
+                message = message_of(record)
+                if message.ahead:
+                    yield handle, message
 
     def _move(self, move: Move) -> Moved:
         found = self._execute(sql.TO_MOVE, (move.lane, place_of(*move.after), move.limit + 1)).fetchall()
