@@ -19,6 +19,7 @@ __all__ = [
     "PluginError",
     "PostroadError",
     "QueueFull",
+    "SpoolDamaged",
     "SpoolInUse",
     "SpoolTooNew",
     "StoreBroken",
@@ -100,6 +101,10 @@ class StoreError(PostroadError):
 
 class StoreBroken(StoreError):
     """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
+
+
+class SpoolDamaged(StoreBroken):
+    """The spool's file or its log is not what was written: starting again does not help, `postroad salvage` or a backup does."""
 
 
 class StoreFull(StoreError):

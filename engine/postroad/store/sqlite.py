@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import StoreBroken, StoreError, StoreFull
+from ..errors import SpoolDamaged, StoreBroken, StoreError, StoreFull
 from ..log import get_logger
 from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally, sent_again
 from .sqlite_damage import Doubt, mend
@@ -38,7 +38,8 @@ _AGAIN = (
 )
 _CHECK = "`postroad check --spool` names the message"
 _IN_THE_WAY = (Unreadable, Contradiction, UnicodeDecodeError, apsw.ConstraintError)
-_UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+_UNTRUSTWORTHY = (apsw.IOError, *_DAMAGE)  # the file no longer holds what was written
 
 
 _log = get_logger()
@@ -223,7 +224,8 @@ class SqliteStore:
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
             self._leave_log()
-            return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
+            kind = SpoolDamaged if isinstance(error, _DAMAGE) else StoreBroken
+            return kind(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
         if isinstance(error, apsw.FullError):
             return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
         return StoreError(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
