@@ -321,3 +321,39 @@ async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Pa
             assert after.tokens() == frozenset()
             assert path.stat().st_size == 8 * 50, "a mark must find its room on the disk"
             after.close()
+
+
+async def test_what_failing_actors_leave_to_nobody_is_named_as_at_a_start(autojump_clock, monkeypatch):
+    """A commit leased it, and the actors failed before they heard of that."""
+    from postroad.actors.policy import Policy
+
+    def fails(self, note, now):
+        monkeypatch.undo()
+        raise RuntimeError("a bug in policy")
+
+    store, transport = SharedStore(), ScriptedTransport([Hang()])
+    asking = {"transport": "scripted", "name": "asking", "in_doubt": "hold", "recipients": "*@h.example"}
+    with capture_logs() as logs:
+        async with engine_on(store, transport, routes=[asking, {"transport": "scripted"}]) as engine:
+            await engine.submit(submission("c@example.org"))
+            await transport.wait_calls(1)
+            for number, (to, lane) in enumerate([("d@x.example", "scripted"), ("h@h.example", "asking")], 1):
+                leave_leased(store, engine, number, to, lane, is_marked=True)
+            leave_leased(store, engine, 3, "cancelled@x.example", "scripted", is_marked=False)
+            store.apply([Cancel(Filter(recipient="cancelled@x.example"), 1.0)])
+            monkeypatch.setattr(Policy, "_return", fails)
+            await engine.submit(submission("fresh@example.org"))
+            await transport.wait_calls(4)
+    told = [(log["event"], log["recipient"]) for log in logs if log.get("recipient", "").endswith("x.example")]
+    assert ("in_doubt", "d@x.example") in told
+    assert ("cancelled", "cancelled@x.example") in told
+    assert [log["recipient"] for log in logs if log["event"] == "held"] == ["h@h.example"]
+
+
+def leave_leased(store, engine, number: int, to: str, lane: str, *, is_marked: bool) -> None:
+    message = postroad.store.contract.Message(
+        id=str(number) * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW)
+    )
+    store.apply([Accept(message, (NewRecipient(to, lane, 1.0, lease=number),), RAW)])
+    if is_marked:
+        engine._ports.marks.mark(40 + number, number)

@@ -17,7 +17,6 @@ from typing import Any, cast
 import msgspec
 
 from .config import Config, Limits, Reports, Senders, Spool
-from .decide import doubt
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import (
     Call,
@@ -32,6 +31,7 @@ from .gate_protocol import (
     TakeAllAsDelivered,
     Written,
 )
+from .recovery import recovery
 from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
 from .status import Status
 from .store.contract import (
@@ -127,14 +127,10 @@ class OfflineSpool:
 
     def _recovery(self, now: float) -> Recover:
         """What an engine that died had under way is nobody's: an operator means that, too."""
-        marks = Marks(self._marks_path, 1)
-        try:
-            tokens = marks.tokens()
-        finally:
-            marks.close()
         here = boot_id().encode()
         rebooted = not here or self._store.recall("boot") != here
-        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.routes if self._given else ()))
+        with contextlib.closing(Marks(self._marks_path, 1)) as marks:
+            return recovery(marks, self._given.routes if self._given else (), now, rebooted=rebooted)
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""

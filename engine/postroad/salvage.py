@@ -20,8 +20,9 @@ import apsw
 import msgspec
 from msgspec.structs import replace
 
+from .compose.canonical import forbidden_octets
 from .errors import SpoolInUse, StoreError
-from .spool import ContentFolder, SpoolLock, SpoolPlace, for_owner
+from .spool import ContentFolder, SpoolLock, SpoolPlace, write_synced
 from .store.contract import IN_DOUBT, ContentPlace, Recover
 from .store.rows import Row, is_torn, recovered, untorn
 from .store.sqlite_open import sync_folder
@@ -31,7 +32,6 @@ from .store.states import ENDS, LEASABLE, State, Step
 __all__ = ["Incomplete", "Salvaged", "salvage"]
 
 _OLDER = f"{IN_DOUBT}: its spool was damaged, this may be older than it was"
-_FORBIDDEN = re.compile(rb"\0|(?<!\r)\n|\r(?!\n)|[^\r\n]{999}")  # in no canonical content
 _UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
 _ADDRESSES = 100  # named of one message
 
@@ -280,10 +280,7 @@ class _Salvage:
 
     def _write(self, name: str, octets: bytes) -> None:
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
-        with open(self._quarantine / name, "xb", opener=for_owner) as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(self._quarantine / name, octets, is_new=True)
 
 
 def _content_flaw(letter: Letter, content: bytes | None) -> str:
@@ -295,6 +292,5 @@ def _content_flaw(letter: Letter, content: bytes | None) -> str:
         return ""
     if len(content) != message.size:
         return f"its content has {len(content)} octets instead of {message.size}"
-    if _FORBIDDEN.search(content) or not (message.eight_bit or content.isascii()):
-        return "its content holds octets that no message has: it was damaged"
-    return ""
+    octets = forbidden_octets(content, eight_bit=message.eight_bit)
+    return f"its content holds {octets}, as no message does: it was damaged" if octets else ""
