@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mutant import Mutant
+from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
@@ -15,6 +16,7 @@ __all__ = ["GROUPS", "MUTANTS"]
 
 GROUPS: Mapping[str, Sequence[Mutant]] = {
     "The store": STORE,
+    "Damage": DAMAGE,
     "Spool, start and end": AROUND,
     "What comes in": DOOR,
     "The ring": RING,
