@@ -90,6 +90,7 @@ class Door:
         given, canonical = read or self.read(submission.content, id, now)
         written = Composed(
             content=canonical.content,
+            checksum=canonical.checksum,
             sender=sender,
             recipients=recipients,
             message_id=canonical.message_id,
@@ -217,6 +218,7 @@ class Door:
             smtputf8=written.smtputf8,
             message_id=written.message_id,
             ahead=self._ahead(),
+            checksum=written.checksum,
         )
         due = max(now, send_at or 0.0)
         return Accept(

@@ -107,6 +107,10 @@ class SpoolDamaged(StoreBroken):
     """The spool's file or its log is not what was written: starting again does not help, `postroad salvage` or a backup does."""
 
 
+class ContentDamaged(StoreError):
+    """A message's content is gone, or not what was accepted: it is delivered to nobody, and its recipients are parked."""
+
+
 class StoreFull(StoreError):
     """The disk is full: nothing of this call is stored.  What was accepted before is kept, and goes on."""
 

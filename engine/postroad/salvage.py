@@ -20,6 +20,7 @@ import apsw
 import msgspec
 from msgspec.structs import replace
 
+from .checksum import content_flaw
 from .compose.canonical import forbidden_octets
 from .errors import SpoolInUse, StoreError
 from .spool import ContentFolder, SpoolLock, SpoolPlace, write_synced
@@ -290,7 +291,7 @@ def _content_flaw(letter: Letter, content: bytes | None) -> str:
     message = letter.message
     if message is None:
         return ""
-    if len(content) != message.size:
-        return f"its content has {len(content)} octets instead of {message.size}"
+    if flaw := content_flaw(message, content):
+        return f"its content is damaged: {flaw}"
     octets = forbidden_octets(content, eight_bit=message.eight_bit)
     return f"its content holds {octets}, as no message does: it was damaged" if octets else ""
