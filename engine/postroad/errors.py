@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ConfigError",
+    "ContentDamaged",
     "EngineClosed",
     "EngineCrashed",
     "IdempotencyConflict",
