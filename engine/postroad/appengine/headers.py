@@ -59,7 +59,8 @@ def _invalid_header_reason(name: Any, value: Any) -> str | None:
         return "Header values should be strings."
     if not is_ascii(name):
         return "Header name should be an ASCII string."
-    return None if _is_allowed(name.strip()) else f'Header "{name}" is not allowed.'
+    name = name.strip()
+    return None if _is_allowed(name) else f'Header "{name}" is not allowed.'
 
 
 def _is_allowed(name: str) -> bool:

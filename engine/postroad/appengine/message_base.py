@@ -14,7 +14,7 @@ from .addresses import check_email_valid, kept
 from .attachment_types import mime_type_of
 from .calling import MakeSyncCall, call_service
 from .mail_errors import Error, MissingSenderError
-from .mime_in import MimeMessage, decode_and_join_header, leaves_of, parse_mime_message, payload_of
+from .mime_in import MimeMessage, decode_and_join_header, filename_of, leaves_of, parse_mime_message, payload_of
 from .mime_out import mail_message_to_mime_message
 from .payloads import Attachment, EncodedPayload, attachments_of, check_attachments, decoded, is_one_attachment
 from .protocol import MailMessage
@@ -135,7 +135,7 @@ class EmailMessageBase:
             self._take_over(leaf)
 
     def _take_over(self, leaf: MimeMessage) -> None:
-        filename = leaf.get_filename()
+        filename = filename_of(leaf)
         if not filename:
             self._add_body(leaf.get_content_type(), payload_of(leaf))
             return

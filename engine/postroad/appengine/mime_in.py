@@ -11,11 +11,20 @@ from collections.abc import Iterator, Sequence
 from email.errors import HeaderParseError
 from email.header import Header, decode_header
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import Any
 
 from .payloads import EncodedPayload, MimeMessage
 
-__all__ = ["MimeMessage", "addresses_in", "decode_and_join_header", "leaves_of", "parse_mime_message", "payload_of"]
+__all__ = [
+    "MimeMessage",
+    "addresses_in",
+    "decode_and_join_header",
+    "filename_of",
+    "leaves_of",
+    "parse_mime_message",
+    "payload_of",
+]
 
 
 def parse_mime_message(mime_message: Any) -> MimeMessage:
@@ -77,6 +86,14 @@ def leaves_of(mime_message: MimeMessage) -> Iterator[MimeMessage]:
             waiting += reversed(inner)
         elif inner:
             yield part
+
+
+def filename_of(leaf: MimeMessage) -> str | None:
+    """The name of an attachment: that of the disposition, else of the type; None or empty for a body."""
+    if filename := leaf.get_filename():
+        return filename
+    name: Any = leaf.get_param("name")
+    return None if name is None else collapse_rfc2231_value(name)
 
 
 def payload_of(leaf: MimeMessage) -> EncodedPayload:
