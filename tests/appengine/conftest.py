@@ -1,13 +1,19 @@
-"""What the tests of the mail API put in the place of the service."""
+"""What the tests of the mail API put in the place of the service, and the service with a spool of its own."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from mail_site import Site
 from recording_service import RecordingService
+
+from postroad.appengine import service as real_service
 
 
 @pytest.fixture
@@ -29,3 +35,21 @@ def smtp_hand_overs(service: RecordingService, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(smtp, "is_wanted", lambda: True)
     monkeypatch.setattr(smtp, "hand_over", messages.append, raising=False)
     return messages
+
+
+@pytest.fixture
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody said where mail is kept, in this process or its environment."""
+    for name in list(os.environ):
+        if name.startswith(("POSTROAD_", "APPENGINE_")):
+            monkeypatch.delenv(name)
+    real_service.configure()
+    real_service._sent.id = None
+    yield
+    real_service.configure()
+
+
+@pytest.fixture
+def site(tmp_path: Path, nothing_said: None) -> Site:
+    """A spool that the service sends into."""
+    return Site(tmp_path)
