@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
-from . import apiproxy_errors
+from . import apiproxy_errors, service
 from .mail_errors import BadRequestError, Error, InvalidAttachmentTypeError, InvalidHeaderNameError, InvalidSenderError
 from .protocol import MailMessage, MailServiceError, VoidProto
 
@@ -49,11 +48,7 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
-    if stubbed := _call_of_testbed():
-        return stubbed
-    service = import_module("postroad.appengine.service")  # not before something is sent: importing the API stays quick
-    default: MakeSyncCall = service.make_sync_call
-    return default
+    return _call_of_testbed() or service.make_sync_call
 
 
 def _call_of_testbed() -> MakeSyncCall | None:
