@@ -1,4 +1,4 @@
-"""`mail.send_mail` from many processes into one spool while an engine runs: calls a second, the worst wait, nothing lost or doubled.
+"""`mail.send_mail` from many processes into one spool while an engine runs: calls a second, the worst wait, none lost or doubled.
 
     python benchmarks/appengine.py [--processes 8] [--messages 1000]
 

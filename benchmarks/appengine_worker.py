@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from processes import say, take_orders
 
 import postroad
 from postroad.log import configure_logging
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Disposition, Verdict
+from processes import say, take_orders
 
 _SUBJECT = re.compile(rb"^Subject: ([^\r\n]*)", re.MULTILINE)
 _ARRIVED = Verdict(disposition=Disposition.ACCEPTED, reply="250 2.0.0 Ok, counted", status="2.0.0")
@@ -36,18 +36,24 @@ class CountingTransport:
     def __init__(self) -> None:
         self.arrived: Counter[str] = Counter()
         self.at: dict[str, float] = {}
+        self._changed = trio.Event()
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         found = _SUBJECT.search(await request.content.read())
         subject = found[1].decode() if found else ""
         self.arrived[subject] += 1
         self.at.setdefault(subject, time.monotonic())
+        self._changed.set()
         return [_ARRIVED for _ in request.recipients]
 
+    async def wait_arrived(self, count: int) -> None:
+        while self.arrived.total() < count:
+            self._changed = trio.Event()
+            await self._changed.wait()
+
+    @postroad.hookimpl
     def postroad_register_transports(self, register: Callable[[str, Any], None]) -> None:
         register("counting", self._factory)
-
-    postroad_register_transports = postroad.hookimpl(postroad_register_transports)
 
     @asynccontextmanager
     async def _factory(self, _settings: Mapping[str, Any]) -> AsyncGenerator[CountingTransport]:
@@ -71,8 +77,7 @@ async def engine(spool: str) -> None:
         say({"ready": True})
         while line := await trio.to_thread.run_sync(sys.stdin.readline):
             wanted = json.loads(line)["count"]
-            while transport.arrived.total() < wanted:
-                await trio.sleep(0.01)
+            await transport.wait_arrived(wanted)
             await trio.sleep(0.5)  # a doubled one would come now
             say({"at": transport.at, "calls": transport.arrived.total()})
             transport.arrived.clear()
