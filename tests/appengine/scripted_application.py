@@ -121,7 +121,8 @@ class Application:
             return
         await self._read(talk, stream)
         if isinstance(step, Hang):
-            await trio.sleep_forever()
+            await stream.receive_some(1)  # it only hears of the end
+            return
         if isinstance(step, Raw):
             await stream.send_all(step.octets or b"") if step.octets else None
             return
@@ -158,22 +159,45 @@ async def _say(talk: h11.Connection, stream: trio.abc.Stream, reply: Reply) -> N
 
 @asynccontextmanager
 async def open_application(
-    *script: Step, default: Step = OK, port: int = 0, ssl_context: Any = None
+    *script: Step, default: Step = OK, at: BoundPort | None = None, ssl_context: Any = None
 ) -> AsyncGenerator[Application]:
+    """at: a port that was closed until now."""
     application = Application(iter(script), default)
-    listeners: list[Any] = await trio.open_tcp_listeners(port, host="127.0.0.1")
-    application.port = listeners[0].socket.getsockname()[1]
+    bound = at or await BoundPort.make()
+    bound.sock.listen(100)
+    application.port = bound.number
+    listener: Any = trio.SocketListener(bound.sock)
     if ssl_context:
-        listeners = [trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners]
+        listener = trio.SSLListener(listener, ssl_context, https_compatible=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, application.serve, listeners)
+        nursery.start_soon(trio.serve_listeners, application.serve, [listener])
         yield application
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def closed_port() -> AsyncGenerator[int]:
+@dataclass
+class BoundPort:
     """A port where nobody listens, and nobody else can begin to: it is bound."""
-    with trio.socket.socket() as sock:
+
+    sock: trio.socket.SocketType
+
+    @classmethod
+    async def make(cls) -> BoundPort:
+        sock = trio.socket.socket()
         await sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
+        return cls(sock)
+
+    @property
+    def number(self) -> int:
+        return self.sock.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.number}"
+
+
+@asynccontextmanager
+async def closed_port() -> AsyncGenerator[BoundPort]:
+    bound = await BoundPort.make()
+    with bound.sock:
+        yield bound

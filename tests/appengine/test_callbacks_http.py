@@ -32,9 +32,7 @@ REPORT = (
 
 def incoming(address="support@app.example", *, sender="b@example.org", content=MAIL, in_doubt=False, commit=None):
     holder = content if isinstance(content, MemoryContent) else MemoryContent(content)
-    message = Message(
-        id="01k0000000aaaaaaaaaa", sender=sender, accepted_at=0.0, size=holder.size, kind=Kind.INCOMING
-    )
+    message = Message(id="01k0000000aaaaaaaaaa", sender=sender, accepted_at=0.0, size=holder.size, kind=Kind.INCOMING)
     recipient = LeasedRecipient(3, address, in_doubt=in_doubt)
     more = {"commit": commit} if commit else {}
     return make_request([recipient], content=holder, message=message, **more)
@@ -122,7 +120,10 @@ async def test_paths_and_headers_are_configurable(autojump_clock):
     async with open_application() as application:
         for request in (bounce(), incoming()):
             await verdict(application, request, **{**more, "url": f"{application.url}/base/"})
-    assert [request.target for request in application.requests] == ["/base/hooks/bounce", "/base/in/support@app.example"]
+    assert [request.target for request in application.requests] == [
+        "/base/hooks/bounce",
+        "/base/in/support@app.example",
+    ]
     assert {request.headers["x-site"] for request in application.requests} == {"blue green"}
 
 
@@ -213,7 +214,7 @@ async def test_an_answers_words_are_made_printable_and_its_body_is_not_told(auto
 
 
 async def test_nobody_listens(autojump_clock):
-    async with closed_port() as port, appengine_transport({"url": f"http://127.0.0.1:{port}"}) as transport:
+    async with closed_port() as port, appengine_transport({"url": port.url}) as transport:
         (answer,) = await transport.deliver(incoming())
     assert (answer.disposition, answer.scope, answer.status) == (Disposition.DEFERRED, Scope.SITE, "4.4.1")
 
@@ -253,7 +254,9 @@ async def test_an_endless_header_is_bounded(autojump_clock):
 
 
 async def test_an_answer_whose_body_never_ends_is_an_answer(autojump_clock):
-    async with open_application(Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b"x" * 10)) as application:
+    async with open_application(
+        Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n" + b"x" * 10)
+    ) as application:
         answer = await verdict(application)
     assert answer.disposition is Disposition.ACCEPTED
 
@@ -389,7 +392,7 @@ async def test_it_does_a_transports_duties(autojump_clock, monkeypatch):
             appengine_transport,
             {"url": application.url, "secret_env": "POSTROAD_TEST_SECRET", "headers": {"x-password": "hush-hush"}},
             handed_over=lambda: [request.body for request in application.requests],
-            broken={"url": f"http://127.0.0.1:{closed}"},
+            broken={"url": closed.url},
             silent={"url": silent.url},
         )
     done = {result.case for result in report.results if not result.skipped}

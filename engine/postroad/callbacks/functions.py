@@ -132,9 +132,14 @@ async def _run(function: Callable[[Any], Any], told: Any) -> None:
     if _is_async(function):
         await function(told)
         return
-    answer = await trio.to_thread.run_sync(partial(function, told), abandon_on_cancel=True)
-    if inspect.isawaitable(answer):
-        await answer
+    answers: list[Any] = []  # trio refuses threads that return a coroutine, in words that show what the function was given
+
+    def call() -> None:
+        answers.append(function(told))
+
+    await trio.to_thread.run_sync(call, abandon_on_cancel=True)
+    if inspect.isawaitable(answers[0]):
+        await answers[0]
 
 
 def _is_async(function: Callable[[Any], Any]) -> bool:

@@ -22,7 +22,7 @@ _MAX_DEPTH, _MAX_PARTS = 4, 50
 _HEADER_BYTES = 65_536
 _RETURNED = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
 _NAMES = ("from", "to", "cc", "bcc", "subject")
-_ADDRESS = re.compile(r"[^\s<>(),;:\"]+@[^\s<>(),;:\"]+")
+_BESIDE_ADDRESSES = re.compile(r"[\s<>(),;:\"]+")
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def read_notice(report: bytes) -> Notice:
     original = _fields_of(_Part(raw))
     failed = _failed_in(report)
     if raw:
-        named = set(_ADDRESS.findall(f"{original['to']} {original['cc']}".lower()))
+        named = set(_BESIDE_ADDRESSES.split(f"{original['to']} {original['cc']}".lower()))
         original["bcc"] = original["bcc"] or ", ".join(each for each in failed if each.lower() not in named)
     else:
         original["to"] = ", ".join(failed)

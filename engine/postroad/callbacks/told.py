@@ -31,6 +31,9 @@ class IncomingMail(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
     maybe_duplicate: bool = False
 
+    def __repr__(self) -> str:
+        return f"IncomingMail(id={self.id!r}, address={self.address!r})"  # no content in logs and tracebacks
+
 
 class Bounce(msgspec.Struct, frozen=True, kw_only=True):
     """Mail that was not delivered.
@@ -47,6 +50,9 @@ class Bounce(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
     report: bytes
     maybe_duplicate: bool = False
+
+    def __repr__(self) -> str:
+        return f"Bounce(id={self.id!r})"
 
     def fields(self) -> dict[str, str]:
         """The twelve fields of a notification by their names, such as `original-to`."""
