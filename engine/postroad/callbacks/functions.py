@@ -132,9 +132,10 @@ async def _run(function: Callable[[Any], Any], told: Any) -> None:
     if _is_async(function):
         await function(told)
         return
-    answers: list[Any] = []  # trio refuses threads that return a coroutine, in words that show what the function was given
+    answers: list[Any] = []
 
     def call() -> None:
+        """Trio refuses threads that return a coroutine, in words that show what the function was given."""
         answers.append(function(told))
 
     await trio.to_thread.run_sync(call, abandon_on_cancel=True)
