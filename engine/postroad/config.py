@@ -19,6 +19,7 @@ from msgspec import inspect as shape
 from .contradictions import check_config, is_hostname
 from .errors import ConfigError
 from .misfits import endless_number, misfit
+from .quotas import Quotas
 
 __all__ = [
     "CALLBACKS",
@@ -29,6 +30,7 @@ __all__ = [
     "InFlight",
     "Limits",
     "PathSetting",
+    "Quotas",
     "Reports",
     "Retry",
     "Route",
@@ -115,7 +117,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     """[limits]: what is refused at the door, and how long finished mail is remembered."""
 
     message_bytes: Annotated[
-        int, _about("Octets of a whole message with attachments. App Engine's figure, 31.5 MB.", ge=1024)
+        int,
+        _about("Octets of a message with attachments, as given: before base64. App Engine's figure, 31.5 MB.", ge=1024),
     ] = 33_030_144
     recipients: Annotated[
         int, _about("Recipients of one message. Every SMTP server takes 100 at a time; larger lists are split.", ge=1)
@@ -357,6 +360,7 @@ class Config(_Section, frozen=True, kw_only=True):
     spool: Spool = Spool()
     senders: Senders = Senders()
     limits: Limits = Limits()
+    quotas: Quotas = Quotas()
     in_flight: InFlight = InFlight()
     retry: Retry = Retry()
     windows: Windows = Windows()

@@ -19,6 +19,7 @@ __all__ = [
     "PluginError",
     "PostroadError",
     "QueueFull",
+    "QuotaExceeded",
     "SpoolInUse",
     "SpoolTooNew",
     "StoreBroken",
@@ -79,6 +80,15 @@ class IdempotencyConflict(SubmissionError):
 
 class QueueFull(PostroadError):
     """The spool holds as much as the configuration allows (`[limits] queue_messages`, `queue_bytes`); try again later."""
+
+
+class QuotaExceeded(PostroadError):
+    """The message would exceed a quota (`[quotas]`); the text says which, and when there is more.  Nothing was stored.
+
+    `receipts`: as for IdempotencyConflict.
+    """
+
+    receipts: Sequence[Any] = ()
 
 
 class ConfigError(PostroadError, ValueError):

@@ -16,8 +16,10 @@ from typing import Any, cast
 
 import msgspec
 
-from .config import Config, Limits, Reports, Senders, Spool
+from .administrators import with_administrators
+from .config import Config, Limits, Quotas, Reports, Senders, Spool
 from .decide import doubt
+from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import (
     Call,
@@ -43,6 +45,7 @@ from .store.contract import (
     Hold,
     IdempotencyMismatch,
     Operation,
+    QuotaExhausted,
     Recover,
     Release,
     Retry,
@@ -68,12 +71,15 @@ class _Rules(msgspec.Struct, frozen=True):
     limits: Limits
     reports: Reports
     content_file_bytes: int
+    quotas: Quotas = Quotas()
 
 
 def rules_of(config: Config, hostname: str) -> bytes:
     """What an engine writes into its spool (under RULES), for doors that have no configuration of their own."""
     reports = msgspec.structs.replace(config.reports, hostname=hostname)
-    return msgspec.msgpack.encode(_Rules(config.senders, config.limits, reports, config.spool.content_file_bytes))
+    return msgspec.msgpack.encode(
+        _Rules(config.senders, config.limits, reports, config.spool.content_file_bytes, config.quotas)
+    )
 
 
 @contextmanager
@@ -178,6 +184,8 @@ class OfflineSpool:
             return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
         accept = self._with_content_placed(self._prepare(call))
         answer = self._stored(accept)
+        if isinstance(answer, QuotaExhausted):
+            raise quota_error(answer)
         if isinstance(answer, IdempotencyMismatch):
             raise IdempotencyConflict(
                 "idempotency_key",
@@ -185,10 +193,10 @@ class OfflineSpool:
             )
         return answer.id
 
-    def _stored(self, accept: Accept) -> Accepted | IdempotencyMismatch:
+    def _stored(self, accept: Accept) -> Accepted | IdempotencyMismatch | QuotaExhausted:
         """Commit it; a content file that no message came to use is deleted."""
         try:
-            answer = cast("Accepted | IdempotencyMismatch", self._store.apply([accept])[0])
+            answer = cast("Accepted | IdempotencyMismatch | QuotaExhausted", self._store.apply([accept])[0])
         except StoreBroken:
             raise  # the row may be there or not: the file stays, and an engine sweeps it if nobody uses it
         except BaseException:
@@ -196,7 +204,7 @@ class OfflineSpool:
                 if self._store.message(accept.message.id) is None:
                     self._delete_content(accept)
             raise
-        if answer.id != accept.message.id:
+        if isinstance(answer, QuotaExhausted) or answer.id != accept.message.id:
             self._delete_content(accept)
         return answer
 
@@ -210,6 +218,7 @@ class OfflineSpool:
         door, now = Door(self._config), time.time()
         if isinstance(call, Written):
             return door.prepare(call.submission(), tally=self._store.tally(), now=now, id=call.id)
+        call = with_administrators(call, self._config.senders)
         return door.compose(call.fields(), call.options, tally=self._store.tally(), now=now, id=call.id)
 
     def _with_content_placed(self, accept: Accept) -> Accept:
@@ -235,6 +244,7 @@ class OfflineSpool:
         return Config(
             senders=rules.senders,
             limits=rules.limits,
+            quotas=rules.quotas,
             reports=rules.reports,
             spool=Spool(content_file_bytes=rules.content_file_bytes),
         )

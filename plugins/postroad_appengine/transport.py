@@ -56,7 +56,9 @@ class AppEngineTransport:
     async def _tell_bounce(self, bounce: Bounce, request: DeliveryRequest, secret: str) -> Verdict:
         kind, form = write_form(bounce)
         headers = [("Content-Type", kind), *self._headers(request, secret)]
-        return await self._post(Post(self._target(self._settings.bounce_path), headers, len(form)), _cut(form), request)
+        return await self._post(
+            Post(self._target(self._settings.bounce_path), headers, len(form)), _Pieces(form), request
+        )
 
     async def _bring_mail(self, request: DeliveryRequest, secret: str) -> Verdict:
         address = quote(request.recipients[0].address, safe="@")
@@ -105,9 +107,20 @@ class AppEngineTransport:
         return headers
 
 
-async def _cut(octets: bytes) -> AsyncGenerator[bytes]:
-    for start in range(0, len(octets), _PIECE_BYTES):
-        yield octets[start : start + _PIECE_BYTES]
+class _Pieces:
+    """Octets in pieces, as a content gives them."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._pieces = (octets[start : start + _PIECE_BYTES] for start in range(0, len(octets), _PIECE_BYTES))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
 
 
 def _tls_of(settings: AppEngineSettings) -> ssl.SSLContext:

@@ -398,3 +398,22 @@ async def test_it_does_a_transports_duties(autojump_clock, monkeypatch):
     done = {result.case for result in report.results if not result.skipped}
     assert {"committing_comes_first", "large_content", "ten_at_once", "eight_bit", "smtputf8"} <= done
     assert {result.case for result in report.results if result.skipped} == {"one_refused_among_many"}
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        b"From: a@x\r\n\r\nno charset \xff\r\n",
+        b"Content-Type: text/plain; charset=nonsense\r\n\r\n\xff\r\n",
+        b"Subject: \xff\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\xff\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\nContent-Type: message/rfc822\r\n\r\n" * 5000
+        + b"\xff",
+    ],
+)
+async def test_strange_octets_that_came_back_are_told_somehow(autojump_clock, returned):
+    raw = REPORT.partition(b"From: a@example.com\r\nTo: b@example.org\r\n")[0] + returned + b"\r\n\r\n--x--\r\n"
+    async with open_application() as application:
+        answer = await verdict(application, bounce(raw))
+    assert answer.disposition is Disposition.ACCEPTED
+    assert application.requests[0].fields["raw-message"]

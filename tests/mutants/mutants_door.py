@@ -134,7 +134,7 @@ DOOR = (
         "P1 I1",
         "tells another process that its mail is safe when nothing was stored",
         _GATE,
-        "taken = iter(await self._engine.take_in([partial(_draft_of, call) for _, call in fresh]))",
+        "taken = iter(await self._engine.take_in([partial(_draft_of, call, senders) for _, call in fresh]))",
         "taken = iter([call.id for _, call in fresh])",
         ("test_gate.py::test_a_refusal_is_the_same_error_on_both_roads",),
     ),

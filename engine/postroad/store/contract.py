@@ -29,6 +29,7 @@ __all__ = [
     "Accepted",
     "Cancel",
     "Cancelled",
+    "Charge",
     "ContentPlace",
     "DelayReport",
     "Filter",
@@ -45,6 +46,7 @@ __all__ = [
     "Outcome",
     "Prune",
     "Pruned",
+    "QuotaExhausted",
     "Recover",
     "Recovered",
     "Release",
@@ -106,16 +108,34 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     expires_at: float
 
 
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """What a message takes of a quota: `amount` of the `limit` that its window has.
+
+    quota: its name.  start: when the window begins, whole wall seconds.  seconds: how long it lasts.
+    """
+
+    quota: str
+    amount: int
+    limit: int
+    start: int
+    seconds: int
+
+
 # --- Operations.  All of one `apply` are committed together, in the order given. ---
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False):
-    """Store a message.  A message whose id is already there was accepted before: the answer says `duplicate`."""
+    """Store a message.  A message whose id is already there was accepted before: the answer says `duplicate`.
+
+    charges: counted in the same transaction; where one does not fit, none is counted and nothing is stored.  A duplicate
+    costs nothing.
+    """
 
     message: Message
     recipients: tuple[NewRecipient, ...]
     content: bytes | ContentPlace
     idempotency: IdempotencyKey | None = None
+    charges: tuple[Charge, ...] = ()
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +150,13 @@ class IdempotencyMismatch(msgspec.Struct, frozen=True):
     """Answer to Accept: the key belongs to another submission; nothing was stored."""
 
     id: str
+
+
+class QuotaExhausted(msgspec.Struct, frozen=True):
+    """Answer to Accept: this charge does not fit beside what is used of its quota; nothing was stored."""
+
+    charge: Charge
+    used: int
 
 
 class TakeLeases(msgspec.Struct, frozen=True):
@@ -430,7 +457,17 @@ Operation: TypeAlias = (
     | Remember
 )
 Result: TypeAlias = (
-    Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | TakenAsDelivered | Moved | Recovered | Pruned | None
+    Accepted
+    | IdempotencyMismatch
+    | QuotaExhausted
+    | Taken
+    | Settled
+    | Cancelled
+    | TakenAsDelivered
+    | Moved
+    | Recovered
+    | Pruned
+    | None
 )
 
 
@@ -490,7 +527,7 @@ class Store(Protocol):
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Commit all operations durably in one transaction and answer each; on any exception nothing was stored.
 
-        Raises StoreError when the storage fails.  Accept answers IdempotencyMismatch instead of raising.
+        Raises StoreError when the storage fails.  Accept answers IdempotencyMismatch or QuotaExhausted instead of raising.
         """
         ...
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ..errors import StoreError
 from . import rows
+from .charges import USED, Usage
 from .contract import (
     NO_ROUTE,
     Accept,
@@ -35,6 +36,7 @@ from .contract import (
     Operation,
     Prune,
     Pruned,
+    QuotaExhausted,
     Recover,
     Recovered,
     Release,
@@ -95,13 +97,19 @@ class MemoryStore:
 
     # --- Operations ---
 
-    def _accept(self, accept: Accept) -> Accepted | IdempotencyMismatch:
+    def _accept(self, accept: Accept) -> Accepted | IdempotencyMismatch | QuotaExhausted:
         known = self._shelf.handles.get(accept.message.id)
         if known is not None:
             return Accepted(accept.message.id, known, duplicate=True)
         earlier = self._earlier(accept.idempotency, accept.message.accepted_at)
         if earlier is not None:
             return earlier
+        if accept.charges:
+            usage = Usage(self._shelf.facts.get(USED))
+            exhausted = usage.take(accept.charges)
+            if exhausted is not None:
+                return exhausted
+            self._shelf.put(self._shelf.facts, USED, usage.encoded())
         handle, self._shelf.next_handle = self._shelf.next_handle, self._shelf.next_handle + 1
         for row in rows.accepted(handle, accept):
             self._shelf.put_row(row)
@@ -190,7 +198,7 @@ class MemoryStore:
         if entry.delay is DelayNotice.NONE:
             self._shelf.put_entry(replace(entry, delay=DelayNotice.WANTED))
 
-    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
+    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | QuotaExhausted | None:
         answer = self._accept(report.accept) if report.accept else None
         if isinstance(answer, IdempotencyMismatch):
             return answer
@@ -203,7 +211,7 @@ class MemoryStore:
             self._shelf.end({report.handle: len(report.numbers)}, report.now)
         return answer
 
-    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
+    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | QuotaExhausted | None:
         entry = self._shelf.entries.get(report.handle)
         if entry is None or entry.delay is not DelayNotice.WANTED:
             return None

@@ -10,18 +10,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from msgspec.structs import replace
 
 from ..message import Message
 from . import rows, sql, sql_damage
+from .charges import USED, Usage
 from .contract import (
     NO_ROUTE,
     Accept,
     Accepted,
     Cancel,
     Cancelled,
+    Charge,
     ContentPlace,
     DelayReport,
     Filter,
@@ -35,6 +37,7 @@ from .contract import (
     Operation,
     Prune,
     Pruned,
+    QuotaExhausted,
     Recover,
     Recovered,
     Release,
@@ -69,6 +72,8 @@ from .states import ENDS, LEASABLE, IllegalStep, State, Step, advance, sources
 
 __all__ = ["Writer"]
 
+Answer: TypeAlias = Accepted | IdempotencyMismatch | QuotaExhausted
+
 _NAMED_DOUBTS = 1000  # contract: Recovered names at most so many
 _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
@@ -91,6 +96,7 @@ class Writer:
             raise Unreadable("the spool has lost its counters")
         self._messages, self._recipients, self._content_bytes, self._next_handle = found
         self._began_with = self._counters()
+        self._usage: Usage | None = None  # of quotas; read when the first message is charged
 
     def run(self, operations: Sequence[Operation]) -> list[Result]:
         """Answer the operations in their order; neighbouring Accepts are stored together."""
@@ -102,6 +108,8 @@ class Writer:
                 results.extend(_OPERATIONS[kind](self, operation) for operation in run)
         if self._counters() != self._began_with:
             self._execute(sql.SET_SPOOL, self._counters())
+        if self._usage and self._usage.is_changed:
+            self._execute(sql.SET_FACT, (USED, self._usage.encoded()))
         return results
 
     def tally(self) -> Tally:
@@ -123,12 +131,12 @@ class Writer:
 
     # --- Accepting ---
 
-    def _accept(self, accepts: Sequence[Accept]) -> list[Accepted | IdempotencyMismatch]:
+    def _accept(self, accepts: Sequence[Accept]) -> list[Answer]:
         known: dict[str, int] = dict(self._execute(sql.KNOWN_IDS, (pack([a.message.id for a in accepts]),)))
-        answers: list[Accepted | IdempotencyMismatch] = []
+        answers: list[Answer] = []
         fresh: list[tuple[int, Accept]] = []
         for accept in accepts:
-            answer = self._duplicate(accept, known)
+            answer = self._duplicate(accept, known) or self._charge(accept.charges)
             if answer is None:
                 answer = self._admit(accept)
                 known[answer.id] = answer.handle
@@ -137,19 +145,25 @@ class Writer:
         self._insert(fresh)
         return answers
 
-    def _duplicate(self, accept: Accept, known: Mapping[str, int]) -> Accepted | IdempotencyMismatch | None:
+    def _duplicate(self, accept: Accept, known: Mapping[str, int]) -> Answer | None:
         handle = known.get(accept.message.id)
         if handle is not None:
             return Accepted(accept.message.id, handle, duplicate=True)
         return self._earlier(accept.idempotency, accept.message.accepted_at) if accept.idempotency else None
 
-    def _earlier(self, key: IdempotencyKey, now: float) -> Accepted | IdempotencyMismatch | None:
+    def _earlier(self, key: IdempotencyKey, now: float) -> Answer | None:
         for digest, expires_at, id, handle in self._execute(sql.KEY, (key.sender, key.key)):
             if not (isinstance(digest, bytes) and isinstance(expires_at, float) and isinstance(handle, int)):
                 raise Unreadable("an idempotency key")
             if expires_at > now:
                 return Accepted(id, handle, duplicate=True) if digest == key.digest else IdempotencyMismatch(id)
         return None
+
+    def _charge(self, charges: Sequence[Charge]) -> QuotaExhausted | None:
+        if not charges:
+            return None
+        self._usage = self._usage or Usage(self._first(sql.FACT, USED))
+        return self._usage.take(charges)
 
     def _admit(self, accept: Accept) -> Accepted:
         """Give a handle; the key is written at once, for the next one in the batch to find."""
@@ -308,7 +322,7 @@ class Writer:
 
     # --- Reporting ---
 
-    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
+    def _report(self, report: Report) -> Answer | None:
         answer = self._accept([report.accept])[0] if report.accept else None
         if isinstance(answer, IdempotencyMismatch):
             return answer
@@ -320,7 +334,7 @@ class Writer:
         self._change([rows.reported(row, wanted=report.accept is not None) for row in known.values()], report.now)
         return answer
 
-    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
+    def _delay_report(self, report: DelayReport) -> Answer | None:
         if self._first(sql.DELAY_OF, report.handle) != DelayNotice.WANTED:
             return None
         answer = self._accept([report.accept])[0] if report.accept else None
