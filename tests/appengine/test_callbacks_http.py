@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import time
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from scripted_application import Deaf, Hang, Raw, Reply, closed_port, open_application
 
+from postroad.callbacks import Bounce
 from postroad.errors import ConfigError
 from postroad.message import BOUNCE_ADDRESS, Kind, Message
 from postroad.store.contract import LeasedRecipient
@@ -18,6 +20,7 @@ from postroad.testing import check_transport
 from postroad.testing.fakes import MemoryContent, make_request
 from postroad.verdict import Disposition, Scope
 from postroad_appengine import appengine_transport
+from postroad_appengine.form import write_form
 
 MAIL = b"From: b@example.org\r\nTo: a@example.com\r\nSubject: Hello\r\n\r\nHello.\r\n"
 REPORT = (
@@ -417,3 +420,22 @@ async def test_strange_octets_that_came_back_are_told_somehow(autojump_clock, re
         answer = await verdict(application, bounce(raw))
     assert answer.disposition is Disposition.ACCEPTED
     assert application.requests[0].fields["raw-message"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Type: text/plain" + b"; a*0=x" * 120_000,
+        b"Content-Type: " + b"a;" * 400_000,
+        b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(280)),
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n\r\n" * 100_000,
+    ],
+    ids=range(4),
+)
+@pytest.mark.parametrize("octets", [30_000, 1_000_000])
+def test_hostile_octets_that_came_back_take_no_time(head, octets):
+    raw = head[:octets] + b"x\r\n" * ((octets - len(head)) // 3) + b"\xff"
+    told = Bounce(id="a", key="a-1", original={}, notification={}, raw=raw, report=b"")
+    begun = time.process_time()
+    write_form(told)
+    assert time.process_time() - begun < 1.0
