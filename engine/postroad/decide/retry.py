@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..config import GiveUp, InDoubt, Retry
 from ..message import Kind, Message
-from ..store.contract import LeasedRecipient, Outcome
+from ..store.contract import UNREADABLE, LeasedRecipient, Outcome
 from ..store.states import Step
 from ..verdict import Disposition, Scope, Verdict
 from . import doubt
@@ -89,11 +89,13 @@ def outcome(
     untried_until: float = 0.0,
     in_doubt: InDoubt = "send_again",
     give_up: GiveUp = "drop",
+    damage: str = "",
 ) -> Outcome:
     """Turn one verdict into what becomes of its recipient.
 
     delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
     in_doubt: the choice of the route.  give_up: "hold" where nothing fails on the route: what would is held, once it was tried.
+    damage: what is wrong with the content: then no later try can be right, and a recipient that stays is parked for a person.
     """
     is_doubt = verdict.disposition is Disposition.IN_DOUBT
     decided = doubt.step(in_doubt, is_proven=verdict.handed_over) if is_doubt else Step.DOUBT
@@ -101,9 +103,12 @@ def outcome(
     if decided is Step.DOUBT:
         until = math.inf if give_up == "hold" else untried_until
         step, due, status = _step(verdict, message, retry, now, draw, until)
+    reply = doubt.said(decided, verdict.reply)
     is_kept = step is Step.FAIL and give_up == "hold"
     if is_kept:
-        step = Step.HOLD
+        step, reply = Step.HOLD, f"{_GIVEN_UP}: {reply}"
+    if damage and (step in _STAYS or is_kept):
+        step, due, reply = Step.PARK, 0.0, f"{UNREADABLE}: {damage}"
     return Outcome(
         token=token,
         handle=handle,
@@ -112,7 +117,7 @@ def outcome(
         due=due,
         tried=verdict.is_tried,
         status=status,
-        reply=f"{_GIVEN_UP}: {verdict.reply}" if is_kept else doubt.said(decided, verdict.reply),
+        reply=reply,
         remote=verdict.remote,
         delay_notice=delay_notice and step in _STAYS and wants_delay_notice(message, recipient),
         in_doubt=is_doubt,
