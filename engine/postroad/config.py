@@ -331,8 +331,8 @@ class Callbacks(_Section, frozen=True, kw_only=True):
     retry: Annotated[
         Retry,
         _about(
-            "As [retry], for callbacks alone. Without this table: `first_seconds = 30`, `max_seconds = 1800`, the rest as [retry]'s "
-            "defaults, because an application comes back sooner than a strange server."
+            "As [retry], for callbacks alone. Without this table: `first_seconds = 30`, `max_seconds = 1800`, the rest as "
+            "[retry]'s defaults, because an application comes back sooner than a strange server."
         ),
     ] = Retry(first_seconds=30.0, max_seconds=1800.0)
     windows: Annotated[
