@@ -232,10 +232,13 @@ async def test_what_is_released_while_the_application_is_down_waits_for_a_try(au
             await send(engine)
             await trio.sleep(6 * DAY)
             assert (await waits(engine))[BOUNCE_ADDRESS].state is State.HELD
+            asked = len(application.requests)
+            await send(engine)
+            await application.wait_requests(asked + 1)  # and the lane is held for an hour
             application.default = 200
             await engine.release(Filter(lane="callbacks"))
             await wait_done(engine)
-    assert len(set(application.keys())) == 1
+    assert len(set(application.keys())) == 2
 
 
 async def test_giving_up_may_be_asked_for(autojump_clock):
