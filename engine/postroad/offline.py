@@ -137,7 +137,7 @@ class OfflineSpool:
         here = boot_id().encode()
         rebooted = not here or self._store.recall("boot") != here
         with contextlib.closing(Marks(self._marks_path, 1)) as marks:
-            return recovery(marks, self._given.routes if self._given else (), now, rebooted=rebooted)
+            return recovery(marks, self._given.all_routes if self._given else (), now, rebooted=rebooted)
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""

@@ -127,7 +127,7 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
     now = ports.clock.now()
     outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
     flat = tuple(outcome for part in outcomes.values() for outcome in part)
-    recover = recovery(ports.marks, ports.config.routes, now)
+    recover = recovery(ports.marks, ports.config.all_routes, now)
     answer, recovered = await ports.executor.apply([Settle(flat, now), recover])
     assert isinstance(answer, Settled)
     assert isinstance(recovered, Recovered)
