@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mutant import Mutant
 from mutants_contents import CONTENTS
-from mutants_decide import DECISIONS
+from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
@@ -21,6 +21,7 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "The ring": RING,
     "Reports and the log": REPORTS,
     "Decisions": DECISIONS,
+    "Fail-over": ROADS,
     "SMTP": SMTP,
     "Mail in files": FILE,
     "Damaged contents": CONTENTS,
