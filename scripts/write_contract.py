@@ -27,6 +27,7 @@ BLOCK = re.compile(r"(<!-- file: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # How each is opened: nothing is connected.  A transport whose capabilities depend on its settings has several rows.
 WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "appengine": {"": {"url": "http://127.0.0.1:8080"}},
     "smtp": {"to a smarthost": {"smarthost": "127.0.0.1:2525"}, "by MX": {}},
     "file": {"": {"folder": "mail"}},
 }

@@ -98,12 +98,25 @@ class Handover:
         in_turn = iter(taken)
         return [next(in_turn) if isinstance(call, Written) else call for call in calls]
 
-    def send_mail(self, fields: Mapping[str, Any], id: str | None = None) -> str:
+    def send_mail(
+        self,
+        fields: Mapping[str, Any],
+        id: str | None = None,
+        *,
+        to_admins: bool = False,
+        admin_bytes: int | None = None,
+    ) -> str:
         """Have a message composed of fields (the arguments of `Engine.send_mail`) and taken; otherwise as `send`.
+
+        to_admins: to the administrators of `[senders] admins`, whom the engine knows; reports on it go to them, too.
+        admin_bytes: refuse more octets than this where an administrator is among the recipients.
 
         Raises TypeError for a field that `Engine.send_mail` does not know.
         """
-        return self._ask(_mail(fields, id or new_message_id()), str)
+        call = _mail(fields, id or new_message_id())
+        if to_admins or admin_bytes is not None:
+            call = msgspec.structs.replace(call, to_admins=to_admins, admin_bytes=admin_bytes)
+        return self._ask(call, str)
 
     def _written_new(self, submission: Submission) -> Written:
         return self._written(submission, None)
@@ -285,7 +298,7 @@ def _windows(calls: Sequence[Written]) -> Iterator[list[Written]]:
 # --- what callers give ---
 
 
-_ARGUMENTS = frozenset(Mail.__struct_fields__) - {"id"}
+_ARGUMENTS = frozenset(Mail.__struct_fields__) - {"id", "to_admins", "admin_bytes"}
 
 
 def _mail(fields: Mapping[str, Any], id: str) -> Mail:

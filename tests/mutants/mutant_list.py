@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mutant import Mutant
+from mutants_callbacks import CALLBACKS
 from mutants_contents import CONTENTS
-from mutants_decide import DECISIONS
+from mutants_damage import DAMAGE
+from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
@@ -16,13 +18,16 @@ __all__ = ["GROUPS", "MUTANTS"]
 
 GROUPS: Mapping[str, Sequence[Mutant]] = {
     "The store": STORE,
+    "Damage": DAMAGE,
+    "Damaged contents": CONTENTS,
     "Spool, start and end": AROUND,
     "What comes in": DOOR,
     "The ring": RING,
     "Reports and the log": REPORTS,
     "Decisions": DECISIONS,
+    "Fail-over": ROADS,
     "SMTP": SMTP,
     "Mail in files": FILE,
-    "Damaged contents": CONTENTS,
+    "Callbacks": CALLBACKS,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)

@@ -17,7 +17,11 @@ from postroad.testing.plugin_suite import PluginFailed, try_plugin
 from postroad.testing.results import Report
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"stranger": {"level": 1}}
-OURS: Mapping[str, Mapping[str, Any]] = {"smtp": {"smarthost": "127.0.0.1:2525"}, "file": {"folder": "mail"}}
+OURS: Mapping[str, Mapping[str, Any]] = {
+    "smtp": {"smarthost": "127.0.0.1:2525"},
+    "file": {"folder": "mail"},
+    "appengine": {"url": "http://127.0.0.1:8080"},
+}
 
 
 @pytest.fixture

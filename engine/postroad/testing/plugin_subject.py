@@ -26,6 +26,7 @@ __all__ = ["PUBLIC_MODULES", "Subject", "described_fields"]
 PUBLIC_MODULES = frozenset(
     {
         "postroad",
+        "postroad.callbacks",
         "postroad.config",
         "postroad.errors",
         "postroad.events",
