@@ -136,9 +136,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def with_files(page: str) -> str:
     """The page with each file that it names as it is today."""
-    return BLOCK.sub(
-        lambda found: f"{found[1]}```python\n{(ROOT / found[2]).read_text(encoding='utf-8')}```\n{found[3]}", page
-    )
+    return BLOCK.sub(lambda found: f"{found[1]}{_shown_file(ROOT / found[2])}\n{found[3]}", page)
+
+
+def _shown_file(path: Path) -> str:
+    language = {".py": "python", ".toml": "toml"}[path.suffix]
+    return f"```{language}\n{path.read_text(encoding='utf-8')}```"
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,22 @@ def test_an_examples_own_tests_pass(package: str, tmp_path: Path) -> None:
     )
     assert " passed" in said
     assert "skipped" not in said
+
+
+def test_the_page_alone_leads_to_a_package_that_works(tmp_path: Path) -> None:
+    page = (EXAMPLES.parent.parent / "docs" / "plugins.md").read_text(encoding="utf-8")
+    shown = dict(
+        re.findall(r"<!-- file: examples/plugins/(\S+) -->\n```\w+\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    )
+    run(sys.executable, "-m", "postroad.cli", "plugin", "new", "chat", cwd=tmp_path)
+    package = tmp_path / "postroad-chat"
+    for place, text in shown.items():
+        place = place.replace("http_peer.py", "postroad-chat/tests/http_peer.py")
+        if place.startswith("postroad-chat/"):
+            (tmp_path / place).write_text(text, encoding="utf-8")
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not installed and not duties")
+    assert " passed" in run(sys.executable, *words, cwd=package, PYTHONPATH=str(package / "src"))
+    assert len([place for place in shown if place.startswith("postroad-chat/")]) == 4
 
 
 @pytest.mark.parametrize("package", PACKAGES)

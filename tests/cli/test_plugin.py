@@ -102,7 +102,7 @@ def test_check_tells_what_is_wrong_with_the_duty_and_ends_with_1(tmp_path, site)
     assert broken.returncode == 1
     assert "loads: broken_plugin cannot be loaded: ModuleNotFoundError" in broken.stdout
     assert "duty: H1 Found" in broken.stdout
-    assert "is its distribution installed?" in python("-m", "postroad.cli", "plugin", "check", "x", cwd=tmp_path).stdout
+    assert "is its distribution installed" in python("-m", "postroad.cli", "plugin", "check", "x", cwd=tmp_path).stdout
 
 
 def test_check_calls_hooks_only_when_asked(tmp_path, site):
@@ -134,6 +134,7 @@ def test_a_new_package_passes_the_kit(tmp_path, kind):
     words = ("-m", "postroad.cli", "plugin", "new", "my-first", "--kind", kind)
     said = done(python(*words, cwd=tmp_path))
     assert "Next: cd postroad-my-first" in said
+    assert "A configuration calls it my_first." in said
     package, site = tmp_path / "postroad-my-first", tmp_path / "site"
     for line in said.partition("\n\n")[0].splitlines():
         assert (tmp_path / line).is_file()

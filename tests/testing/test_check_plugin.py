@@ -40,14 +40,14 @@ def problems(report: Report) -> dict[str, str]:
 def test_our_own_plugins_are_in_order(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     report = check_plugin(name, settings=OURS if name in OURS else {})
-    skipped = {result.case for result in report.results if result.skipped}
+    skipped = {result.case for result in report.results if result.skipped} - {"stores_leave_nothing_behind"}
     assert skipped <= (set() if name in OURS else {"transports_leave_nothing_behind", "unknown_settings_are_refused"})
 
 
 def test_a_strangers_plugin_in_order_passes(site: Path) -> None:
     lay_down(site)
     report = check_plugin("stranger", settings=SETTINGS)
-    assert not [result.case for result in report.results if result.skipped]
+    assert [result.case for result in report.results if result.skipped] == ["stores_leave_nothing_behind"]
 
 
 def changed(old: str, new: str) -> str:
@@ -133,6 +133,47 @@ def test_each_case_catches_what_is_not_in_order(site: Path, case: str, source: s
     assert said in problems(caught.value.report)[case]
 
 
+STORE = """\
+from contextlib import contextmanager
+
+from postroad.hookspecs import hookimpl
+from postroad.store.memory import MemoryStore
+
+
+@contextmanager
+def open_it(url, *, folder):
+    {leak}
+    yield MemoryStore()
+
+
+@hookimpl
+def postroad_register_stores(register):
+    register("stranger", open_it)
+"""
+
+
+@pytest.mark.parametrize(
+    ("leak", "said"),
+    [
+        ("__import__('os').open(str(folder), 0)", "left 1 descriptors"),
+        ("__import__('threading').Thread(target=__import__('time').sleep, args=(1,)).start()", "1 threads"),
+        ("1 / 0", "division by zero"),
+    ],
+)
+def test_a_store_that_does_not_open_or_leaves_something_is_caught(site: Path, leak: str, said: str) -> None:
+    lay_down(site, STORE.format(leak=leak))
+    report = try_plugin("stranger", stores={"stranger": ""}, only={"stores_leave_nothing_behind"})
+    assert said in problems(report)["stores_leave_nothing_behind"]
+
+
+def test_a_store_in_order_passes(site: Path) -> None:
+    lay_down(site, STORE.format(leak="pass"))
+    report = check_plugin("stranger", stores={"stranger": ""})
+    assert "stores_leave_nothing_behind" in {result.case for result in report.results if not result.skipped}
+    skipped = {result.case: result.skipped for result in try_plugin("stranger").results}
+    assert skipped["stores_leave_nothing_behind"] == "needs `stores` for 'stranger'"
+
+
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
@@ -159,7 +200,7 @@ def test_two_distributions_with_one_name_are_both_named(site: Path) -> None:
 
 
 def test_a_plugin_that_is_not_there_is_told_with_the_remedy(site: Path) -> None:
-    assert "is its distribution installed?" in problems(try_plugin("absent"))["loads"]
+    assert "is its distribution installed" in problems(try_plugin("absent"))["loads"]
 
 
 def test_a_broken_neighbour_is_no_fault_of_ours(site: Path) -> None:
@@ -189,6 +230,6 @@ def test_a_case_that_does_not_exist_is_named() -> None:
 
 
 def test_no_case_cannot_fail_and_every_duty_is_tried() -> None:
-    elsewhere = {"found_once", "metadata_is_honest"}
+    elsewhere = {"found_once", "metadata_is_honest", "stores_leave_nothing_behind"}
     assert {case.name for case in CASES} == {case for case, _, _ in SPOILED} | elsewhere
     assert {case.duty for case in CASES} == set(plugin_duties())

@@ -120,4 +120,5 @@ def new(name: str, kind: str, folder: Path | None) -> None:
     place = folder or Path(named.distribution)
     for path in write_package(named, cast("Kind", kind), place):
         click.echo(path)
-    click.echo(f'\nNext: cd {place}, then pip install --editable ".[dev]" and pytest; README.md goes on from there.')
+    click.echo(f"\nA configuration calls it {named.name}.")
+    click.echo(f'Next: cd {place}, then pip install --editable ".[dev]" and pytest; README.md goes on from there.')

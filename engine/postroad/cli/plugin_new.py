@@ -79,7 +79,7 @@ def write_package(plugin: NewPlugin, kind: Kind, folder: Path) -> list[Path]:
 
 
 def _skeleton(kind: Kind) -> Iterator[tuple[str, str]]:
-    top = resources.files(__package__) / "skeleton"
+    top = resources.files("postroad.cli") / "skeleton"
     for part in ("any", kind):
         for file in (top / part).iterdir():
             if file.name in _PLACES:

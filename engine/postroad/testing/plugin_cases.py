@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -15,7 +17,7 @@ import trio
 from ..errors import ConfigError, PluginError
 from ..plugins import Plugins
 from ..strangers import as_exceptions, words_for
-from .leftovers import open_things, wait_closed
+from .leftovers import open_descriptors, open_things, wait_closed
 from .plugin_hooks import answers_of, odd_annotations
 from .plugin_import import import_alone
 from .plugin_subject import PUBLIC_MODULES, Subject, described_fields
@@ -147,6 +149,30 @@ def refused_leaves_nothing_behind(subject: Subject) -> Iterator[str]:
         error = trio.run(_opened, subject, transport, {_UNKNOWN: 1})
         if isinstance(error, _Left):
             yield f"transport {transport!r}: {error}"
+
+
+@_case("each store opens with the URL that was given for it, and leaves nothing behind", "H6")
+def stores_leave_nothing_behind(subject: Subject) -> Iterator[str]:
+    _require_loaded(subject)
+    if not (names := subject.registered("stores")):
+        raise NotTried("it registers no store")
+    for name in names:
+        if name not in subject.stores:
+            raise NotTried(f"needs `stores` for {name!r}")
+        before = open_descriptors(), threading.active_count()
+        try:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                as_exceptions(),
+                subject.plugins.stores[name](subject.stores[name], folder=Path(folder)) as store,
+            ):
+                store.tally()
+        except Exception as error:
+            yield f"store {name!r}: {words_for(error, str)}"
+            continue
+        after = open_descriptors(), threading.active_count()
+        if any(now > then for now, then in zip(after, before, strict=True)):
+            yield f"store {name!r} left {after[0] - before[0]} descriptors and {after[1] - before[1]} threads open"
 
 
 def _transports(subject: Subject) -> list[str]:

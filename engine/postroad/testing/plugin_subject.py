@@ -48,10 +48,11 @@ PUBLIC_MODULES = frozenset(
 
 @dataclass(eq=False)
 class Subject:
-    """name: of the entry point.  settings: with which its transports can be opened, by their names."""
+    """name: of the entry point.  settings, stores: with which its transports and stores can be opened, by their names."""
 
     name: str
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    stores: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def points(self) -> list[importlib.metadata.EntryPoint]:
@@ -70,7 +71,9 @@ class Subject:
     def trouble(self) -> str:
         """Why it cannot be loaded, "" where it can."""
         if not self.points:
-            return f"it is not in the entry-point group {ENTRY_POINT_GROUP!r}: is its distribution installed?"
+            there = ", ".join(self.others) or "none"
+            group = f"the entry-point group {ENTRY_POINT_GROUP!r} (there: {there})"
+            return f"it is not in {group}: is its distribution installed, and this its entry point's name?"
         try:
             with as_exceptions():
                 self.points[0].load()

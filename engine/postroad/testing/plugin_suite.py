@@ -32,15 +32,17 @@ def check_plugin(
     name: str,
     *,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    stores: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
     only: Collection[str] = (),
 ) -> PluginReport:
     """Run every case on the installed plugin of that entry-point name; raises PluginFailed where something is wrong.
 
-    settings: by the name of a transport, settings that it can be opened with.  skip, only: names of cases.  Not to be called from
-    an asynchronous function: it runs trio itself.
+    settings: by the name of a transport, settings that it can be opened with.  stores: by the name of a store, what stands behind
+    the scheme in a URL that it can be opened with.  skip, only: names of cases.  Not to be called from an asynchronous function:
+    it runs trio itself.
     """
-    report = try_plugin(name, settings=settings, skip=skip, only=only)
+    report = try_plugin(name, settings=settings, stores=stores, skip=skip, only=only)
     if report.problems:
         raise PluginFailed(report)
     return report
@@ -50,13 +52,14 @@ def try_plugin(
     name: str,
     *,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    stores: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
     only: Collection[str] = (),
 ) -> PluginReport:
     """As check_plugin, without raising.  Raises ValueError for a case that does not exist."""
     if unknown := {*skip, *only} - {case.name for case in CASES}:
         raise ValueError(f"there is no case {', '.join(sorted(unknown))}")
-    subject = Subject(name, settings or {})
+    subject = Subject(name, settings or {}, stores or {})
     return PluginReport(tuple(_result_of(case, subject, skip) for case in CASES if not only or case.name in only))
 
 
