@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import trio
+from recording_service import RecordingService
 
 import postroad
 from postroad import Filter
-from postroad.appengine import doors, service
+from postroad.appengine import doors
+from postroad.appengine import service as the_service
 from postroad.appengine.protocol import MailMessage, VoidProto
 from postroad.offline import open_offline
 from postroad.spool import SpoolPlace
@@ -38,8 +43,8 @@ def request(attachments=(), headers=(), **fields):
 
 def send(message=None, call="Send", **fields):
     """Send a request, and return its id."""
-    service.make_sync_call("mail", call, request(**fields) if message is None else message, VoidProto())
-    return service.last_receipt()
+    the_service.make_sync_call("mail", call, request(**fields) if message is None else message, VoidProto())
+    return the_service.last_receipt()
 
 
 class Site:
@@ -57,7 +62,7 @@ class Site:
         senders = {"authorized": ["*@example.com"], "admins": ["ops@example.com"]}
         self.sections |= sections
         self.config = test_config(**{"spool": {"url": self.url}, "senders": senders, **self.sections})
-        service.configure(self.config)
+        the_service.configure(self.config)
 
     @contextmanager
     def engine(self, delivering=0) -> Iterator[None]:
@@ -129,13 +134,34 @@ def _nothing_said(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("POSTROAD_", "APPENGINE_")):
             monkeypatch.delenv(name)
-    service.configure()
-    service._sent.id = None
+    the_service.configure()
+    the_service._sent.id = None
     yield
-    service.configure()
+    the_service.configure()
     assert doors._open is None
 
 
 @pytest.fixture
 def site(tmp_path):
     return Site(tmp_path)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> RecordingService:
+    """The service that messages are given to unless they are handed another."""
+    recording = RecordingService()
+    ours, smtp = ModuleType("postroad.appengine.service"), ModuleType("postroad.appengine.smtp_service")
+    ours.make_sync_call = recording  # type: ignore[attr-defined]  # a module made by hand
+    smtp.is_wanted = lambda: False  # type: ignore[attr-defined]  # as above
+    for module in (ours, smtp):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return recording
+
+
+@pytest.fixture
+def smtp_hand_overs(service: RecordingService, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The messages that go by SMTP, once that is wanted."""
+    smtp, messages = sys.modules["postroad.appengine.smtp_service"], list[Any]()
+    monkeypatch.setattr(smtp, "is_wanted", lambda: True)
+    monkeypatch.setattr(smtp, "hand_over", messages.append, raising=False)
+    return messages

@@ -92,7 +92,7 @@ def fitting_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} should be a str, not {type(value).__name__}")
     value.encode("utf-8")  # fails for a lone surrogate
-    return str(value)
+    return str.__str__(value)  # the text itself, whatever a subclass (an enum's, say) prints
 
 
 class Repeated(list[T]):
@@ -111,7 +111,7 @@ class Repeated(list[T]):
     def extend(self, values: Iterable[T], /) -> None:
         super().extend([self.field.fitting(value) for value in values])
 
-    def __iadd__(self, values: Iterable[T], /) -> Self:  # type: ignore[misc,override]  # a list's takes the same, said more widely
+    def __iadd__(self, values: Iterable[T], /) -> Self:  # type: ignore[misc,override]  # as a list's, said more widely
         self.extend(values)
         return self
 

@@ -78,8 +78,10 @@ class Record:
         """The required fields that are not set, with those of inner records as `Attachment[0].Data`."""
         missing = [name for name, field in self.fields_.items() if field.is_required and name not in self.values_]
         for field, value in self.ListFields():
-            for place, inner in enumerate(value if isinstance(field, Records) else ()):
-                missing += [f"{field.name}[{place}].{name}" for name in inner.FindInitializationErrors()]
+            inner = enumerate(list[Record](value) if isinstance(field, Records) else [])
+            missing += [
+                f"{field.name}[{place}].{name}" for place, record in inner for name in record.FindInitializationErrors()
+            ]
         return missing
 
     def IsInitialized(self) -> bool:

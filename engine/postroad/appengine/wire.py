@@ -19,7 +19,10 @@ def encoded(fields: Iterable[tuple[int, Any]]) -> bytes:
     """Fields in the order given; a list is a repeated field."""
     octets = bytearray()
     for number, value in fields:
-        for one in value if isinstance(value, list) else [value]:
+        values: Any = value
+        if not isinstance(value, list):
+            values = [value]
+        for one in values:
             if isinstance(one, bool):
                 octets += _varint(number << 3 | VARINT) + _varint(int(one))
             else:
