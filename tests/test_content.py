@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from zlib import crc32
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.content import ContentCache, SpoolContent, in_pieces
-from postroad.errors import StoreError
+from postroad.errors import ContentDamaged, StoreError
 from postroad.message import Message
 from postroad.spool import ContentFolder
 from postroad.store.contract import Accept, ContentPlace, NewRecipient
@@ -56,15 +57,15 @@ class Spooled:
     def __init__(self, content, tmp_path):
         self.folder = ContentFolder(tmp_path / "contents")
         self.store = MemoryStore()
-        size = len(content)
+        size, checksum = len(content), crc32(content)
         if size > 100_000:
             content = self.folder.write("m", content)
-        message = Message(id="m", sender="a@example.com", accepted_at=0.0, size=size)
+        message = Message(id="m", sender="a@example.com", accepted_at=0.0, size=size, checksum=checksum)
         (answer,) = self.store.apply([Accept(message, (NewRecipient("b@example.org", "out", 0.0),), content)])
         self.cache = ContentCache(1000)
         of = partial(SpoolContent, cache=self.cache, executor=StoreExecutor(self.store), path_of=self.folder.path_of)
-        self.content = of(answer.handle, size)
-        self.handle = answer.handle
+        self.content = of(answer.handle, message)
+        self.handle, self.message = answer.handle, message
 
 
 SMALL, LARGE = b"Hello", bytes(range(256)) * 1000
@@ -102,11 +103,19 @@ async def test_a_reader_may_stop_early(tmp_path, content):
 async def test_lost_content_is_a_store_error(tmp_path):
     spooled = Spooled(LARGE, tmp_path)
     spooled.folder.delete(["m"])
-    with pytest.raises(StoreError, match="'m' cannot be read"):
+    with pytest.raises(ContentDamaged, match="its file is gone"):
         await spooled.content.read()
-    with pytest.raises(StoreError, match="cannot be read"):
+    assert "gone" in spooled.content.damage
+    with pytest.raises(ContentDamaged):
         async with spooled.content.chunks():
             pass
+
+
+async def test_a_content_whose_file_has_no_possible_name_is_damaged(tmp_path):
+    spooled = Spooled(LARGE, tmp_path)
+    spooled.store.content = lambda handle: ContentPlace("../m")
+    with pytest.raises(ContentDamaged, match="no content file"):
+        await spooled.content.read()
 
 
 @pytest.mark.parametrize("change", [-1, -256_000, 1, 70_000])
@@ -115,9 +124,9 @@ async def test_a_content_file_of_another_size_is_a_store_error(tmp_path, change)
     spooled = Spooled(LARGE, tmp_path)
     (path,) = (found for found in tmp_path.rglob("m*") if found.is_file())
     path.write_bytes(LARGE[:change] if change < 0 else LARGE + bytes(change))
-    with pytest.raises(StoreError, match=r"'m' is damaged: .* octets instead of 256000"):
+    with pytest.raises(StoreError, match=r"its content is damaged: it has .* octets instead of 256000"):
         await spooled.content.read()
-    with pytest.raises(StoreError, match="'m' is damaged"):
+    with pytest.raises(StoreError, match="is damaged"):
         async with spooled.content.chunks() as pieces:
             async for _ in pieces:
                 pass
@@ -144,11 +153,12 @@ async def test_a_disk_that_fails_while_reading_is_a_store_error(tmp_path, monkey
     monkeypatch.setattr(trio, "open_file", open_file)
     with pytest.raises(StoreError, match="Input/output error"):
         await spooled.content.read()
+    assert not spooled.content.damage
 
 
 async def test_content_that_the_store_does_not_know_is_a_store_error(tmp_path):
     spooled = Spooled(SMALL, tmp_path)
-    lost = SpoolContent(99, 5, spooled.cache, StoreExecutor(spooled.store), lambda place: tmp_path)
+    lost = SpoolContent(99, spooled.message, spooled.cache, StoreExecutor(spooled.store), lambda place: tmp_path)
     with pytest.raises(StoreError):
         await lost.read()
 

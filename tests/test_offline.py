@@ -86,8 +86,8 @@ def test_checking_finds_content_files_that_are_gone_or_cut_short(spool, place):
     (place.content_folder / gone).unlink()
     (place.content_folder / cut).write_bytes(LARGE[:5000])
     assert spool.check() == [
-        f"Message {gone}: its content file is gone.",
-        f"Message {cut}: its content has 5000 octets instead of {size}.",
+        f"Message {gone}: its content is damaged: its file is gone.",
+        f"Message {cut}: its content is damaged: it has 5000 octets instead of {size}.",
     ]
     assert spool.do(call(id=whole)) == whole
 

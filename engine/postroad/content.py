@@ -1,6 +1,7 @@
 """A message's content, by reference: in memory while it is fresh, else read back from the spool when a transport asks.
 
 `ContentCache` bounds what is kept in memory.  Large contents lie in files of the spool's content folder and are read in pieces.
+What is read back is compared with its checksum first: nobody is given a single octet of a content that is damaged.
 """
 
 from __future__ import annotations
@@ -13,17 +14,26 @@ from typing import Protocol
 
 import trio
 
-from .errors import StoreError
+from .checksum import content_flaw, file_flaw
+from .errors import ContentDamaged, StoreError
+from .message import Message
 from .store.contract import ContentPlace, Store
 from .store.executor import StoreExecutor
+from .transport import Content
 
-__all__ = ["ContentCache", "SpoolContent", "in_pieces"]
+__all__ = ["ContentCache", "LeasedContent", "SpoolContent", "in_pieces"]
 
 _PIECE = 65_536
 
 
 class _Readable(Protocol):
     async def read(self, size: int, /) -> bytes: ...
+
+
+class LeasedContent(Content, Protocol):
+    """A content that remembers what was found wrong with it when it was read, "" for nothing."""
+
+    damage: str
 
 
 def in_pieces(content: bytes) -> list[bytes]:
@@ -62,19 +72,24 @@ class ContentCache:
 
 
 class SpoolContent:
-    """The content of one message in the spool (see `postroad.transport.Content`)."""
+    """The content of one message in the spool (see `postroad.transport.Content`).
 
-    __slots__ = ("_cache", "_executor", "_handle", "_path_of", "size")
+    damage: what was found wrong with it, "" for nothing.  Every way to read it then raises ContentDamaged.
+    """
+
+    __slots__ = ("_cache", "_executor", "_handle", "_message", "_path_of", "damage", "size")
 
     def __init__(
         self,
         handle: int,
-        size: int,
+        message: Message,
         cache: ContentCache,
         executor: StoreExecutor,
         path_of: Callable[[ContentPlace], Path],
     ) -> None:
-        self.size = size
+        self.size = message.size
+        self.damage = ""
+        self._message = message
         self._handle = handle
         self._cache = cache
         self._executor = executor
@@ -99,7 +114,19 @@ class SpoolContent:
         def ask(store: Store) -> bytes | ContentPlace:
             return store.content(handle)
 
-        return await self._executor.ask(ask)
+        try:
+            found = await self._executor.ask(ask)
+        except ContentDamaged as error:
+            self.damage = str(error)
+            raise
+        if isinstance(found, bytes):
+            self._refuse(content_flaw(self._message, found))
+        return found
+
+    def _refuse(self, flaw: str) -> None:
+        if flaw:
+            self.damage = f"its content is damaged: {flaw}"
+            raise ContentDamaged(self.damage)
 
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes], None]:
@@ -112,12 +139,23 @@ class SpoolContent:
 
     @asynccontextmanager
     async def _opened(self, place: ContentPlace) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """A file is read twice: before its first piece is given, its checksum is known."""
         try:
-            file = await trio.open_file(self._path_of(place), "rb")
+            path = self._path_of(place)
+        except StoreError as error:
+            self._refuse(str(error))
+            raise
+        try:
+            self._refuse(await trio.to_thread.run_sync(file_flaw, self._message, path))
+            file = await trio.open_file(path, "rb")
         except OSError as error:
-            raise StoreError(f"the content file {place.name!r} cannot be read: {error}") from error
+            raise _unreadable(place.name, error) from error
         async with file:
-            yield _FromFile(file, place.name, self.size)
+            yield _FromFile(file, place.name)
+
+
+def _unreadable(name: str, error: OSError) -> StoreError:
+    return StoreError(f"the content file {name!r} cannot be read: {error}")
 
 
 class _FromMemory:
@@ -137,13 +175,11 @@ class _FromMemory:
 
 
 class _FromFile:
-    """The pieces of a file that somebody else opened and closes; all the octets that there should be, or StoreError."""
+    """The pieces of a file that somebody else opened and closes."""
 
-    def __init__(self, file: _Readable, name: str, size: int) -> None:
+    def __init__(self, file: _Readable, name: str) -> None:
         self._file = file
         self._name = name
-        self._size = size
-        self._octets = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -152,12 +188,7 @@ class _FromFile:
         try:
             piece = await self._file.read(_PIECE)
         except OSError as error:
-            raise StoreError(f"the content file {self._name!r} cannot be read: {error}") from error
-        self._octets += len(piece)
-        if self._octets > self._size or (not piece and self._octets < self._size):
-            raise StoreError(
-                f"the content file {self._name!r} is damaged: it has {self._octets} octets instead of {self._size}"
-            )
+            raise _unreadable(self._name, error) from error
         if not piece:
             raise StopAsyncIteration
         return piece

@@ -94,6 +94,7 @@ class Door:
         given, canonical = read or self.read(submission.content, id, now)
         written = Composed(
             content=canonical.content,
+            checksum=canonical.checksum,
             sender=sender,
             recipients=recipients,
             message_id=canonical.message_id,
@@ -228,6 +229,7 @@ class Door:
             eight_bit=written.eight_bit,
             smtputf8=written.smtputf8,
             message_id=written.message_id,
+            checksum=written.checksum,
         )
         due = max(now, send_at or 0.0)
         return Accept(

@@ -112,6 +112,10 @@ class StoreBroken(StoreError):
     """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
 
 
+class ContentDamaged(StoreError):
+    """A message's content is gone, or not what was accepted: it is delivered to nobody, and its recipients are parked."""
+
+
 class StoreFull(StoreError):
     """The disk is full: nothing of this call is stored.  What was accepted before is kept, and goes on."""
 

@@ -16,8 +16,13 @@ from typing import Any, cast
 
 import msgspec
 
+<<<<<<< HEAD
 from .administrators import with_administrators
 from .config import Config, Limits, Quotas, Reports, Senders, Spool
+=======
+from .checksum import content_flaw, file_flaw
+from .config import Config, Limits, Reports, Senders, Spool
+>>>>>>> main
 from .decide import doubt
 from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
@@ -60,7 +65,7 @@ __all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
 
 RULES = "rules"  # the fact's name
 _UNFINISHED = Filter(states=tuple(frozenset(State) - ENDS))
-_AT_ONCE, _READ_OCTETS = 100, 1 << 20
+_AT_ONCE = 100
 _NAMED_PROBLEMS = 100  # of contents; a lost folder would name millions
 
 
@@ -156,7 +161,7 @@ class OfflineSpool:
             for stored in found:
                 problem = self._content_problem(stored)
                 if problem:
-                    yield f"Message {stored.message.id}: its content {problem}."
+                    yield f"Message {stored.message.id}: its content is damaged: {problem}."
             after = found[-1].message.id
 
     def _content_problem(self, stored: StoredMessage) -> str:
@@ -164,20 +169,12 @@ class OfflineSpool:
             content = self._store.content(stored.handle)
         except StoreError:
             return ""
-        try:
-            octets = self._octets_of(content)
-        except FileNotFoundError:
-            return "file is gone"
-        except OSError as error:
-            return f"file cannot be read ({error.strerror})"
-        return "" if octets == stored.message.size else f"has {octets} octets instead of {stored.message.size}"
-
-    def _octets_of(self, content: bytes | ContentPlace) -> int:
-        """How many can really be read."""
         if isinstance(content, bytes):
-            return len(content)
-        with open(self._contents.path_of(content), "rb") as file:
-            return sum(map(len, iter(lambda: file.read(_READ_OCTETS), b"")))
+            return content_flaw(stored.message, content)
+        try:
+            return file_flaw(stored.message, self._contents.path_of(content))
+        except (OSError, StoreError) as error:
+            return f"its file cannot be read ({error})"
 
     def _insert(self, call: Written | Mail) -> str:
         if self._store.message(call.id) is not None:

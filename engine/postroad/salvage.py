@@ -20,6 +20,7 @@ import apsw
 import msgspec
 from msgspec.structs import replace
 
+from .checksum import content_flaw
 from .errors import SpoolInUse, StoreError
 from .spool import ContentFolder, SpoolLock, SpoolPlace, for_owner
 from .store.contract import IN_DOUBT, ContentPlace, Recover
@@ -284,8 +285,8 @@ def _content_flaw(letter: Letter, content: bytes | None) -> str:
     message = letter.message
     if message is None:
         return ""
-    if len(content) != message.size:
-        return f"its content has {len(content)} octets instead of {message.size}"
+    if flaw := content_flaw(message, content):
+        return f"its content is damaged: {flaw}"
     if _FORBIDDEN.search(content) or not (message.eight_bit or content.isascii()):
         return "its content holds octets that no message has: it was damaged"
     return ""

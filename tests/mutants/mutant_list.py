@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mutant import Mutant
+from mutants_contents import CONTENTS
 from mutants_decide import DECISIONS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
@@ -22,5 +23,6 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "Decisions": DECISIONS,
     "SMTP": SMTP,
     "Mail in files": FILE,
+    "Damaged contents": CONTENTS,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
+from zlib import crc32
 
 import msgspec
 import trio
@@ -215,6 +216,7 @@ class Bounce:
             eight_bit=not content.isascii(),
             smtputf8=not all(address.isascii() for address in to),
             message_id=f"{id}@{self._ports.door.hostname}",
+            checksum=crc32(content),
         )
         return self._ports.door.report(content, to, message, now)
 
@@ -249,7 +251,7 @@ class Bounce:
 
     async def _content(self, stored: StoredMessage) -> bytes:
         """What is returned; a report without it is better than none."""
-        content = self._ports.content_of(stored.handle, stored.message.size)
+        content = self._ports.content_of(stored.handle, stored.message)
         limit = max(self._ports.config.reports.full_bytes, 100_000) + 1
         try:
             async with content.chunks() as pieces:

@@ -162,7 +162,7 @@ class IntakeParts:
                     )
                     for number in plan.numbers
                 ),
-                content=self._ports.content_of(handle, accept.message.size),
+                content=self._ports.content_of(handle, accept.message),
             )
             self._leases.begin(lease)
             self.begun.append(lease)

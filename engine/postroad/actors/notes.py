@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..content import LeasedContent
 from ..message import Message
 from ..store.contract import LeasedRecipient, Outcome
-from ..transport import Content
 from ..verdict import Verdict
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Lease:
     lane: str
     message: Message
     recipients: tuple[LeasedRecipient, ...]
-    content: Content
+    content: LeasedContent
     delay_noticed: bool = False
     marked: bool = False
     is_cut: bool = False

@@ -270,6 +270,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
     """What becomes of each recipient of a lease, by its verdict.  One draw for all: what waits together goes on together."""
     drawn = ports.random.random()
     wants_notice = _is_notice_due(lease, ports, now)
+    damage = lease.content.damage
     untried_until = math.inf if lease.is_cut else retry.untried_until(ports.clock.awake_since, road.retry)
     return tuple(
         [
@@ -285,6 +286,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 delay_notice=wants_notice,
                 untried_until=untried_until,
                 in_doubt=road.in_doubt,
+                damage=damage,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)
         ]

@@ -14,6 +14,7 @@ from ..content import ContentCache, SpoolContent
 from ..decide.routing import RoutingTable
 from ..door import Door
 from ..intake import Intake
+from ..message import Message
 from ..observers import Observers
 from ..reached import Reached
 from ..receipt import Waiters
@@ -46,7 +47,7 @@ class Ports:
     table: RoutingTable
     transports: Mapping[str, Transport]
     door: Door
-    content_of: Callable[[int, int], SpoolContent]  # (handle, size)
+    content_of: Callable[[int, Message], SpoolContent]  # (handle, message)
     random: random.Random
     new_id: Callable[[float], str]
     tokens: Iterator[int]

@@ -12,6 +12,7 @@ from typing import TypeAlias, assert_never
 
 import trio
 
+from ..checksum import content_flaw
 from ..errors import StoreFull
 from ..intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from ..log import get_logger
@@ -282,7 +283,7 @@ class Queue:
             if token not in used:
                 self.leases.give_back(token)
         for record in taken.leases:
-            if record.content is not None:
+            if record.content is not None and not content_flaw(record.message, record.content):
                 self._ports.cache.put(record.handle, record.content)
             lease = Lease(
                 token=record.token,
@@ -291,7 +292,7 @@ class Queue:
                 lane=taken.lane,
                 message=record.message,
                 recipients=record.recipients,
-                content=self._ports.content_of(record.handle, record.message.size),
+                content=self._ports.content_of(record.handle, record.message),
                 delay_noticed=record.delay_noticed,
             )
             self.leases.begin(lease)

@@ -70,7 +70,9 @@ class Recorder:
         }
         if recipient.in_doubt or outcome.leaves_doubt:
             about["in_doubt"] = True
-        if due is None:
+        if state is State.PARKED:
+            _log.error(name, hint="see `postroad check --spool`", **about)
+        elif due is None:
             _log.info(name, **about)
         else:
             _log.info(name, due_in=round(due - now, 3), **about)

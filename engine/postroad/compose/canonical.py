@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
+from zlib import crc32
 
 import msgspec
 
@@ -30,9 +31,11 @@ class Canonical(msgspec.Struct, frozen=True, kw_only=True):
     message_id: its own, or the one it got; without angle brackets.
     eight_bit: it holds octets over 127 (it came signed): the next hop must offer 8BITMIME.
     smtputf8: a header holds raw UTF-8 that may not or cannot be encoded.
+    checksum: the CRC-32 of the content.
     """
 
     content: bytes
+    checksum: int
     message_id: str
     eight_bit: bool = False
     smtputf8: bool = False
@@ -64,7 +67,8 @@ def canonicalise(content: bytes | Message, *, message_id: str, date: float) -> C
         utf8 = _look(octets)
     if not octets.endswith(b"\r\n"):
         octets += b"\r\n"
-    return Canonical(content=octets, message_id=own_id, eight_bit=not octets.isascii(), smtputf8=utf8)
+    is_eight_bit = not octets.isascii()
+    return Canonical(content=octets, checksum=crc32(octets), message_id=own_id, eight_bit=is_eight_bit, smtputf8=utf8)
 
 
 def _refuse(problem: str) -> NoReturn:

@@ -7,6 +7,7 @@ The engine calls it at the door, before signing; what comes already written goes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 import msgspec
 
@@ -58,9 +59,11 @@ class Composed(msgspec.Struct, frozen=True, kw_only=True):
     sender: the return path.  recipients: to, cc and bcc, each once.  message_id: without its angle brackets.
     eight_bit: the content holds octets over 127 (an attached signed message that may not be changed, a UTF-8 address).
     smtputf8: the header holds raw UTF-8, because an address cannot be written in ASCII.
+    checksum: the CRC-32 of the content.
     """
 
     content: bytes
+    checksum: int
     sender: str
     recipients: tuple[str, ...]
     message_id: str
@@ -90,8 +93,10 @@ def compose(fields: MailFields, *, message_id: str, date: float) -> Composed:
     _add_headers(written, fields.headers)
     body = _body(fields, message_id)
     block = written.finish(body.fields).encode("utf-8")
+    content = b"".join((block, b"\r\n", *body.chunks, _last_line_end(body)))
     return Composed(
-        content=b"".join((block, b"\r\n", *body.chunks, _last_line_end(body))),
+        content=content,
+        checksum=crc32(content),
         sender=str(sender.address),
         recipients=tuple(recipients),
         message_id=message_id,

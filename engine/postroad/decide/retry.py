@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..config import InDoubt, Retry
 from ..message import Kind, Message
-from ..store.contract import LeasedRecipient, Outcome
+from ..store.contract import UNREADABLE, LeasedRecipient, Outcome
 from ..store.states import Step
 from ..verdict import Disposition, Scope, Verdict
 from . import doubt
@@ -86,17 +86,22 @@ def outcome(
     delay_notice: bool = False,
     untried_until: float = 0.0,
     in_doubt: InDoubt = "send_again",
+    damage: str = "",
 ) -> Outcome:
     """Turn one verdict into what becomes of its recipient.
 
     delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
-    in_doubt: the choice of the route.
+    in_doubt: the choice of the route.  damage: what is wrong with the content: then no later try can be right, and a recipient
+    that stays is parked for a person.
     """
     is_doubt = verdict.disposition is Disposition.IN_DOUBT
     decided = doubt.step(in_doubt, is_proven=verdict.handed_over) if is_doubt else Step.DOUBT
     step, due, status = decided, 0.0, verdict.status
     if decided is Step.DOUBT:
         step, due, status = _step(verdict, message, retry, now, draw, untried_until)
+    reply = doubt.said(decided, verdict.reply)
+    if damage and step in _STAYS:
+        step, due, reply = Step.PARK, 0.0, f"{UNREADABLE}: {damage}"
     return Outcome(
         token=token,
         handle=handle,
@@ -105,7 +110,7 @@ def outcome(
         due=due,
         tried=verdict.is_tried,
         status=status,
-        reply=doubt.said(decided, verdict.reply),
+        reply=reply,
         remote=verdict.remote,
         delay_notice=delay_notice and step in _STAYS and wants_delay_notice(message, recipient),
         in_doubt=is_doubt,

@@ -74,6 +74,7 @@ NO_ROUTE = "no route"  # how the reason of a hold begins that ends by itself whe
 CRASHED = "the engine ended before the answer was known"  # why something is in doubt after Recover
 RESTORED = "restored from a backup, may have been delivered since"  # why all is in doubt after Recover(restored=True)
 IN_DOUBT = "in doubt"  # how the reason of a hold begins that waits for a decision on a doubt
+UNREADABLE = "cannot be read"  # how the reason of a parked recipient begins
 TAKEN = "in doubt, taken as delivered"  # how the last word begins of what was
 
 
@@ -211,7 +212,7 @@ class Taken(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one leased recipient.
 
-    step: DELIVER, DEFER, POSTPONE, DOUBT, FAIL, HOLD.  due: when to try again, for the steps that lead to a leasable state.
+    step: DELIVER, DEFER, POSTPONE, DOUBT, FAIL, HOLD, PARK.  due: when to try again, for the steps that lead to a leasable state.
     tried: whether this counts as an attempt.  delay_notice: the sender is to be told of the delay, once per message.
     lane: the lane to wait on from now on, "" for the same.  in_doubt: it may have been delivered unseen, whatever the step;
     DOUBT alone says so, too.
@@ -555,7 +556,7 @@ class Store(Protocol):
         ...
 
     def content(self, handle: int) -> bytes | ContentPlace:
-        """A message's content.  Raises StoreError where it is gone or damaged."""
+        """A message's content.  Raises ContentDamaged where it is gone, or has another size than it had."""
         ...
 
     def failures(self, limit: int, recipients: int = 100) -> list[StoredMessage]:

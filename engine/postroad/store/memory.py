@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from msgspec.structs import replace
 
-from ..errors import StoreError
+from ..errors import ContentDamaged, StoreError
 from . import rows
 from .charges import USED, Usage
 from .contract import (
@@ -358,7 +358,7 @@ class MemoryStore:
     def content(self, handle: int) -> bytes | ContentPlace:
         entry = self._shelf.entries.get(handle)
         if entry is None or entry.content is None:
-            raise StoreError(f"the content of message {handle} is gone")
+            raise ContentDamaged("its content is gone")
         return entry.content
 
     def failures(self, limit: int, recipients: int = 100) -> list[StoredMessage]:

@@ -156,7 +156,7 @@ def settled(row: Row, outcome: Outcome, now: float) -> Row:
         doubted=row.doubted or outcome.leaves_doubt,
         cancelling=False,
         settled_at=now,
-        reason=outcome.reply if state is State.HELD else "",
+        reason=outcome.reply if state in (State.HELD, State.PARKED) else "",
     )
     if not (outcome.status or outcome.reply):
         return row

@@ -7,7 +7,6 @@ from .sql import NAMES, sql_of
 __all__ = ["careful"]
 
 FIRST = -1 << 63  # before every key
-UNREADABLE = "cannot be read"  # how the reason of a parked recipient begins
 
 _TEXTS = "address notify orcpt lane status reply remote reason id sender file"
 _NUMBERS = "priority state due token attempts doubted cancelling settled_at size finished_at delay numbers unfinished"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ..message import Message
 from . import sql, sql_damage
-from .contract import IN_DOUBT, sent_again
+from .contract import IN_DOUBT, UNREADABLE, sent_again
 from .rows import PRIORITIES, DelayNotice, Row
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
@@ -130,7 +130,7 @@ def _parked(row: Row, why: str) -> Row:
     if row.state is not State.PARKED and row.state not in sources(Step.PARK):
         return row
     may_be_delivered = row.doubted or row.state in (State.LEASED, State.PARKED)
-    reason = f"{sql_damage.UNREADABLE}: {why}"
+    reason = f"{UNREADABLE}: {why}"
     return replace(row, state=State.PARKED, token=0, cancelling=False, doubted=may_be_delivered, reason=reason)
 
 

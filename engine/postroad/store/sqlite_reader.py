@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from ..errors import StoreError
+from ..errors import ContentDamaged, StoreError
 from . import rows, sql, sql_damage
 from .contract import ContentPlace, Filter, LaneDue, StoredMessage, Tally
 from .sqlite_damage import damages, is_tally, shown_messages, shown_rows
@@ -78,11 +78,11 @@ class Reader:
             size, file, unfinished = connection.execute(sql.CONTENT_FILE, (handle,)).fetchone() or (0, None, 0)
             found: object = None if file else connection.execute(sql.CONTENT, (handle,)).get
         if not unfinished or (found is None and not file):
-            raise StoreError(f"the content of message {handle} is gone")
+            raise ContentDamaged("its content is gone")
         if isinstance(file, str):
             return ContentPlace(file)
         if not isinstance(found, bytes) or len(found) != size:
-            raise StoreError(f"the content of message {handle} is damaged: it has not the {size} octets that it had")
+            raise ContentDamaged(f"its content is damaged: it has not the {size} octets that it had")
         return found
 
     def failures(self, limit: int, recipients: int) -> list[StoredMessage]:

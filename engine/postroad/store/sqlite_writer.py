@@ -15,10 +15,11 @@ from typing import Any, TypeAlias, cast
 from msgspec.structs import replace
 
 from ..message import Message
-from . import rows, sql, sql_damage
+from . import rows, sql
 from .charges import USED, Usage
 from .contract import (
     NO_ROUTE,
+    UNREADABLE,
     Accept,
     Accepted,
     Cancel,
@@ -237,7 +238,7 @@ class Writer:
             if flaw := flaw_of(id, size, octets, message):
                 raise Unreadable(flaw)
         except Unreadable as error:
-            self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"{sql_damage.UNREADABLE}: {error}"))
+            self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"{UNREADABLE}: {error}"))
             parked[handle] = id
             return None
         self._executemany(sql.LEASE, [(_LEASED, token, place_of(handle, row.number)) for row in chosen])

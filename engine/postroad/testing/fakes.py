@@ -30,13 +30,17 @@ _SAMPLE = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHe
 
 
 class MemoryContent:
-    """Content that lies in memory.  at_hand: whether `read_nowait` gives it; opened: how many `chunks` are open now."""
+    """Content that lies in memory.  at_hand: whether `read_nowait` gives it; opened: how many `chunks` are open now.
+
+    damage: never found, as it is not looked for; a test may set it.
+    """
 
     def __init__(self, data: bytes, *, at_hand: bool = True, piece_bytes: int = _PIECE_BYTES) -> None:
         self._data = data
         self._at_hand = at_hand
         self._piece_bytes = piece_bytes
         self.opened = 0
+        self.damage = ""
 
     @property
     def size(self) -> int:

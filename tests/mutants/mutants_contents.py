@@ -1,0 +1,71 @@
+"""Mutants of what keeps damaged contents from everybody."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+__all__ = ["CONTENTS"]
+
+_CHECKSUM = "engine/postroad/checksum.py"
+_CONTENT = "engine/postroad/content.py"
+_DAMAGED = "power/test_damaged_contents.py"
+
+CONTENTS = (
+    Mutant(
+        "checksums are not compared",
+        "P3",
+        "delivers a content that has the right size, whatever it holds",
+        _CHECKSUM,
+        "if message.checksum is not None and checksum != message.checksum:",
+        "if False:",
+        (
+            f"{_DAMAGED}::test_a_content_that_changed_is_given_to_nobody",
+            f"{_DAMAGED}::test_the_contents_of_two_messages_that_were_swapped_reach_nobody",
+        ),
+    ),
+    Mutant(
+        "a content read along with its lease is not compared",
+        "P3",
+        "believes what the store reads along",
+        "engine/postroad/actors/queue.py",
+        "if record.content is not None and not content_flaw(record.message, record.content):",
+        "if record.content is not None:",
+        (f"{_DAMAGED}::test_a_content_that_changed_is_given_to_nobody",),
+    ),
+    Mutant(
+        "a content in a file is not compared",
+        "P3",
+        "gives out the file's first pieces before it knows the rest",
+        _CONTENT,
+        "self._refuse(await trio.to_thread.run_sync(file_flaw, self._message, path))",
+        "pass",
+        (f"{_DAMAGED}::test_a_content_that_changed_is_given_to_nobody",),
+    ),
+    Mutant(
+        "a damaged content is tried again",
+        "P3 P4",
+        "defers its recipients until they are given up and bounced",
+        "engine/postroad/decide/retry.py",
+        "if damage and step in _STAYS:",
+        "if False:",
+        (f"{_DAMAGED}::test_a_content_that_is_brought_back_is_delivered_once_it_is_released",),
+    ),
+    Mutant(
+        "a disk that cannot be read damages a content",
+        "P4",
+        "parks what a later try could read",
+        _CONTENT,
+        "            raise _unreadable(place.name, error) from error\n        async with",
+        "            self._refuse(str(error))\n            raise\n        async with",
+        (f"{_DAMAGED}::test_a_disk_that_cannot_be_read_defers_and_parks_nothing",),
+    ),
+    Mutant(
+        "reports carry no checksum",
+        "P3",
+        "keeps no sum of what the engine writes itself",
+        "engine/postroad/actors/bounce.py",
+        "            checksum=crc32(content),\n",
+        "",
+        (f"{_DAMAGED}::test_a_report_that_changed_on_the_disk_is_parked",),
+    ),
+)
