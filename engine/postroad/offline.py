@@ -16,13 +16,9 @@ from typing import Any, cast
 
 import msgspec
 
-<<<<<<< HEAD
 from .administrators import with_administrators
-from .config import Config, Limits, Quotas, Reports, Senders, Spool
-=======
 from .checksum import content_flaw, file_flaw
-from .config import Config, Limits, Reports, Senders, Spool
->>>>>>> main
+from .config import Config, Limits, Quotas, Reports, Senders, Spool
 from .decide import doubt
 from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
