@@ -29,6 +29,9 @@ def nested(levels, innermost=("a.txt", b"x")):
     return data
 
 
+CUT = archive(("a.txt", b"x"))[:-30]
+
+
 def check(name, data=b""):
     check_attachments([MailAttachment(FileName="first.txt", Data=b""), MailAttachment(FileName=name, Data=data)])
 
@@ -95,7 +98,9 @@ def test_archives_within_too_many_others_are_refused():
     assert "is an archive within more than 3 others" in refused("a.zip", nested(5))
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", archive(("a.txt", b"x"))[:-30], b"PK\x03\x04 and no more"])
+@pytest.mark.parametrize(
+    "data", [b"", b"no archive", CUT, b"PK\x03\x04 and no more"], ids=["empty", "none", "cut", "begun"]
+)
 def test_a_damaged_archive_is_refused(data):
     assert "cannot be read" in refused("a.zip", data)
     assert "cannot be read" in refused("a.zip", archive(("b.zip", data)))

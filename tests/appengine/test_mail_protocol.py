@@ -108,7 +108,10 @@ def test_what_is_missing_is_named() -> None:
     message = MailMessage(Sender="a")
     message.Attachment.add(FileName="a.txt")
     assert message.FindInitializationErrors() == ["Subject", "Attachment[0].Data"]
-    assert not message.IsInitialized()
+    errors: list[str] = []
+    assert not message.IsInitialized(errors)
+    assert errors == message.FindInitializationErrors()
+    assert MailMessage(Sender="", Subject="").IsInitialized()
     with pytest.raises(ValueError, match="missing required fields: Subject,Attachment"):
         message.SerializeToString()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +115,37 @@ def test_an_error_of_the_originals_is_known_too(service: RecordingService) -> No
 
     with pytest.raises(mail.InvalidSenderError, match="theirs"):
         mail.send_mail(*SENT, make_sync_call=refuse)
+
+
+class MailServiceStub:
+    """Named as the original's stub for tests."""
+
+
+@pytest.mark.parametrize(("stub", "is_used"), [(MailServiceStub(), True), (object(), False), (None, False)])
+def test_the_originals_stub_is_used_where_a_test_has_set_it_up(
+    stub: object, is_used: bool, service: RecordingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubbed = RecordingService()
+    stub_map = SimpleNamespace(apiproxy=SimpleNamespace(GetStub={"mail": stub}.get), MakeSyncCall=stubbed)
+    monkeypatch.setitem(sys.modules, "google.appengine.api.apiproxy_stub_map", stub_map)  # type: ignore[arg-type]  # as one
+    mail.send_mail(*SENT)
+    assert (len(stubbed.calls), len(service.calls)) == ((1, 0) if is_used else (0, 1))
+
+
+def test_an_applications_tests_with_the_originals_testbed_go_on_to_work(service: RecordingService) -> None:
+    original: Any = pytest.importorskip("google.appengine.ext.testbed")
+    testbed = original.Testbed()
+    testbed.activate()
+    try:
+        testbed.init_mail_stub()
+        mail.send_mail(*SENT, html="<p>Zoë</p>", attachments=[("a.bin", b"\x00\xff")], reply_to="Zoë <r@example.com>")
+        (sent,) = testbed.get_stub(original.MAIL_SERVICE_NAME).get_sent_messages(to="t@example.com", subject="sub")
+        assert (sent.body.decode(), sent.html.decode()) == ("body", "<p>Zoë</p>")
+        with pytest.raises(mail.InvalidAttachmentTypeError, match="attachments cannot be hidden files"):
+            mail.send_mail(*SENT, attachments=[(".hidden", b"")])
+    finally:
+        testbed.deactivate()
+    assert service.calls == []
 
 
 def test_what_is_not_valid_is_not_sent(service: RecordingService) -> None:

@@ -8,7 +8,7 @@ import threading
 
 import msgspec
 import pytest
-from conftest import WAIT_SECONDS, Site, request, send
+from mail_site import WAIT_SECONDS, Site, request, send
 
 from postroad.appengine import doors, service, settings
 from postroad.appengine.apiproxy_errors import (
@@ -34,6 +34,8 @@ from postroad.errors import (
 from postroad.gate_line import GateLost, Line
 from postroad.handover import Handover
 from postroad.spool import SpoolLock
+
+pytestmark = pytest.mark.usefixtures("nothing_said")
 
 
 def refused(message=None, call="Send", **fields):

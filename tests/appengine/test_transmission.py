@@ -8,9 +8,9 @@ from email.header import decode_header, make_header
 from email.utils import getaddresses, parsedate_to_datetime
 
 import pytest
-from conftest import request, send
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from mail_site import request, send
 
 from postroad.appengine.attachment_types import EXTENSION_BLACKLIST, EXTENSION_MIME_MAP
 from postroad.appengine.transmission import mail_fields

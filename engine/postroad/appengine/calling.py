@@ -1,12 +1,13 @@
 """One call of the mail service, and its errors as those of the mail API.
 
-The service is `postroad.appengine.service` unless the application hands in another.  Logs what the original does, where it does
-(the root logger).
+The service is `postroad.appengine.service`, unless the application hands in another or its tests have set up the original's stub.
+Logs what the original does, where it does (the root logger).
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -48,9 +49,20 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
+    if stubbed := _call_of_testbed():
+        return stubbed
     service = import_module("postroad.appengine.service")  # not before something is sent: importing the API stays quick
     default: MakeSyncCall = service.make_sync_call
     return default
+
+
+def _call_of_testbed() -> MakeSyncCall | None:
+    """The call of the original's stub, if a test has set it up (`testbed.init_mail_stub()`)."""
+    stub_map: Any = sys.modules.get("google.appengine.api.apiproxy_stub_map")
+    if stub_map is None or type(stub_map.apiproxy.GetStub("mail")).__name__ != "MailServiceStub":
+        return None
+    call: MakeSyncCall = stub_map.MakeSyncCall
+    return call
 
 
 def _is_application_error(error: Exception) -> bool:

@@ -36,6 +36,7 @@ from .mail_errors import (
 from .messages import AdminEmailMessage, EmailMessage, InboundEmailMessage
 from .mime_out import mail_message_to_mime_message
 from .payloads import Attachment, EncodedPayload
+from .service import configure, last_receipt
 
 __all__ = [
     "BOUNCE_NOTIFICATION_URL_PATH",
@@ -72,10 +73,12 @@ __all__ = [
     "apiproxy_errors",
     "check_email_valid",
     "check_headers_valid",
+    "configure",
     "invalid_email_reason",
     "invalid_headers_reason",
     "is_ascii",
     "is_email_valid",
+    "last_receipt",
     "logging",
     "mail_message_to_mime_message",
     "mail_service_pb2",

@@ -84,9 +84,12 @@ class Record:
             ]
         return missing
 
-    def IsInitialized(self) -> bool:
-        """Whether every required field is set."""
-        return not self.FindInitializationErrors()
+    def IsInitialized(self, errors: list[str] | None = None) -> bool:
+        """Whether every required field is set.  errors: gets the names of those that are not."""
+        missing = self.FindInitializationErrors()
+        if errors is not None:
+            errors.extend(missing)
+        return not missing
 
     def SerializePartialToString(self) -> bytes:
         """The octets of the record, whether or not it is complete."""
