@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from . import apiproxy_errors
+from .apiproxy_stub_map import stubbed_call
 from .mail_errors import BadRequestError, Error, InvalidAttachmentTypeError, InvalidHeaderNameError, InvalidSenderError
 from .protocol import MailMessage, MailServiceError, VoidProto
 
@@ -49,7 +50,7 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
-    if stubbed := _call_of_testbed():
+    if stubbed := stubbed_call(by_smtp=False) or _call_of_testbed():
         return stubbed
     service = import_module("postroad.appengine.service")  # not before something is sent: importing the API stays quick
     default: MakeSyncCall = service.make_sync_call
