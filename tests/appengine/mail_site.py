@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,3 +120,30 @@ class Site:
     def read(self):
         """The only message, as the standard library reads it."""
         return message_from_bytes(self.only()[1], policy=policy.default)
+
+
+class Server(threading.Thread):
+    """A server on loopback for one session, without extensions; says what it heard."""
+
+    def __init__(self, *, is_silent=False) -> None:
+        super().__init__()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.is_silent = is_silent
+        self.is_over = threading.Event()
+        self.commands: list[bytes] = []
+        self.content = b""
+
+    def run(self) -> None:
+        line, _ = self.listener.accept()
+        with line, line.makefile("rb") as heard:
+            if self.is_silent:
+                self.is_over.wait(60)
+                return
+            line.sendall(b"220 ready\r\n")
+            while command := heard.readline():
+                self.commands.append(command.rstrip())
+                if command.upper().startswith(b"DATA"):
+                    line.sendall(b"354 go on\r\n")
+                    self.content = b"".join(iter(heard.readline, b".\r\n"))
+                line.sendall(b"221 bye\r\n" if command.upper().startswith(b"QUIT") else b"250 ok\r\n")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import smtplib
-import socket
-import threading
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from unittest import mock
 
 import pytest
+from mail_site import Server
 
 from postroad.appengine import mail, smtp_service
 from postroad.appengine.apiproxy_errors import FeatureNotEnabledError
@@ -163,33 +162,6 @@ def test_some_refused_recipients_are_logged(smtp, caplog):
 
 
 # --- on the wire ---
-
-
-class Server(threading.Thread):
-    """A server on loopback for one session, without extensions; says what it heard."""
-
-    def __init__(self, *, is_silent=False) -> None:
-        super().__init__()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.is_silent = is_silent
-        self.is_over = threading.Event()
-        self.commands: list[bytes] = []
-        self.content = b""
-
-    def run(self) -> None:
-        line, _ = self.listener.accept()
-        with line, line.makefile("rb") as heard:
-            if self.is_silent:
-                self.is_over.wait(60)
-                return
-            line.sendall(b"220 ready\r\n")
-            while command := heard.readline():
-                self.commands.append(command.rstrip())
-                if command.upper().startswith(b"DATA"):
-                    line.sendall(b"354 go on\r\n")
-                    self.content = b"".join(iter(heard.readline, b".\r\n"))
-                line.sendall(b"221 bye\r\n" if command.upper().startswith(b"QUIT") else b"250 ok\r\n")
 
 
 @contextmanager

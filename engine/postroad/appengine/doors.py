@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenDoor", "Taker", "configure", "configured_rules", "current_door"]
 
 _DEADLINE_SECONDS = 60.0  # of the original's calls
-_VARIABLES = (
-    "POSTROAD_CONFIG",
-    "POSTROAD_SPOOL",
-    "POSTROAD_QUEUE_SMTP",
+_VARIABLES = ("POSTROAD_CONFIG", "POSTROAD_SPOOL", "POSTROAD_QUEUE_SMTP")
+_QUEUE_VARIABLES = (  # of these only a queued smarthost is made
     "POSTROAD_SMTP_TLS",
     "POSTROAD_AUTHORIZED_SENDERS",
     "APPENGINE_USE_SMTP_MAIL_SERVICE",
@@ -34,7 +32,6 @@ _VARIABLES = (
     "APPENGINE_SMTP_USER",
     "APPENGINE_SMTP_PASSWORD",
     "APPENGINE_SMTP_USE_TLS",
-    "APPENGINE_ADMIN_EMAIL_RECIPIENTS",
 )
 
 
@@ -126,8 +123,7 @@ def current_door() -> OpenDoor:
     """The door to the spool that is meant now.  Raises ConfigError, which says what to set."""
     global _open
     said = _said
-    environ = () if said.config is not None else tuple([os.environ.get(name) for name in _VARIABLES])
-    made_from = (said, environ, os.environ.get("APPENGINE_ADMIN_EMAIL_RECIPIENTS"))
+    made_from = (said, _environ_of(said), os.environ.get("APPENGINE_ADMIN_EMAIL_RECIPIENTS"))
     found = _open
     if found is not None and found[0] == made_from:
         return found[1]
@@ -141,6 +137,16 @@ def configured_rules() -> tuple[Config | None, tuple[str, ...]]:
     """The configuration that is meant now, if one is named, and the administrators.  Opens nothing.  Raises ConfigError."""
     said = _said
     return _config_of(said), _addresses(said.admins or admins_of())
+
+
+def _environ_of(said: _Said) -> tuple[str | None, ...]:
+    """What of the environment counts: each look at it costs microseconds."""
+    if said.config is not None or said.spool is not None:
+        return ()
+    values = [os.environ.get(name) for name in _VARIABLES]
+    if values[-1]:
+        values += [os.environ.get(name) for name in _QUEUE_VARIABLES]
+    return tuple(values)
 
 
 def _made(said: _Said) -> OpenDoor:

@@ -11,7 +11,7 @@ import time
 from email import encoders
 from email.header import Header
 from email.message import Message
-from typing import Any
+from typing import Any, cast
 
 from ..address import Mailbox, parse_mailboxes
 from ..compose.fields import LINE_OCTETS, format_date
@@ -66,7 +66,7 @@ def _encode_names(mime: Message, name: str) -> None:
     text = str(mime[name])
     mailboxes = () if text.isascii() else _parsed(text)
     if mailboxes:
-        mime.replace_header(name, _header_of(mailboxes))
+        mime.replace_header(name, cast("Any", _header_of(mailboxes)))  # a Header is as good as a str
 
 
 def _header_of(mailboxes: tuple[Mailbox, ...]) -> Header:

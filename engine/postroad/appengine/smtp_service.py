@@ -79,7 +79,7 @@ def _send(mime: Message, sender: str, recipients: list[str]) -> None:
             server.login(user, password)
         refused: Any = server.send_message(mime, from_addr=sender, to_addrs=recipients)
     if isinstance(refused, dict) and refused:  # the others have it, so that it is no error
-        logging.error("Recipients refused by the SMTP server: %s", refused)
+        logging.error("Recipients refused by the SMTP server: %s", refused)  # pyright: ignore[reportUnknownArgumentType]  # to be shown
 
 
 def _connector(port: int) -> Any:
@@ -102,7 +102,7 @@ class _Bounded(smtplib.SMTP):
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port, timeout=_TIMEOUT_SECONDS)
 
-    def starttls(self, **given: Any) -> tuple[int, bytes]:
+    def starttls(self, *_given: Any, **_options: Any) -> tuple[int, bytes]:
         return super().starttls(context=_context())
 
 
