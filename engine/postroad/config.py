@@ -22,7 +22,10 @@ from .misfits import endless_number, misfit
 from .quotas import Quotas
 
 __all__ = [
+    "CALLBACKS",
+    "Callbacks",
     "Config",
+    "GiveUp",
     "InDoubt",
     "InFlight",
     "Limits",
@@ -40,6 +43,7 @@ __all__ = [
     "revalidate",
 ]
 
+CALLBACKS = "callbacks"  # the lane of what is for the application, and the label of its route
 _DAY = 86_400
 _T = TypeVar("_T")
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -296,6 +300,60 @@ class Route(_Section, frozen=True, kw_only=True):
         return self.name or self.transport
 
 
+GiveUp: TypeAlias = Literal["hold", "drop"]
+
+
+class Callbacks(_Section, frozen=True, kw_only=True):
+    """[callbacks]: how the application hears of bounces, and gets incoming mail."""
+
+    transport: Annotated[
+        str,
+        _about(
+            "Name of the table in [transports] that tells the application, of the kind `appengine` (by HTTP) or `functions`. "
+            "Empty: nothing is told, and `Engine.receive` takes nothing."
+        ),
+    ] = ""
+    bounces: Annotated[
+        bool,
+        _about("Tell the application of each failure that is reported to a sender, and of bounces that come back."),
+    ] = True
+    in_doubt: Annotated[
+        InDoubt,
+        _about("As in [[routes]]: what follows when a callback was made and the answer not seen."),
+    ] = "send_again"
+    give_up: Annotated[
+        GiveUp,
+        _about(
+            "What follows when the schedule is over: `hold` until somebody releases it, so that nothing is lost, or `drop` it. "
+            "Nobody is sent a report of it."
+        ),
+    ] = "hold"
+    retry: Annotated[
+        Retry | None,
+        _about(
+            "As [retry], for callbacks alone. Without it: `first_seconds = 30`, `max_seconds = 1800`, the rest as [retry]'s "
+            "defaults, because an application comes back sooner than a strange server."
+        ),
+    ] = None
+    windows: Annotated[
+        Windows | None,
+        _about("As [windows], for callbacks alone. Without it: `hold_seconds = 10`, `hold_max_seconds = 300`."),
+    ] = None
+
+    @property
+    def route(self) -> Route | None:
+        """The road of callbacks, where there are any."""
+        if not self.transport:
+            return None
+        return Route(
+            transport=self.transport,
+            name=CALLBACKS,
+            in_doubt=self.in_doubt,
+            retry=self.retry or Retry(first_seconds=30.0, max_seconds=1800.0),
+            windows=self.windows or Windows(hold_seconds=10.0, hold_max_seconds=300.0),
+        )
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """Everything an engine needs to know.  `transports` maps a name to its settings; `plugin` names the transport kind."""
 
@@ -307,6 +365,7 @@ class Config(_Section, frozen=True, kw_only=True):
     retry: Retry = Retry()
     windows: Windows = Windows()
     reports: Reports = Reports()
+    callbacks: Callbacks = Callbacks()
     routes: tuple[Route, ...] = ()
     transports: Mapping[str, Mapping[str, Any]] = {}
     plugins: Annotated[
@@ -319,6 +378,12 @@ class Config(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_config(self)
+
+    @property
+    def all_routes(self) -> tuple[Route, ...]:
+        """Those of mail, and that of callbacks."""
+        route = self.callbacks.route
+        return self.routes if route is None else (*self.routes, route)
 
     def retry_of(self, route: Route) -> Retry:
         return route.retry or self.retry

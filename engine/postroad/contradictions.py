@@ -39,8 +39,7 @@ def check_config(config: Config) -> None:
         if route.senders != "<>":
             _check_pattern(f"{key}.senders", route.senders)
         if route.transport not in config.transports:
-            known = ", ".join(sorted(config.transports)) or "none"
-            raise ConfigError(f"{key}.transport", f"there is no [transports.{route.transport}] (known: {known})")
+            raise ConfigError(f"{key}.transport", _unknown(route.transport, config))
         if route.label in labels:
             raise ConfigError(f"{key}.name", f"another route is called {route.label!r} already; give this one a name")
         labels.add(route.label)
@@ -48,6 +47,7 @@ def check_config(config: Config) -> None:
             _check_retry(f"{key}.retry", route.retry)
         if route.windows:
             _check_windows(f"{key}.windows", route.windows)
+    _check_callbacks(config, labels)
     for name, settings in config.transports.items():
         if not isinstance(settings.get("plugin"), str):
             raise ConfigError(f"transports.{name}.plugin", 'name the kind of transport, such as "smtp" or "file"')
@@ -55,6 +55,25 @@ def check_config(config: Config) -> None:
         raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
     if ":" not in config.spool.url:
         raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
+
+
+def _check_callbacks(config: Config, labels: set[str]) -> None:
+    route = config.callbacks.route
+    if route is None:
+        return
+    if route.transport not in config.transports:
+        raise ConfigError("callbacks.transport", _unknown(route.transport, config))
+    if route.label in labels:
+        raise ConfigError("routes", f"a route may not be called {route.label!r}: that is the lane of [callbacks]")
+    if config.callbacks.retry:
+        _check_retry("callbacks.retry", config.callbacks.retry)
+    if config.callbacks.windows:
+        _check_windows("callbacks.windows", config.callbacks.windows)
+
+
+def _unknown(transport: str, config: Config) -> str:
+    known = ", ".join(sorted(config.transports)) or "none"
+    return f"there is no [transports.{transport}] (known: {known})"
 
 
 def is_hostname(name: str) -> bool:

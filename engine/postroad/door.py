@@ -24,7 +24,7 @@ from .config import Config, is_hostname
 from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, refusal_error
 from .decide.quotas import Use, charges_of, limits_of
 from .errors import SubmissionError, SubmissionTooLarge
-from .message import Message, Submission, new_message_id
+from .message import BOUNCE_ADDRESS, Arrival, Kind, Message, Submission, new_message_id
 from .store.contract import NO_ROUTE, UNROUTED, Accept, Charge, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
@@ -133,12 +133,48 @@ class Door:
     def _scheduled(self, moment: float | None) -> float | None:
         return None if moment is None else moment + self._ahead()
 
-    def report(self, content: bytes, recipients: Sequence[str], message: Message, now: float) -> Accept:
-        """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit."""
+    def report(
+        self, content: bytes, recipients: Sequence[str], message: Message, now: float, callback_lane: str | None = None
+    ) -> Accept:
+        """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit.
+
+        callback_lane: where the application hears of it, too; None where it does not.
+        """
+        to = [self._recipient("", recipient, (), now) for recipient in recipients]
+        if callback_lane is not None:
+            to.append(NewRecipient(address=BOUNCE_ADDRESS, lane=callback_lane, due=now))
+        return Accept(message=message, recipients=tuple(to), content=content)
+
+    def incoming(
+        self,
+        mail: Arrival,
+        lane: str,
+        *,
+        tally: Tally,
+        now: float,
+        id: str | None = None,
+    ) -> Accept:
+        """What the spool shall keep of mail for the application: its octets as they came.
+
+        lane: that of callbacks.  Raises SubmissionError (with `.field`) or QueueFull.
+        """
+        full = check_queue(len(mail.raw), tally, self._config.limits)
+        if full is not None:
+            raise full
+        message = Message(
+            id=id or self._new_id(now),
+            sender=mail.sender,
+            accepted_at=now,
+            size=len(mail.raw),
+            kind=Kind.INCOMING,
+            eight_bit=not mail.raw.isascii(),
+            smtputf8=not mail.raw.partition(b"\r\n\r\n")[0].isascii(),
+        )
         return Accept(
             message=message,
-            recipients=tuple(self._recipient("", recipient, (), now) for recipient in recipients),
-            content=content,
+            recipients=tuple(NewRecipient(address=each, lane=lane, due=now) for each in mail.recipients),
+            content=mail.raw,
+            idempotency=self._key(f"incoming {mail.sender}", mail.key, now, lambda: _digest(mail)),
         )
 
     def _ask_plugins(self, submission: Submission) -> None:
@@ -238,7 +274,7 @@ class Door:
                 self._recipient(written.sender, recipient, options.tags, due) for recipient in written.recipients
             ),
             content=written.content,
-            idempotency=self._key(written.sender, options, now, digest),
+            idempotency=self._key(written.sender, options.idempotency_key, now, digest),
             charges=self._charges(written.recipients, options.report_to, use, now),
         )
 
@@ -249,12 +285,12 @@ class Door:
         counted = msgspec.structs.replace(use, recipients=len(recipients) - admins, admins=admins)
         return charges_of(counted, self._quotas, now - self._ahead())
 
-    def _key(self, sender: str, options: Options, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
-        if options.idempotency_key is None:
+    def _key(self, sender: str, key: str | None, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
+        if key is None:
             return None
         return IdempotencyKey(
             sender=sender,
-            key=options.idempotency_key,
+            key=key,
             digest=digest(),
             expires_at=now + self._config.limits.idempotency_seconds,
         )

@@ -17,10 +17,10 @@ import msgspec
 
 from .compose import Composed, MailFields
 from .door import Door, Read
-from .message import Submission
+from .message import Arrival, Submission
 from .store.contract import Accept, Tally
 
-__all__ = ["ComposedDraft", "Draft", "WrittenDraft"]
+__all__ = ["ComposedDraft", "Draft", "IncomingDraft", "WrittenDraft"]
 
 
 class Draft(Protocol):
@@ -91,6 +91,28 @@ class ComposedDraft:
 
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Composed | None = None) -> Accept:
         return door.compose(self.fields, self.options, tally=tally, now=now, id=id, composed=work)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingDraft:
+    """Mail from outside, for the application.  lane: that of callbacks."""
+
+    arrival: Arrival
+    lane: str
+    id: str | None = None
+
+    @property
+    def octets(self) -> float:
+        return len(self.arrival.raw)
+
+    def with_content_read(self, door: Door) -> IncomingDraft:
+        return self
+
+    def write(self, door: Door, id: str, now: float) -> None:
+        """It is written already, and kept as it came."""
+
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: None = None) -> Accept:
+        return door.incoming(self.arrival, self.lane, tally=tally, now=now, id=id)
 
 
 def _octets_of(content: Any) -> float:

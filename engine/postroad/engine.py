@@ -20,6 +20,7 @@ from .config import Config
 from .decide.quotas import quota_error
 from .draft import ComposedDraft, Draft, WrittenDraft
 from .errors import EngineClosed, IdempotencyConflict, QuotaExceeded, SubmissionError, UnknownMessage
+from .incoming import Incoming
 from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
@@ -65,6 +66,7 @@ class Engine:
         self._is_draining = False
         self._is_shut = False
         self._returned = ReturnedMail(ports.config.limits)
+        self._incoming = Incoming(ports, self._returned, self._accept, self._give_returned)
 
     @property
     def is_shut(self) -> bool:
@@ -336,11 +338,27 @@ class Engine:
     async def receive_bounce(self, raw: bytes) -> None:
         """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome.
 
-        It returns once the mail was read.  Raises SubmissionError (field "raw") for what is no bytes or larger than
-        `limits.message_bytes`, and EngineClosed where the engine ends before it was read: then hand it over again.
+        It returns once the mail was read; where it says that something failed and [callbacks] tells the application of
+        bounces, once that is safely in the spool.  Raises SubmissionError (field "raw") for what is no bytes or larger than
+        `limits.message_bytes`, QueueFull, and EngineClosed where the engine ends before it was read: then hand it over again.
         """
         self._open_ports()
-        await self._returned.hand_over(raw, self._give_returned)
+        await self._incoming.take_bounce(raw)
+
+    async def receive(
+        self, *, sender: str, recipients: str | Iterable[str], raw: bytes, idempotency_key: str | None = None
+    ) -> Receipt:
+        """Hand over mail that came for the application; it returns once that is safely in the spool.
+
+        sender: the return path it came with, "" or "<>" for none.  recipients: the addresses it came for; each becomes a
+        callback of its own, by the transport that [callbacks] names.  raw: the mail, kept as it is.
+        idempotency_key: the same key, sender, recipients and mail within 7 days are one.  A bounce of ours, one that says
+        that a message of this spool failed, is taken as by `receive_bounce`, and its recipients are told nothing.
+
+        Raises SubmissionError, whose `field` names the argument at fault, QueueFull, or ConfigError without [callbacks].
+        """
+        self._open_ports()
+        return await self._incoming.take_mail(sender, recipients, raw, idempotency_key)
 
     def _give_returned(self, note: Returned) -> None:
         if self._ring is None:

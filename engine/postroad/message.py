@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 __all__ = [
+    "BOUNCE_ADDRESS",
     "DEFAULT_PRIORITY",
+    "Arrival",
     "ContentSource",
     "DsnOptions",
     "Kind",
@@ -33,6 +35,7 @@ __all__ = [
     "seeded_ids",
 ]
 
+BOUNCE_ADDRESS = "bounce@callbacks.invalid"  # the application itself, where it is told of a bounce (RFC 2606 section 2)
 DEFAULT_PRIORITY = 5
 
 Moment: TypeAlias = "float | datetime"
@@ -78,11 +81,26 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     report_to: Sequence[str] = ()
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """Mail from outside, checked, as it is to be kept for the application.
+
+    sender: the return path it came with, "" for the null sender.  key: an idempotency key of whoever handed it over.
+    """
+
+    sender: str = ""
+    recipients: tuple[str, ...]
+    raw: bytes
+    key: str | None = None
+
+
 class Kind(enum.IntEnum):
     """Why a message is in the spool."""
 
     MAIL = 0
     REPORT = 1  # a failure or delay report by the engine: null sender, exempt from sender rules and the queue limit
+    INCOMING = (
+        2  # from outside, for the application: as it came, not canonical, and only for transports with `callbacks`
+    )
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -141,7 +141,7 @@ class OfflineSpool:
             marks.close()
         here = boot_id().encode()
         rebooted = not here or self._store.recall("boot") != here
-        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.routes if self._given else ()))
+        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.all_routes if self._given else ()))
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""

@@ -28,7 +28,7 @@ from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
-from .errors import EngineClosed, EngineCrashed, SpoolInUse
+from .errors import ConfigError, EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import every_seconds, keep_house
 from .intake import Intake
@@ -181,6 +181,7 @@ async def _assemble(
     incarnation = await _recover(executor, marks, reached, clock, config)
     new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
     transports = await open_transports(stack, plugins, config)
+    _check_callbacks(config, transports)
     table = _routing(config, transports, plugins)
     contents = ContentFolder(place.content_folder)
     cache = ContentCache(config.limits.content_cache_bytes)
@@ -255,7 +256,7 @@ async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, cloc
     if not life:
         reached.make()
     incarnation = max(life, reached.life) + 1
-    choice = _held if restored else doubt.after_crash(config.routes)
+    choice = _held if restored else doubt.after_crash(config.all_routes)
     recover = Recover(marks.tokens(), rebooted or restored, now, choice, restored)
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
@@ -289,6 +290,16 @@ def _tell(recovered: Recovered, *, rebooted: bool) -> None:
 def _held(lane: str) -> Step:
     """What follows, on every lane, where the spool was restored."""
     return Step.HOLD
+
+
+def _check_callbacks(config: Config, transports: Mapping[str, Transport]) -> None:
+    """Incoming mail is not canonical: it must not come to a transport that takes it for mail to be sent."""
+    name = config.callbacks.transport
+    if name and not transports[name].capabilities.callbacks:
+        kind = config.transports[name]["plugin"]
+        raise ConfigError(
+            "callbacks.transport", f'{name!r} (plugin = "{kind}") tells no application; see docs/callbacks.md'
+        )
 
 
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:

@@ -126,7 +126,7 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
     now = ports.clock.now()
     outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
     flat = tuple(outcome for part in outcomes.values() for outcome in part)
-    recover = Recover(ports.marks.tokens(), rebooted=False, now=now, doubt=doubt.after_crash(ports.config.routes))
+    recover = Recover(ports.marks.tokens(), rebooted=False, now=now, doubt=doubt.after_crash(ports.config.all_routes))
     answer, recovered = await ports.executor.apply([Settle(flat, now), recover])
     assert isinstance(answer, Settled)
     assert isinstance(recovered, Recovered)

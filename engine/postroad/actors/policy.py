@@ -113,7 +113,7 @@ class Policy:
         message = lease.message
         outcomes: list[Outcome] = []
         for recipient in lease.recipients:
-            lane = self._ports.table.lane(message.sender, recipient.address, message.tags)
+            lane = self._ports.table.lane_of(message, recipient.address)
             outcomes.append(
                 Outcome(
                     token=lease.token,
@@ -139,6 +139,7 @@ class Policy:
         window, clock = site.window, self._ports.clock
         end = retry.expires_at(lease.message, road.retry)
         is_given_up = now >= end and (clock.jumped_at is None or window.failed_at >= clock.jumped_at)
+        is_given_up = is_given_up and road.give_up == "drop"  # what is held when it is over was tried until then
         notice = _is_notice_due(lease, self._ports, now)
         if is_given_up:
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply=f"given up: {window.reason}")
@@ -286,6 +287,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 delay_notice=wants_notice,
                 untried_until=untried_until,
                 in_doubt=road.in_doubt,
+                give_up=road.give_up,
                 damage=damage,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)

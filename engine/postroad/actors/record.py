@@ -72,6 +72,8 @@ class Recorder:
             about["in_doubt"] = True
         if state is State.PARKED:
             _log.error(name, hint="see `postroad check --spool`", **about)
+        elif state is State.HELD:
+            _log.warning(name, **about)  # it waits for somebody
         elif due is None:
             _log.info(name, **about)
         else:

@@ -2,7 +2,8 @@
 
 The answer is a lane: the route's label, and the recipient's domain where the route's transport works by domain
 ("outbound/example.org", "postmark").  A lane is a cached answer of routing: it is chosen at the door and kept with the recipient;
-`generation` says whether answers kept in a spool are still those of this configuration.
+`generation` says whether answers kept in a spool are still those of this configuration.  What is for the application itself
+takes the road of [callbacks], whatever routes and plugins say.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..config import Config, InDoubt, Retry, Route, Windows
+from ..config import CALLBACKS, Config, GiveUp, InDoubt, Retry, Route, Windows
+from ..message import BOUNCE_ADDRESS, Kind, Message
 from .admission import matches
 
-__all__ = ["Road", "RoutingTable", "domain_of_lane", "route_of_lane"]
+__all__ = ["Road", "RoutingTable", "domain_of_lane", "is_callback", "route_of_lane"]
 
 
 Hook = Callable[[str, str, tuple[str, ...]], str | None]
@@ -31,11 +33,17 @@ class Road(msgspec.Struct, frozen=True):
     retry: Retry
     windows: Windows
     in_doubt: InDoubt = "send_again"
+    give_up: GiveUp = "drop"
 
     @property
     def shared_by(self) -> str:
         """The transport where all its lanes lead to the same servers, "" where it works by domain."""
         return "" if self.by_domain else self.transport
+
+
+def is_callback(message: Message, address: str) -> bool:
+    """Whether this recipient is the application.  Mail that an application sends to that address is mail, and no callback."""
+    return message.kind is Kind.INCOMING or (message.kind is Kind.REPORT and address == BOUNCE_ADDRESS)
 
 
 def route_of_lane(lane: str) -> str:
@@ -61,18 +69,28 @@ class RoutingTable:
         self._routes = config.routes
         self._hook = hook
         per_call = recipients_per_call or {}
+        callbacks = config.callbacks.route
         self.roads: Mapping[str, Road] = {
             route.label: Road(
                 label=route.label,
                 transport=route.transport,
-                by_domain=by_domain.get(route.transport, False),
+                by_domain=route is not callbacks and by_domain.get(route.transport, False),
                 recipients_per_call=per_call.get(route.transport, 100),
                 retry=config.retry_of(route),
                 windows=config.windows_of(route),
                 in_doubt=route.in_doubt,
+                give_up=config.callbacks.give_up if route is callbacks else "drop",
             )
-            for route in config.routes
+            for route in (*config.routes, *([callbacks] if callbacks else []))
         }
+        self.callback_lane = CALLBACKS if callbacks else None
+        self.tells_bounces = self.callback_lane is not None and config.callbacks.bounces
+
+    def lane_of(self, message: Message, address: str) -> str | None:
+        """The lane of a recipient of a message, or None where no route fits."""
+        if is_callback(message, address):
+            return self.callback_lane
+        return self.lane(message.sender, address, message.tags)
 
     def lane(self, sender: str, recipient: str, tags: tuple[str, ...] = ()) -> str | None:
         """The lane of a recipient, or None where no route fits."""
@@ -104,7 +122,8 @@ class RoutingTable:
     @property
     def generation(self) -> bytes:
         """Names this table: it changes when the lanes kept in a spool may have to be chosen anew."""
-        parts = [
+        parts = [CALLBACKS.encode()] if self.callback_lane else []
+        parts += [
             msgspec.json.encode(
                 (route.label, route.recipients, route.senders, route.tag, self.roads[route.label].by_domain)
             )
