@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,26 +12,24 @@ from mail_site import Site
 from recording_service import RecordingService
 
 from postroad.appengine import service as real_service
+from postroad.appengine import smtp_service
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> RecordingService:
     """The service that messages are given to unless they are handed another."""
     recording = RecordingService()
-    ours, smtp = ModuleType("postroad.appengine.service"), ModuleType("postroad.appengine.smtp_service")
-    ours.make_sync_call = recording  # type: ignore[attr-defined]  # a module made by hand
-    smtp.is_wanted = lambda: False  # type: ignore[attr-defined]  # as above
-    for module in (ours, smtp):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(real_service, "make_sync_call", recording)
+    monkeypatch.setattr(smtp_service, "is_wanted", lambda: False)
     return recording
 
 
 @pytest.fixture
 def smtp_hand_overs(service: RecordingService, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The messages that go by SMTP, once that is wanted."""
-    smtp, messages = sys.modules["postroad.appengine.smtp_service"], list[Any]()
-    monkeypatch.setattr(smtp, "is_wanted", lambda: True)
-    monkeypatch.setattr(smtp, "hand_over", messages.append, raising=False)
+    messages = list[Any]()
+    monkeypatch.setattr(smtp_service, "is_wanted", lambda: True)
+    monkeypatch.setattr(smtp_service, "hand_over", messages.append)
     return messages
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
-from . import apiproxy_errors
+from . import apiproxy_errors, service
 from .apiproxy_stub_map import stubbed_call
 from .mail_errors import BadRequestError, Error, InvalidAttachmentTypeError, InvalidHeaderNameError, InvalidSenderError
 from .protocol import MailMessage, MailServiceError, VoidProto
@@ -50,11 +49,7 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
-    if stubbed := stubbed_call(by_smtp=False) or _call_of_testbed():
-        return stubbed
-    service = import_module("postroad.appengine.service")  # not before something is sent: importing the API stays quick
-    default: MakeSyncCall = service.make_sync_call
-    return default
+    return stubbed_call(by_smtp=False) or _call_of_testbed() or service.make_sync_call
 
 
 def _call_of_testbed() -> MakeSyncCall | None:

@@ -7,9 +7,9 @@ what, the order of the checks and the texts of the errors are the contract's.  `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, ClassVar
 
+from . import smtp_service
 from .addresses import check_email_valid, kept
 from .apiproxy_stub_map import stubbed_call
 from .attachment_types import mime_type_of
@@ -117,7 +117,6 @@ class EmailMessageBase:
 
         Raises what `ToProto` does, the errors of the service and `apiproxy_errors`.
         """
-        smtp_service = import_module("postroad.appengine.smtp_service")  # as late as the service
         if stubbed_call(by_smtp=True) is None and smtp_service.is_wanted():
             smtp_service.hand_over(self)
         else:
