@@ -329,16 +329,16 @@ class Callbacks(_Section, frozen=True, kw_only=True):
         ),
     ] = "hold"
     retry: Annotated[
-        Retry | None,
+        Retry,
         _about(
-            "As [retry], for callbacks alone. Without it: `first_seconds = 30`, `max_seconds = 1800`, the rest as [retry]'s "
-            "defaults, because an application comes back sooner than a strange server."
+            "As [retry], for callbacks alone. Without this table: `first_seconds = 30`, `max_seconds = 1800`, the rest as "
+            "[retry]'s defaults, because an application comes back sooner than a strange server."
         ),
-    ] = None
+    ] = Retry(first_seconds=30.0, max_seconds=1800.0)
     windows: Annotated[
-        Windows | None,
-        _about("As [windows], for callbacks alone. Without it: `hold_seconds = 10`, `hold_max_seconds = 300`."),
-    ] = None
+        Windows,
+        _about("As [windows], for callbacks alone. Without this table: `hold_seconds = 10`, `hold_max_seconds = 300`."),
+    ] = Windows(hold_seconds=10.0, hold_max_seconds=300.0)
 
     @property
     def route(self) -> Route | None:
@@ -349,8 +349,8 @@ class Callbacks(_Section, frozen=True, kw_only=True):
             transport=self.transport,
             name=CALLBACKS,
             in_doubt=self.in_doubt,
-            retry=self.retry or Retry(first_seconds=30.0, max_seconds=1800.0),
-            windows=self.windows or Windows(hold_seconds=10.0, hold_max_seconds=300.0),
+            retry=self.retry,
+            windows=self.windows,
         )
 
 

@@ -65,10 +65,8 @@ def _check_callbacks(config: Config, labels: set[str]) -> None:
         raise ConfigError("callbacks.transport", _unknown(route.transport, config))
     if route.label in labels:
         raise ConfigError("routes", f"a route may not be called {route.label!r}: that is the lane of [callbacks]")
-    if config.callbacks.retry:
-        _check_retry("callbacks.retry", config.callbacks.retry)
-    if config.callbacks.windows:
-        _check_windows("callbacks.windows", config.callbacks.windows)
+    _check_retry("callbacks.retry", config.callbacks.retry)
+    _check_windows("callbacks.windows", config.callbacks.windows)
 
 
 def _unknown(transport: str, config: Config) -> str:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any, BinaryIO, TypeAlias, cast
+from zlib import crc32
 
 import msgspec
 
@@ -153,19 +154,20 @@ class Door:
         tally: Tally,
         now: float,
         id: str | None = None,
+        checksum: int | None = None,
     ) -> Accept:
         """What the spool shall keep of mail for the application: its octets as they came.
 
-        lane: that of callbacks.  Raises SubmissionError (with `.field`) or QueueFull.
+        lane: that of callbacks.  checksum: of the octets, if it was made.  Raises SubmissionError (with `.field`) or QueueFull.
         """
-        full = check_queue(len(mail.raw), tally, self._config.limits)
-        if full is not None:
+        if full := check_queue(len(mail.raw), tally, self._config.limits):
             raise full
         message = Message(
             id=id or self._new_id(now),
             sender=mail.sender,
             accepted_at=now,
             size=len(mail.raw),
+            checksum=crc32(mail.raw) if checksum is None else checksum,
             kind=Kind.INCOMING,
             eight_bit=not mail.raw.isascii(),
             smtputf8=not mail.raw.partition(b"\r\n\r\n")[0].isascii(),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Protocol, cast
+from zlib import crc32
 
 import msgspec
 
@@ -108,11 +109,12 @@ class IncomingDraft:
     def with_content_read(self, door: Door) -> IncomingDraft:
         return self
 
-    def write(self, door: Door, id: str, now: float) -> None:
-        """It is written already, and kept as it came."""
+    def write(self, door: Door, id: str, now: float) -> int:
+        """It is written already, and kept as it came: only its checksum is made."""
+        return crc32(self.arrival.raw)
 
-    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: None = None) -> Accept:
-        return door.incoming(self.arrival, self.lane, tally=tally, now=now, id=id)
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: int | None = None) -> Accept:
+        return door.incoming(self.arrival, self.lane, tally=tally, now=now, id=id, checksum=work)
 
 
 def _octets_of(content: Any) -> float:

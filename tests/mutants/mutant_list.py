@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mutant import Mutant
+from mutants_callbacks import CALLBACKS
 from mutants_contents import CONTENTS
 from mutants_decide import DECISIONS
 from mutants_door import AROUND, DOOR
@@ -24,5 +25,6 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "SMTP": SMTP,
     "Mail in files": FILE,
     "Damaged contents": CONTENTS,
+    "Callbacks": CALLBACKS,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)
