@@ -46,7 +46,7 @@ def only_the_engine_calls():
 @app.post("/_ah/bounce")
 def receive_bounce():
     """A mail of ours failed.  It may be told twice, after a crash: with the same Idempotency-Key."""
-    bounce = mail.BounceNotification(dict(request.form.lists()))
+    bounce = mail.BounceNotification(request.form)
     print(f"bounced: {bounce.original['to']}, {bounce.original['subject']}", flush=True)
     return "", 204
 

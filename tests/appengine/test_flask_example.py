@@ -152,7 +152,7 @@ async def test_workers_send_while_the_engine_is_stopped_and_while_it_runs(applic
             await peer.wait_received(len(early) + len(late))
 
             await application.sign_up(["gone@example.org"])
-            await application.wait_said(r"bounced: .*gone@example\.org.*, Your account has been approved")
+            await application.wait_said(r"bounced: gone@example\.org, Your account has been approved")
             await peer.wait_received(len(early) + len(late) + 1)  # the report to the sender
     assert arrived(peer) == Counter([*early, *late, ENGINES_OWN])
     assert peer.faults == []
