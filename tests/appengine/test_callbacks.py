@@ -225,22 +225,19 @@ async def _now(events):
 
 
 async def test_what_is_released_while_the_application_is_down_waits_for_a_try(autojump_clock):
-    """A hold of the lane must not throw back unheard what somebody has just released."""
+    """Its age is over, but what waits behind a probe that fails was not tried: it must not be given up for that."""
     async with open_application(default=401) as application:
         more = {"windows": {"hold_seconds": 3600, "hold_max_seconds": 3600}}
         async with engine_on(application, callbacks=more) as engine:
-            await send(engine)
-            await trio.sleep(6 * DAY)
-            assert (await waits(engine))[BOUNCE_ADDRESS].state is State.HELD
-            asked = len(application.requests)
-            await send(engine)
-            await application.wait_requests(asked + 1)
-            await trio.sleep(1)  # and the lane is held for an hour
-            refused = len(application.requests)
-            application.default = 200
+            for _ in range(4):
+                await send(engine)
+            await trio.sleep(8 * DAY)
+            await engine.release(Filter(lane="callbacks"))
+            await trio.sleep(3 * 3600)
+            application.default, refused = 200, len(application.requests)
             await engine.release(Filter(lane="callbacks"))
             await wait_done(engine)
-    assert len(set(application.keys()[refused:])) == 2, "both were taken"
+    assert len(set(application.keys()[refused:])) == 4, "all were taken in the end"
 
 
 async def test_giving_up_may_be_asked_for(autojump_clock):
@@ -349,7 +346,7 @@ async def test_each_address_gets_a_post_of_its_own(autojump_clock):
     assert outcome.is_delivered
     posted = sorted((request.target, request.body) for request in application.requests)
     assert posted == [("/_ah/mail/Sales@app.example", RAW), ("/_ah/mail/support@app.example", RAW)]
-    assert len(set(application.keys()[refused:])) == 2, "both were taken"
+    assert len(set(application.keys())) == 2
 
 
 @pytest.mark.parametrize("sender", ["", "<>"])
