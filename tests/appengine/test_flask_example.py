@@ -118,7 +118,6 @@ class Application:
 def application(tmp_path: Path) -> Iterator[Application]:
     for name in ("main.py", "receive.py"):
         shutil.copy(EXAMPLE / name, tmp_path)
-    (tmp_path / "var").mkdir()
     with ExitStack() as processes:
         yield Application(tmp_path, processes)
     for log in sorted(tmp_path.glob("*.log")):
