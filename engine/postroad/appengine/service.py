@@ -2,7 +2,7 @@
 
 Synchronous, for any number of processes and threads, whether or not an engine runs; returns once the message is durable.  It must
 never lose a message silently, nor store one twice: the id is minted once for each call.  `mail.py` calls it, by the name of
-the original's `MakeSyncCall`.  docs/appengine-service.md.
+the original's `MakeSyncCall`.  docs/appengine.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_sync_call(service: str, call: str, request: Any, response: Any) -> None
     """Have a message taken: `make_sync_call("mail", "Send", MailMessage, VoidProto)`.  The response says nothing.
 
     Raises ApplicationError with one of the codes of MailServiceError, or another of `apiproxy_errors`:
-    docs/appengine-service.md has the table.
+    docs/appengine.md has the table.
     """
     check_call(service, call, request)
     try:
