@@ -11,6 +11,7 @@ from mutants_decide import DECISIONS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
+from mutants_stub import STUB
 from mutants_transports import FILE, SMTP
 
 __all__ = ["GROUPS", "MUTANTS"]
@@ -26,5 +27,6 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "Mail in files": FILE,
     "Damaged contents": CONTENTS,
     "Callbacks": CALLBACKS,
+    "The stub for tests of applications": STUB,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)

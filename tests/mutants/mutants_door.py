@@ -170,8 +170,8 @@ DOOR = (
         "P2",
         "leaves the id to the door, so that a lost answer would double the message",
         f"{_ENGINE}/handover.py",
-        "        call = _mail(fields, id or new_message_id())\n",
-        "        call = _mail(fields, new_message_id())\n",
+        '"id": id or new_message_id()})',
+        '"id": new_message_id()})',
         ("test_gate.py::test_fields_handed_over_twice_with_one_id_are_sent_once_on_any_road",),
     ),
     Mutant(
