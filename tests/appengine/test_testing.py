@@ -303,6 +303,28 @@ def test_a_stub_is_registered_by_hand_as_in_the_original(monkeypatch: pytest.Mon
     assert subjects(stub) == ["Hello"]
 
 
+def test_a_call_of_the_applications_own_goes_the_same_way() -> None:
+    heard: list[str] = []
+    with catch_mail() as stub:
+        rpc = apiproxy_stub_map.UserRPC("mail", callback=lambda: heard.append("done"))
+        rpc.make_call("Send", mail.EmailMessage(**LETTER).ToProto(), VoidProto())
+        assert rpc.get_result() is None
+        rpc.wait()
+        stub.SetError(apiproxy_errors.OverQuotaError("no more"))
+        rpc.make_call("Send", mail.EmailMessage(**LETTER).ToProto(), VoidProto(), get_result_hook=lambda rpc: "mine")
+        assert rpc.get_result() == "mine"
+        with pytest.raises(apiproxy_errors.OverQuotaError):
+            rpc.check_success()
+    assert (subjects(stub), heard) == (["Hello"], ["done"])
+
+
+def test_without_a_stub_a_call_of_the_applications_own_reaches_the_service() -> None:
+    rpc = apiproxy_stub_map.UserRPC("mail")
+    rpc.make_call("Send", mail.EmailMessage(**LETTER).ToProto(), VoidProto())
+    with pytest.raises(apiproxy_errors.FeatureNotEnabledError):
+        rpc.check_success()
+
+
 # --- pytest and unittest ---
 
 SUITE = """

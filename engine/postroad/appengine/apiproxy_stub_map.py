@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["APIProxyStubMap", "MakeSyncCall", "Stub", "apiproxy", "stubbed_call"]
+__all__ = ["APIProxyStubMap", "MakeSyncCall", "Stub", "UserRPC", "apiproxy", "stubbed_call"]
 
 
 class Stub(Protocol):
@@ -75,3 +75,64 @@ def stubbed_call(*, by_smtp: bool) -> Callable[[str, str, Any, Any], None] | Non
     if by_smtp:
         return stub.MakeSyncCall if stub is not None and getattr(stub, "keeps_everything", False) else None
     return None if stub is None and apiproxy is _first else apiproxy.MakeSyncCall
+
+
+class UserRPC:
+    """A call that the application makes by itself: `UserRPC("mail").make_call("Send", message.ToProto(), VoidProto())`.
+
+    The call is done when `make_call` returns; what it raised is raised where the result is asked for, as in the original.
+    deadline: kept, and not used: `mail.configure(deadline_seconds=...)` says it.  callback: called once, when waited for.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        deadline: float | None = None,
+        callback: Callable[[], object] | None = None,
+        stubmap: APIProxyStubMap | None = None,
+    ) -> None:
+        self.service = service
+        self.deadline = deadline
+        self.callback = callback
+        self.method = ""
+        self.request: Any = None
+        self.response: Any = None
+        self.user_data: Any = None
+        self._stubmap = stubmap
+        self._error: Exception | None = None
+        self._result_of: Callable[[UserRPC], Any] | None = None
+
+    def make_call(
+        self,
+        method: str,
+        request: Any,
+        response: Any,
+        get_result_hook: Callable[[UserRPC], Any] | None = None,
+        user_data: Any = None,
+    ) -> None:
+        """Do the call.  get_result_hook: makes the result of `get_result`, and has to ask `check_success` itself."""
+        self.method, self.request, self.response, self.user_data = method, request, response, user_data
+        self._result_of = get_result_hook
+        try:
+            MakeSyncCall(self.service, method, request, response, self._stubmap)
+        except Exception as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for nothing; the callback is called."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
+    def check_success(self) -> None:
+        """Raise what the call raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+
+    def get_result(self) -> Any:
+        """The result of the hook; without one, None.  Raises what the call raised."""
+        if self._result_of is not None:
+            return self._result_of(self)
+        self.check_success()
+        return None
