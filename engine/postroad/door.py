@@ -267,6 +267,7 @@ class Door:
             eight_bit=written.eight_bit,
             smtputf8=written.smtputf8,
             message_id=written.message_id,
+            ahead=self._ahead(),
             checksum=written.checksum,
         )
         due = max(now, send_at or 0.0)

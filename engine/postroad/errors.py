@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ConfigError",
+    "ContentDamaged",
     "EngineClosed",
     "EngineCrashed",
     "IdempotencyConflict",
@@ -20,6 +21,7 @@ __all__ = [
     "PostroadError",
     "QueueFull",
     "QuotaExceeded",
+    "SpoolDamaged",
     "SpoolInUse",
     "SpoolTooNew",
     "StoreBroken",
@@ -110,6 +112,10 @@ class StoreError(PostroadError):
 
 class StoreBroken(StoreError):
     """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
+
+
+class SpoolDamaged(StoreBroken):
+    """The spool's file or its log is not what was written: starting again does not help, `postroad salvage` or a backup does."""
 
 
 class ContentDamaged(StoreError):

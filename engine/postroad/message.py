@@ -107,6 +107,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message as the spool keeps it, without its content and recipients.
 
     accepted_at, send_at, expires_at: wall seconds (Unix).  expires_at is None where the route's schedule decides.
+    ahead: by how many seconds these three lie later than by the wall, which had been set back while an engine counted on.
     size: octets of the canonical content.  checksum: their CRC-32; None in spools of versions that kept none.
     eight_bit: the content holds octets over 127 (it came signed): the next hop must offer 8BITMIME.
     smtputf8: a header holds raw UTF-8: the next hop must offer SMTPUTF8 (addresses are looked at apart).
@@ -126,6 +127,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     eight_bit: bool = False
     smtputf8: bool = False
     message_id: str = ""  # the Message-ID header without its angle brackets
+    ahead: float = 0.0
     checksum: int | None = None
 
     @property

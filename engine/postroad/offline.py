@@ -19,7 +19,6 @@ import msgspec
 from .administrators import with_administrators
 from .checksum import content_flaw, file_flaw
 from .config import Config, Limits, Quotas, Reports, Senders, Spool
-from .decide import doubt
 from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import (
@@ -35,6 +34,7 @@ from .gate_protocol import (
     TakeAllAsDelivered,
     Written,
 )
+from .recovery import recovery
 from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
 from .status import Status
 from .store.contract import (
@@ -134,14 +134,10 @@ class OfflineSpool:
 
     def _recovery(self, now: float) -> Recover:
         """What an engine that died had under way is nobody's: an operator means that, too."""
-        marks = Marks(self._marks_path, 1)
-        try:
-            tokens = marks.tokens()
-        finally:
-            marks.close()
         here = boot_id().encode()
         rebooted = not here or self._store.recall("boot") != here
-        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.all_routes if self._given else ()))
+        with contextlib.closing(Marks(self._marks_path, 1)) as marks:
+            return recovery(marks, self._given.all_routes if self._given else (), now, rebooted=rebooted)
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""

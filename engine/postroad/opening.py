@@ -24,7 +24,6 @@ from .carriers import Body, open_transports
 from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
-from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
@@ -39,11 +38,11 @@ from .offline import RULES, rules_of
 from .plugins import Plugins
 from .reached import Progress, Reached
 from .receipt import Waiters
+from .recovery import recovery, tell_recovered
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
-from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
+from .store.contract import CLOCK, Filter, Operation, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
-from .store.states import Step
 from .strangers import is_same, leaves
 from .transport import Transport
 
@@ -256,8 +255,7 @@ async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, cloc
     if not life:
         reached.make()
     incarnation = max(life, reached.life) + 1
-    choice = _held if restored else doubt.after_crash(config.all_routes)
-    recover = Recover(marks.tokens(), rebooted or restored, now, choice, restored)
+    recover = recovery(marks, config.all_routes, now, rebooted=rebooted, restored=restored)
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
     set_back = int(noted) - now if noted and noted.isdigit() else 0.0
@@ -271,25 +269,8 @@ async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, cloc
     reached.note(Progress(incarnation, int(now)))
     if restored:
         _log.error("spool_restored", in_doubt=recovered.restored, hint=_RESTORED)
-    _tell(recovered, rebooted=rebooted)
+    tell_recovered(recovered, rebooted=rebooted)
     return incarnation
-
-
-def _tell(recovered: Recovered, *, rebooted: bool) -> None:
-    """Name in the log what the earlier life left behind."""
-    if recovered.waiting or recovered.doubted:
-        _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=rebooted)
-    for id, recipient in recovered.in_doubt:
-        _log.warning("in_doubt", id=id, recipient=recipient, reply=CRASHED, in_doubt=True)
-    for id, recipient in recovered.held:
-        _log.warning("held", id=id, recipient=recipient, reason=f"{IN_DOUBT}: {CRASHED}", in_doubt=True)
-    for id, recipient in recovered.cancelled:
-        _log.info("cancelled", id=id, recipient=recipient)
-
-
-def _held(lane: str) -> Step:
-    """What follows, on every lane, where the spool was restored."""
-    return Step.HOLD
 
 
 def _check_callbacks(config: Config, transports: Mapping[str, Transport]) -> None:

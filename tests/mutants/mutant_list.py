@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mutant import Mutant
 from mutants_callbacks import CALLBACKS
 from mutants_contents import CONTENTS
+from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
@@ -18,6 +19,7 @@ __all__ = ["GROUPS", "MUTANTS"]
 
 GROUPS: Mapping[str, Sequence[Mutant]] = {
     "The store": STORE,
+    "Damage": DAMAGE,
     "Spool, start and end": AROUND,
     "What comes in": DOOR,
     "The ring": RING,

@@ -106,6 +106,11 @@ class Recorder:
         if self._observers.is_active:
             self._observers.publish(RecipientCancelled(at=now, id=id, recipient=recipient))
 
+    def gave_up(self, id: str, recipients: int) -> None:
+        """Recipients that damage took away, so that nobody knows their names."""
+        _log.warning("given_up", id=id, recipients=recipients, reason="lost by damage, and the message was cancelled")
+        self._waiters.poke(id)
+
     def taken_as_delivered(self, id: str, recipient: str, now: float) -> None:
         _log.info("delivered", id=id, recipient=recipient, reply=TAKEN, in_doubt=True)
         self._waiters.poke(id)

@@ -290,7 +290,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success."""
+    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success.
+
+    A filter that is an id and nothing else means the whole message: recipients that were lost by damage are given up with it.
+    """
 
     filter: Filter
     now: float
@@ -326,6 +329,8 @@ class Retry(msgspec.Struct, frozen=True):
 
     One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
     untried_until: those with a due time up to this one are made due, too: it had come, by a clock that was set back since.
+    Then what was given while the clock was ahead of the wall (`Message.ahead`) goes back to the wall's moments, held mail too:
+    the messages that the filter means, and the later due times of what was never settled.
     """
 
     filter: Filter
@@ -412,13 +417,15 @@ class Cancelled(msgspec.Struct, frozen=True):
     """Answer to Cancel.
 
     recipients: how many became CANCELLED now; marked: how many are leased and will be when their attempt ends.
-    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.
+    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.  lost: how many were given up
+    that had no end and are not there any more.
     """
 
     recipients: int
     marked: int
     cancelled: tuple[tuple[int, str, str], ...] = ()
     finished: tuple[int, ...] = ()
+    lost: int = 0
 
 
 class TakenAsDelivered(msgspec.Struct, frozen=True):

@@ -255,9 +255,22 @@ class MemoryStore:
         return self._change(self._shelf.chosen(release.filter, legal), lambda row: rows.released(row, release.now))
 
     def _retry(self, retry: Retry) -> Moved:
-        return self._change(
-            self._shelf.chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now, retry.untried_until)
-        )
+        chosen = self._shelf.chosen(retry.filter, LEASABLE)
+        moved = self._change(chosen, lambda row: rows.made_due(row, retry.now, retry.untried_until))
+        if not retry.untried_until:
+            return moved
+        self._put_back_on_the_wall(retry)
+        return replace(moved, lanes=rows.lanes_of(self._shelf.rows[row.handle, row.number] for row in chosen))
+
+    def _put_back_on_the_wall(self, retry: Retry) -> None:
+        for handle in {row.handle for row in self._shelf.chosen(retry.filter, frozenset(State) - ENDS)}:
+            entry = self._shelf.entries[handle]
+            if not entry.message.ahead:
+                continue
+            for row in self._shelf.rows_of(handle):
+                if row.state not in ENDS and row.settled_at is None and row.due > retry.untried_until:
+                    self._shelf.put_row(rows.back_on_the_wall(row, entry.message.ahead, retry.now))
+            self._shelf.put_entry(replace(entry, message=rows.message_on_the_wall(entry.message)))
 
     def _change(self, chosen: list[Row], change: Callable[[Row], Row]) -> Moved:
         changed = [change(row) for row in chosen]

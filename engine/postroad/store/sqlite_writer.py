@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
@@ -58,6 +59,7 @@ from .rows import PRIORITIES, DelayNotice, Row
 from .sqlite_damage import is_tally
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
+    Contradiction,
     Unreadable,
     change_of,
     flaw_of,
@@ -80,7 +82,7 @@ _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
-_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None)
+_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None, None)
 _UNKNOWN_LETTER = "\ufffd"  # stands where a damaged address was mended; no address holds it
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
@@ -232,7 +234,10 @@ class Writer:
     def _lease(
         self, take: TakeLeases, token: int, handle: int, budget: int, parked: dict[int, str]
     ) -> LeaseRecord | None:
-        id, record, delay, size, octets, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        found = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        id, record, delay, size, octets, file, content = found
+        if not isinstance(file, str | None):
+            raise Contradiction("a message does not tell where its content is")
         try:
             message, chosen = message_of(record), self._due_rows(take, handle)
             if flaw := flaw_of(id, size, octets, message):
@@ -260,6 +265,8 @@ class Writer:
         if not found:
             raise Unreadable("its recipients are not as their index says")
         for row in found:
+            if rows.is_torn(row):
+                raise Contradiction("a recipient waits, and an attempt has it")
             if not row.address or _UNKNOWN_LETTER in row.address or "\0" in row.address:
                 raise Unreadable(f"a recipient was damaged: {row.address!r}")
         return found
@@ -304,6 +311,8 @@ class Writer:
         for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
             if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
                 raise Unreadable("the counters of a message")
+            if not isinstance(file, str | None):
+                raise Contradiction("a message does not tell where its content is")
             left = unfinished - ended[handle]
             if left < 0:
                 raise Unreadable("a message counts fewer unfinished recipients than it had")
@@ -353,7 +362,25 @@ class Writer:
         finished = self._change(ended, cancel.now)
         texts, values = _meant(cancel.filter, {State.LEASED})
         self._execute(sql.filtered(sql.MARK_CANCELLING, texts), values)
-        return Cancelled(len(ended), self._connection.changes(), named, finished)
+        marked, lost = self._connection.changes(), 0
+        if cancel.filter == Filter(id=cancel.filter.id):
+            lost, closed = self._give_up_lost(cancel.filter.id, cancel.now)
+            finished += closed
+        return Cancelled(len(ended), marked, named, finished, lost)
+
+    def _give_up_lost(self, id: str | None, now: float) -> tuple[int, tuple[int, ...]]:
+        """Count no recipients but those that are there; return how many had no end, and what finished with that."""
+        handle, numbers, unfinished, real, left = self._one(sql.NUMBERS_OF, id) or (0, 0, 0, 0, 0)
+        if type(numbers) is not int or type(unfinished) is not int:
+            raise Unreadable("the counters of a message")
+        if numbers <= real:
+            return 0, ()
+        lost = max(0, unfinished - left)
+        closed = self._end({handle: lost}, now) if lost else ()
+        self._execute(sql.SET_NUMBERS, (real, handle))
+        self._messages, octets, self._recipients = self._one(sql.REAL_TALLY) or (0, 0, 0)
+        self._content_bytes = int(octets)
+        return lost, closed
 
     def _named(self, ended: Iterable[Row]) -> tuple[tuple[int, str, str], ...]:
         return tuple((row.handle, self._message(row.handle)[1], row.address) for row in ended)
@@ -388,7 +415,24 @@ class Writer:
         values |= {"now": retry.now, "untried_until": retry.untried_until}
         found = self._execute(sql.filtered(sql.LANES_TO_RETRY, texts), values).fetchall()
         self._execute(sql.filtered(sql.RETRY_MEANT, texts), values)
-        return _made_due(found)
+        return _made_due([*found, *self._put_back_on_the_wall(retry)] if retry.untried_until else found)
+
+    def _put_back_on_the_wall(self, retry: Retry) -> Iterator[Columns]:
+        """Yields lanes and their earliest due times, as `_made_due` takes them."""
+        texts, values = _meant(retry.filter, frozenset(State) - ENDS)
+        for handle, message in list(self._ahead(sql.filtered(sql.RECORDS_MEANT, texts), values)):
+            times = {"handle": handle, "ahead": message.ahead, "now": retry.now, "until": retry.untried_until}
+            self._execute(sql.PUT_BACK_ON_THE_WALL, times)
+            self._execute(sql.SET_RECORD, (record_of(rows.message_on_the_wall(message)), handle))
+            yield from self._execute(sql.LANES_OF, (handle,))
+
+    def _ahead(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
+        """The messages that were accepted while the clock was ahead of the wall; most never were."""
+        for handle, record in self._execute(statement, values):
+            with suppress(Unreadable):  # leasing parks it
+                message = message_of(record)
+                if message.ahead:
+                    yield handle, message
 
     def _move(self, move: Move) -> Moved:
         found = self._execute(sql.TO_MOVE, (move.lane, place_of(*move.after), move.limit + 1)).fetchall()
