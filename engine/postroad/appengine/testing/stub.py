@@ -11,7 +11,7 @@ import re
 import smtplib
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ...errors import ConfigError
@@ -24,23 +24,11 @@ from ..mime_in import leaves_of, payload_of
 from ..mime_out import mail_message_to_mime_message
 from ..payloads import EncodedPayload
 from ..requests import recipients_of
+from .stub_log import Log, log_function, log_text
 
 __all__ = ["MailServiceStub"]
 
-Log = Callable[[str], object]
 Pattern = str | re.Pattern[str] | None
-
-_BODIES = (("TextBody", "plain"), ("AmpHtmlBody", "x-amp-html"), ("HtmlBody", "html"))
-_LEVELS = {
-    "SEVERE": logging.CRITICAL,
-    "WARNING": logging.WARNING,
-    "INFO": logging.INFO,
-    "CONFIG": logging.DEBUG,
-    "FINE": logging.DEBUG,
-    "FINER": logging.DEBUG,
-    "FINEST": logging.DEBUG,
-    "ALL": logging.NOTSET,
-}
 
 
 class MailServiceStub:
@@ -177,7 +165,7 @@ class MailServiceStub:
         self._check(call, request)
         mime = mail_message_to_mime_message(request)
         self._CacheMessage(_message_of(call, mime, request))
-        log("\n".join(self._log_lines(call, request)))
+        log(log_text(call, request, with_bodies=self._show_mail_body))
         if self._smtp[0] and self._enable_sendmail:
             log("Both SMTP and sendmail are enabled.  Ignoring sendmail.")
         return mime
@@ -210,27 +198,6 @@ class MailServiceStub:
                 self._rules = config, RulesOnly(config)
             return OpenDoor(self._rules[1], admins)
 
-    def _log_lines(self, call: str, request: Any) -> Iterator[str]:
-        yield f"MailService.{call}"
-        yield f"  From: {request.Sender}"
-        for field in ("To", "Cc", "Bcc"):
-            yield from (f"  {field}: {address}" for address in getattr(request, field))
-        if request.ReplyTo:
-            yield f"  Reply-to: {request.ReplyTo}"
-        yield f"  Subject: {request.Subject}"
-        for field, subtype in _BODIES:
-            if request.HasField(field):
-                text = getattr(request, field)
-                yield from ("  Body:", f"    Content-type: text/{subtype}", f"    Data length: {len(text)}")
-                if self._show_mail_body:
-                    yield f"-----\n{text}\n-----"
-        for attachment in request.Attachment:
-            yield from (
-                "  Attachment:",
-                f"    File name: {attachment.FileName}",
-                f"    Data length: {len(attachment.Data)}",
-            )
-
     # --- calls that other languages' tests make of the stub ---
 
     def _Dynamic_GetSentMessages(self, request: Any, response: Any) -> None:
@@ -253,7 +220,7 @@ class MailServiceStub:
 
     def _Dynamic_SetLogMailLevel(self, request: Any, response: Any) -> None:
         self._log_level = request.log_mail_level
-        self._log_fn = _log_function(self._log_level, self._log_fn)
+        self._log_fn = log_function(self._log_level, self._log_fn)
 
 
 def _loaded(config: Any) -> Any:
@@ -289,12 +256,3 @@ def _text(message: Any, field: str) -> str:
         except Error:
             return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _log_function(level: str, present: Log) -> Log:
-    from functools import partial
-
-    if level == "OFF":
-        return lambda message: None
-    number = int(level) if level.isdigit() else _LEVELS.get(level)
-    return present if number is None else partial(logging.log, number)
