@@ -284,6 +284,21 @@ class Route(_Section, frozen=True, kw_only=True):
     recipients: Annotated[str, _about("Recipients that fit: `*`, `*@domain`, `*@*.domain` or one address.")] = "*"
     senders: Annotated[str, _about("Senders that fit, in the same forms; reports have the empty sender `<>`.")] = "*"
     tag: Annotated[str, _about("Only messages with this tag; empty: all.")] = ""
+    fail_over: Annotated[
+        tuple[str, ...],
+        _about("Further transports, which carry the mail while those before them are down, in this order."),
+    ] = ()
+    weights: Annotated[
+        tuple[int, ...],
+        _about(
+            "Shares of the recipients: of `transport`, then of each in `fail_over`; 0: only while others are down. Empty: all go "
+            "by the first that works."
+        ),
+    ] = ()
+    fail_over_in_doubt: Annotated[
+        bool,
+        _about("Whether mail that one transport may have delivered goes by another, too: rather twice than late."),
+    ] = False
     in_doubt: Annotated[
         InDoubt,
         _about(
@@ -298,6 +313,10 @@ class Route(_Section, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         return self.name or self.transport
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        return (self.transport, *self.fail_over)
 
 
 GiveUp: TypeAlias = Literal["hold", "drop"]

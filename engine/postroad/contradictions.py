@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import Config, Retry, Windows
+    from .config import Config, Retry, Route, Windows
 
 __all__ = ["check_config", "is_hostname"]
 
@@ -38,8 +38,7 @@ def check_config(config: Config) -> None:
         _check_pattern(f"{key}.recipients", route.recipients)
         if route.senders != "<>":
             _check_pattern(f"{key}.senders", route.senders)
-        if route.transport not in config.transports:
-            raise ConfigError(f"{key}.transport", _unknown(route.transport, config))
+        _check_roads(key, route, config)
         if route.label in labels:
             raise ConfigError(f"{key}.name", f"another route is called {route.label!r} already; give this one a name")
         labels.add(route.label)
@@ -72,6 +71,23 @@ def _check_callbacks(config: Config, labels: set[str]) -> None:
 def _unknown(transport: str, config: Config) -> str:
     known = ", ".join(sorted(config.transports)) or "none"
     return f"there is no [transports.{transport}] (known: {known})"
+
+
+def _check_roads(key: str, route: Route, config: Config) -> None:
+    """A transport that a route names once exists; weights fit the transports, and leave one of them mail."""
+    for number, transport in enumerate(route.transports):
+        where = f"{key}.fail_over[{number - 1}]" if number else f"{key}.transport"
+        if transport not in config.transports:
+            raise ConfigError(where, _unknown(transport, config))
+        if transport in route.transports[:number]:
+            raise ConfigError(where, f"the route names {transport!r} before already; each transport is one road")
+    if not route.weights:
+        return
+    if len(route.weights) != len(route.transports):
+        count = len(route.transports)
+        raise ConfigError(f"{key}.weights", f"there are {len(route.weights)} for {count} transports; give one for each")
+    if min(route.weights) < 0 or not any(route.weights):
+        raise ConfigError(f"{key}.weights", "must be 0 or more, and not all 0, or nothing would be sent")
 
 
 def is_hostname(name: str) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from .actors import Ring, supervise
+from .actors.circuits import CIRCUITS, Circuits
 from .actors.ports import Ports
 from .carriers import Body, open_transports
 from .clock import Clock
@@ -182,6 +183,7 @@ async def _assemble(
     transports = await open_transports(stack, plugins, config)
     _check_callbacks(config, transports)
     table = _routing(config, transports, plugins)
+    circuits = Circuits(await executor.ask(lambda store: store.recall(CIRCUITS)))
     contents = ContentFolder(place.content_folder)
     cache = ContentCache(config.limits.content_cache_bytes)
     ports = Ports(
@@ -195,6 +197,7 @@ async def _assemble(
         marks=marks,
         reserve=reserve,
         reached=reached,
+        circuits=circuits,
         table=table,
         transports=transports,
         door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds, new_id),

@@ -8,7 +8,7 @@ from mutant import Mutant
 from mutants_callbacks import CALLBACKS
 from mutants_contents import CONTENTS
 from mutants_damage import DAMAGE
-from mutants_decide import DECISIONS
+from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
@@ -20,14 +20,15 @@ __all__ = ["GROUPS", "MUTANTS"]
 GROUPS: Mapping[str, Sequence[Mutant]] = {
     "The store": STORE,
     "Damage": DAMAGE,
+    "Damaged contents": CONTENTS,
     "Spool, start and end": AROUND,
     "What comes in": DOOR,
     "The ring": RING,
     "Reports and the log": REPORTS,
     "Decisions": DECISIONS,
+    "Fail-over": ROADS,
     "SMTP": SMTP,
     "Mail in files": FILE,
-    "Damaged contents": CONTENTS,
     "Callbacks": CALLBACKS,
     "The stub for tests of applications": STUB,
 }
