@@ -62,17 +62,19 @@ class OneForAll(Honest):
 
 
 @breaks("neighbours_of_the_cancelled", "cancelled_together")
-class Latching(Honest):
-    """A call that is cancelled leaves the lock behind."""
+class TornByCancelling(Honest):
+    """A call that is cancelled leaves the others nothing that works."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = trio.Lock()
+    is_torn = False
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
-        await self._turn.acquire()
-        verdicts = await super().deliver(request)
-        self._turn.release()
+        try:
+            verdicts = await super().deliver(request)
+        except trio.Cancelled:
+            self.is_torn = True
+            raise
+        if self.is_torn:
+            raise RuntimeError("a neighbour was cancelled")
         return verdicts
 
 
