@@ -9,7 +9,7 @@ compile() {
         --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" "$@" >/dev/null
 }
 
-compile ${UPGRADE:+--upgrade} --extra cli --extra testing --extra demo -o requirements/dev.txt \
+compile ${UPGRADE:+--upgrade} --extra cli --extra http --extra testing --extra demo -o requirements/dev.txt \
     pyproject.toml requirements/dev.in
 compile ${UPGRADE:+--upgrade} -o requirements/fuzz.txt requirements/fuzz.in # apart: there are wheels for some machines only
 compile ${UPGRADE:+--upgrade} -o requirements/bench.txt requirements/bench.in

@@ -44,6 +44,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int | None = None
     eight_bit: bool = True
     smtputf8: bool = True
+    idempotent: bool = False
 
 
 class Content(Protocol):

@@ -193,7 +193,9 @@ async def large_content(bench: Bench) -> None:
 
 @enlist_case("committing() is called before the peer has the mail", COMMIT, "handed_over")
 async def committing_comes_first(bench: Bench) -> None:
-    for number in (1, 2):
+    async with bench.open() as transport:
+        most = transport.capabilities.recipients_per_call
+    for number in range(1, min(2, most) + 1):
         mail = bench.mail(*bench.addresses(number))
         await _accept(bench, mail)
         require(not mail.came_before_commit, "the peer had the mail when committing() was called")
