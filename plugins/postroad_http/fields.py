@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from .letter import Box, Letter, Unfit
+from .letter import Box, Letter, Part, Unfit
 from .provider import Call, Parcel
 from .settings import FieldTable
 
 __all__ = [
     "addressed",
+    "check_name_says_kind",
     "check_no_amp",
     "check_no_marks",
     "check_tags",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _NEEDS_QUOTES = re.compile(r"[^\w !#$%&'*+/=?^`{|}~-]")
+_KINDS = mimetypes.MimeTypes()  # without what the machine adds to them
 _MARKS = re.compile(r"\{\{|\{%|\{\$")
 
 
@@ -75,6 +78,12 @@ def check_tags(tags: Sequence[str], pattern: str, most: int) -> None:
     for tag in tags:
         if not re.fullmatch(pattern, tag):
             raise Unfit(f"the tag {tag!r} cannot be one there (tags = false leaves them out)")
+
+
+def check_name_says_kind(part: Part) -> None:
+    """Raises Unfit where an API that takes a file's content type from its name would take it for something else."""
+    if _KINDS.guess_type(part.name)[0] != part.kind:
+        raise Unfit(f"the API takes the kind of a file from its name, and {part.name} does not say {part.kind}")
 
 
 def unique_headers(letter: Letter, forbidden: Collection[str] = (), *, message_id: bool = False) -> dict[str, str]:

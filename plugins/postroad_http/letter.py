@@ -22,6 +22,7 @@ from .trees import octets_of
 
 __all__ = ["Box", "Letter", "Part", "Unfit", "read_letter"]
 
+_KINDS = mimetypes.MimeTypes()  # without what the machine adds to them
 _POLICY = email.policy.compat32
 _STRUCTURED = email.policy.default
 _TEXTS = {"text/plain": "text", "text/html": "html", "text/x-amp-html": "amp"}
@@ -215,5 +216,5 @@ def _name_of(node: Node, kind: str, number: int) -> str:
     """The file's name; APIs want one, so one is made up where there is none."""
     name = node.get_filename()
     if name is None:
-        return f"part-{number}{mimetypes.guess_extension(kind) or '.bin'}"
+        return f"part-{number}{_KINDS.guess_extension(kind) or '.bin'}"
     return str(_structured("subject", name)) if name.isascii() else name

@@ -68,7 +68,7 @@ class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         bool,
         Meta(
             description="Pass the message's id on (`postroad_id`), so that what the provider tells later can be assigned. "
-            "Recipients do not see it, but for Amazon's in the copies it sends of complaints."
+            "Brevo shows it to recipients, in the header."
         ),
     ] = True
 

@@ -10,6 +10,7 @@ import base64
 import email
 import email.policy
 import json
+import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -311,10 +312,217 @@ def _mailjet() -> Fake:
     return Fake("mailjet", settings, _read_mailjet, taken, refusal)
 
 
+# --- Resend ---
+
+
+def _read_resend(asked: Asked) -> Mail | Reply:
+    if asked.headers.get("authorization") != f"Bearer {SECRET}":
+        return said(403, {"statusCode": 403, "name": "invalid_api_key", "message": "API key is invalid"})
+    if asked.target != "/emails":
+        return said(404, {"statusCode": 404, "name": "not_found", "message": "The requested endpoint does not exist."})
+    if not 1 <= len(asked.headers["idempotency-key"]) <= 256:
+        return said(400, {"statusCode": 400, "name": "invalid_idempotency_key", "message": "1 to 256 characters"})
+    table = json.loads(asked.body)
+    tags = {tag["name"]: tag["value"] for tag in table.get("tags", [])}
+    id = tags.pop("postroad_id", "")
+    shown = [_mailbox(box) for box in table["to"]]
+    texts = {"text": table.get("text"), "html": table.get("html")}
+    return Mail(
+        [address for _, address in shown],
+        shown=shown,
+        author=_mailbox(table["from"]),
+        reply_to=[_mailbox(box) for box in table.get("reply_to", [])],
+        subject=table["subject"],
+        texts={key: text for key, text in texts.items() if text is not None},
+        files=[_resend_file(one) for one in table.get("attachments", [])],
+        headers=list(table.get("headers", {}).items()),
+        tags=list(tags.values()),
+        id=id,
+    )
+
+
+def _resend_file(one: Mapping[str, str]) -> File:
+    data, cid = base64.b64decode(one["content"], validate=True), one.get("content_id", "")
+    return File(one["filename"], one["content_type"], data, cid, bool(cid))
+
+
+def _resend() -> Fake:
+    def refusal(bad: str) -> Reply:
+        return said(422, {"statusCode": 422, "name": "validation_error", "message": f"Invalid `to` field: {bad}"})
+
+    settings = {"provider": "resend", "others": "hide"}
+    return Fake("resend", settings, _read_resend, lambda number: said(200, {"id": f"re{number}"}), refusal)
+
+
+# --- Brevo ---
+
+
+def _read_brevo(asked: Asked) -> Mail | Reply:
+    if asked.headers.get("api-key") != SECRET:
+        return said(401, {"code": "unauthorized", "message": "Key not found"})
+    if asked.target != "/v3/smtp/email":
+        return said(404, {"code": "document_not_found", "message": "not found"})
+    table = json.loads(asked.body)
+    headers = table.get("headers", {})
+    id = headers.pop("X-Mailin-custom", "")
+    shown = [_pair(box) for box in table["to"]]
+    texts = {"text": table.get("textContent"), "html": table.get("htmlContent")}
+    files = [
+        File(one["name"], mimetypes.guess_type(one["name"])[0] or "", base64.b64decode(one["content"], validate=True))
+        for one in table.get("attachment", [])
+    ]
+    return Mail(
+        [address for _, address in shown],
+        shown=shown,
+        author=_pair(table["sender"]),
+        reply_to=[_pair(table["replyTo"])] if "replyTo" in table else [],
+        subject=table["subject"],
+        texts={key: text for key, text in texts.items() if text is not None},
+        files=files,
+        headers=list(headers.items()),
+        tags=table.get("tags", []),
+        id=id,
+    )
+
+
+def _brevo() -> Fake:
+    return Fake(
+        "brevo",
+        {"provider": "brevo", "others": "hide"},
+        _read_brevo,
+        lambda number: said(201, {"messageId": f"<{number}@smtp-relay.mailin.fr>"}),
+        lambda bad: said(400, {"code": "invalid_parameter", "message": f"email is not valid in to: {bad}"}),
+    )
+
+
+# --- SparkPost ---
+
+
+def _read_sparkpost(asked: Asked) -> Mail | Reply:
+    if asked.headers.get("authorization") != SECRET:
+        return said(401, {"errors": [{"message": "Unauthorized."}]})
+    if asked.target != "/api/v1/transmissions":
+        return said(404, {"errors": [{"message": "Resource could not be found"}]})
+    table = json.loads(asked.body)
+    recipients = table["recipients"]
+    assert set(table["content"]) == {"email_rfc822"}, "no other content goes beside a whole message"
+    return Mail(
+        [recipient["address"]["email"] for recipient in recipients],
+        table["content"]["email_rfc822"].encode("ascii"),
+        tags=recipients[0].get("tags", []),
+        id=table.get("metadata", {}).get("postroad_id", ""),
+    )
+
+
+def _sparkpost() -> Fake:
+    def taken(number: int) -> Reply:
+        results = {"total_rejected_recipients": 0, "total_accepted_recipients": 1, "id": f"{number}"}
+        return said(200, {"results": results})
+
+    def refusal(bad: str) -> Reply:
+        error = {"message": "Message generation rejected", "description": f"suppressed: {bad}", "code": "1902"}
+        return said(400, {"errors": [error]})
+
+    return Fake("sparkpost", {"provider": "sparkpost"}, _read_sparkpost, taken, refusal)
+
+
+# --- MailerSend ---
+
+
+def _read_mailersend(asked: Asked) -> Mail | Reply:
+    if asked.headers.get("authorization") != f"Bearer {SECRET}":
+        return said(401, {"message": "Unauthenticated."})
+    if asked.target != "/v1/email":
+        return said(404, {"message": "not found"})
+    table = json.loads(asked.body)
+    shown = [_pair(box) for box in table["to"]]
+    texts = {"text": table.get("text"), "html": table.get("html")}
+    tags = table.get("tags", [])
+    assert len(tags) <= 5
+    return Mail(
+        [address for _, address in shown],
+        shown=shown,
+        author=_pair(table["from"]),
+        reply_to=[_pair(table["reply_to"])] if "reply_to" in table else [],
+        subject=table["subject"],
+        texts={key: text for key, text in texts.items() if text is not None},
+        files=[_mailersend_file(one) for one in table.get("attachments", [])],
+        headers=[(one["name"], one["value"]) for one in table.get("headers", [])],
+        tags=[tag for tag in tags if not tag.startswith("postroad_id:")],
+        id="".join(tag.removeprefix("postroad_id:") for tag in tags if tag.startswith("postroad_id:")),
+    )
+
+
+def _mailersend_file(one: Mapping[str, str]) -> File:
+    kind, data = mimetypes.guess_type(one["filename"])[0] or "", base64.b64decode(one["content"], validate=True)
+    return File(one["filename"], kind, data, one.get("id", ""), one["disposition"] == "inline")
+
+
+def _mailersend() -> Fake:
+    def refusal(bad: str) -> Reply:
+        errors = {"to.0.email": [f"The to.0.email must be a valid email address, {bad} is none."]}
+        return said(422, {"message": "The given data was invalid.", "errors": errors})
+
+    return Fake(
+        "mailersend",
+        {"provider": "mailersend", "others": "hide"},
+        _read_mailersend,
+        lambda number: Reply(202, b"", (("X-Message-Id", f"ms{number}"),)),
+        refusal,
+    )
+
+
+# --- Mandrill ---
+
+
+def _read_mandrill(asked: Asked) -> Mail | Reply:
+    table = json.loads(asked.body)
+    if table.get("key") != SECRET:
+        return said(500, {"status": "error", "code": -1, "name": "Invalid_Key", "message": "Invalid API key"})
+    if asked.target != "/api/1.0/messages/send-raw":
+        return said(404, {"status": "error", "code": -1, "name": "Unknown_URL", "message": "no such"})
+    head, _, rest = table["raw_message"].encode("ascii").partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    orders = dict(line.decode().split(": ", 1) for line in lines if line.startswith(b"X-MC-"))
+    assert orders["X-MC-PreserveRecipients"] == "true"
+    kept = b"\r\n".join(line for line in lines if not line.startswith(b"X-MC-"))
+    return Mail(
+        table["to"],
+        kept + b"\r\n\r\n" + rest,
+        tags=orders["X-MC-Tags"].split(",") if "X-MC-Tags" in orders else [],
+        id=json.loads(orders.get("X-MC-Metadata", "{}")).get("postroad_id", ""),
+    )
+
+
+class _Mandrill(Fake):
+    """It answers for each recipient, so that a refused one harms no other."""
+
+    def answer(self, asked: Asked) -> Reply:
+        found = self.read(asked)
+        if isinstance(found, Reply):
+            return found
+        good = [address for address in found.to if not address.startswith("refused")]
+        if good:
+            self.mails.append(Mail(good, found.raw, tags=found.tags, id=found.id))
+        rejected = {"status": "rejected", "reject_reason": "hard-bounce"}
+        sent = {"status": "sent", "reject_reason": None}
+        return said(200, [{"email": each, "_id": "a1", **(sent if each in good else rejected)} for each in found.to])
+
+
+def _mandrill() -> Fake:
+    unused: Any = None
+    return _Mandrill("mandrill", {"provider": "mandrill"}, _read_mandrill, unused, unused)
+
+
 MAKERS: Mapping[str, Callable[[], Fake]] = {
     "ses": _ses,
     "mailgun": _mailgun,
     "sendgrid": _sendgrid,
     "postmark": _postmark,
     "mailjet": _mailjet,
+    "resend": _resend,
+    "brevo": _brevo,
+    "sparkpost": _sparkpost,
+    "mailersend": _mailersend,
+    "mandrill": _mandrill,
 }
