@@ -5,7 +5,7 @@ A fake of a provider gives it `answer`; a test sets `script`, which is asked fir
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,7 +46,10 @@ class Reply:
 
 @dataclass
 class HttpPeer:
-    """answer: what a fake says.  script: asked before that; None passes it on.  asked: all whole requests."""
+    """answer: what a fake says.  script: asked before that; None passes it on.  asked: all whole requests.
+
+    pause: awaited between a request and its answer.
+    """
 
     answer: Callable[[Asked], Reply]
     script: Callable[[Asked], Reply | None] = lambda asked: None
@@ -55,6 +58,7 @@ class HttpPeer:
     connections: int = 0
     url: str = ""
     arrived: trio.Event = field(default_factory=trio.Event)
+    pause: Callable[[Asked], Awaitable[None]] | None = None
 
     async def serve(self, stream: trio.SocketStream) -> None:
         self.connections += 1
@@ -88,6 +92,8 @@ class HttpPeer:
 
     async def _carry_out(self, stream: trio.SocketStream, connection: h11.Connection, reply: Reply) -> bool:
         self.arrived.set()
+        if self.pause is not None:
+            await self.pause(self.asked[-1])
         if reply.mode is Mode.SILENT:
             while await stream.receive_some(65536):  # until the client leaves
                 pass
