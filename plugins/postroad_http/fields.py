@@ -82,7 +82,8 @@ def check_tags(tags: Sequence[str], pattern: str, most: int) -> None:
 
 def check_name_says_kind(part: Part) -> None:
     """Raises Unfit where an API that takes a file's content type from its name would take it for something else."""
-    if _KINDS.guess_type(part.name)[0] != part.kind:
+    ending = part.name.rpartition(".")[2]
+    if _KINDS.guess_type(f"file.{ending}")[0] != part.kind:
         raise Unfit(f"the API takes the kind of a file from its name, and {part.name} does not say {part.kind}")
 
 

@@ -13,24 +13,39 @@ import email.utils
 import mimetypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.message import Message as Node
-from typing import Any
+from email.header import decode_header, make_header
+from email.message import Message
+from typing import cast
 
 import msgspec
-
-from .trees import octets_of
 
 __all__ = ["Box", "Letter", "Part", "Unfit", "read_letter"]
 
 _KINDS = mimetypes.MimeTypes()  # without what the machine adds to them
 _POLICY = email.policy.compat32
-_STRUCTURED = email.policy.default
 _TEXTS = {"text/plain": "text", "text/html": "html", "text/x-amp-html": "amp"}
 _SEALED = frozenset({"multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
 _FIELDS = frozenset({"from", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id", "mime-version"})
 _MADE_ANEW = frozenset(
     {"return-path", "received", "dkim-signature", "domainkey-signature", "authentication-results", "delivered-to"}
 )
+
+
+class _Node(Message):
+    """A node of the tree.  A message within the message is a leaf, so that its octets stay what they were."""
+
+    def get_content_type(self) -> str:
+        kind = super().get_content_type()
+        return f"x-{kind}" if kind.startswith("message/") else kind
+
+    @property
+    def kind(self) -> str:
+        return super().get_content_type()
+
+    @property
+    def octets(self) -> bytes:
+        found = self.get_payload(decode=True)
+        return found if isinstance(found, bytes) else b""
 
 
 class Unfit(Exception):
@@ -89,7 +104,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_letter(content: bytes) -> Letter:
     """Raises Unfit."""
-    tree = email.parser.BytesParser(policy=_POLICY).parsebytes(content)
+    tree = cast("_Node", email.parser.BytesParser(_Node, policy=_POLICY).parsebytes(content))
     body = _Body()
     _read_node(tree, body, is_related=False)
     authors = _boxes(tree, "from")
@@ -100,7 +115,7 @@ def read_letter(content: bytes) -> Letter:
         to=_boxes(tree, "to"),
         cc=_boxes(tree, "cc"),
         reply_to=_boxes(tree, "reply-to"),
-        subject=str(_structured("subject", _first(tree, "subject"))),
+        subject=_decoded(_first(tree, "subject")),
         date=_first(tree, "date"),
         message_id=_first(tree, "message-id"),
         text=body.texts.get("text"),
@@ -114,7 +129,7 @@ def read_letter(content: bytes) -> Letter:
 # --- The header ---
 
 
-def _fields_of(tree: Node) -> Iterator[tuple[str, str]]:
+def _fields_of(tree: _Node) -> Iterator[tuple[str, str]]:
     for name, value in tree.raw_items():
         text = "".join(str(value).splitlines())
         if not text.isascii():
@@ -122,32 +137,35 @@ def _fields_of(tree: Node) -> Iterator[tuple[str, str]]:
         yield name, text.strip(" \t")
 
 
-def _first(tree: Node, wanted: str) -> str:
+def _first(tree: _Node, wanted: str) -> str:
     return next((value for name, value in _fields_of(tree) if name.lower() == wanted), "")
 
 
-def _other_headers(tree: Node) -> Iterator[tuple[str, str]]:
+def _other_headers(tree: _Node) -> Iterator[tuple[str, str]]:
     for name, value in _fields_of(tree):
         key = name.lower()
         if key not in _FIELDS and key not in _MADE_ANEW and not key.startswith(("content-", "arc-")):
             yield name, value
 
 
-def _boxes(tree: Node, name: str) -> tuple[Box, ...]:
+def _boxes(tree: _Node, name: str) -> tuple[Box, ...]:
     """All mailboxes of a field, however often it is there; those of a group too, without the group's name."""
     found: list[Box] = []
     for key, value in _fields_of(tree):
         if key.lower() == name and value:
-            found.extend(Box(each.display_name, each.addr_spec) for each in _structured(name, value).addresses)
+            pairs = [pair for pair in email.utils.getaddresses([value]) if pair != ("", "")]
+            if any("@" not in address for _, address in pairs) or (not pairs and "@" in value):
+                raise Unfit(f"the header field {key} holds what is no address", "5.6.0")
+            found.extend(Box(_decoded(display), address) for display, address in pairs)
     return tuple(found)
 
 
-def _structured(name: str, value: str) -> Any:
-    """The standard library's reading of a field; it raises all sorts of things where one is malformed."""
+def _decoded(text: str) -> str:
+    """With its encoded words read (RFC 2047); what is none is left as it is."""
     try:
-        return _STRUCTURED.header_factory(name, value)
-    except Exception as error:
-        raise Unfit(f"the header field {name} cannot be read: {type(error).__name__}", "5.6.0") from None
+        return str(make_header(decode_header(text)))
+    except (ValueError, LookupError):  # UnicodeError and binascii.Error are ValueErrors
+        return text
 
 
 def _comparable(address: str) -> tuple[str, str]:
@@ -166,14 +184,14 @@ class _Body:
     parts: list[Part] = field(default_factory=list[Part])
 
 
-def _read_node(node: Node, body: _Body, *, is_related: bool) -> None:
+def _read_node(node: _Node, body: _Body, *, is_related: bool) -> None:
     """is_related: it belongs to a html beside it (RFC 2387)."""
-    kind = node.get_content_type()
+    kind = node.kind
     if kind in _SEALED:
         raise Unfit(f"the API takes fields, and {kind} would not survive that")
     if kind.startswith("multipart/") and node.is_multipart():
         for place, child in enumerate(node.get_payload()):
-            assert isinstance(child, Node)
+            assert isinstance(child, _Node)
             _read_node(child, body, is_related=kind == "multipart/related" and place > 0)
         return
     slot = _TEXTS.get(kind, "")
@@ -183,38 +201,38 @@ def _read_node(node: Node, body: _Body, *, is_related: bool) -> None:
         body.parts.append(_part_of(node, len(body.parts) + 1, is_related=is_related))
 
 
-def _is_file(node: Node) -> bool:
+def _is_file(node: _Node) -> bool:
     return node.get_content_disposition() == "attachment" or node.get_filename() is not None
 
 
-def _text_of(node: Node) -> str:
+def _text_of(node: _Node) -> str:
     charset = node.get_content_charset("us-ascii")
     try:
-        return octets_of(node).decode(charset)
+        return node.octets.decode(charset)
     except (LookupError, UnicodeError):
         raise Unfit(f"a text says that it is {charset}, and is not", "5.6.3") from None
 
 
-def _part_of(node: Node, number: int, *, is_related: bool) -> Part:
-    kind = node.get_content_type()
+def _part_of(node: _Node, number: int, *, is_related: bool) -> Part:
+    kind = node.kind
     cid = (node.get("content-id") or "").strip().strip("<>")
     parameters = tuple(
         (key, value) for key, value in _parameters_of(node) if key not in ("name", "boundary") and '"' not in value
     )
     inline = bool(cid) and (is_related or node.get_content_disposition() == "inline")
-    return Part(kind, parameters, _name_of(node, kind, number), octets_of(node), cid, inline)
+    return Part(kind, parameters, _name_of(node, kind, number), node.octets, cid, inline)
 
 
-def _parameters_of(node: Node) -> Iterator[tuple[str, str]]:
+def _parameters_of(node: _Node) -> Iterator[tuple[str, str]]:
     for key, value in (node.get_params(failobj=[]) or [])[1:]:
         text = email.utils.collapse_rfc2231_value(value)
         if text.isascii() and text.isprintable():
             yield key.lower(), text
 
 
-def _name_of(node: Node, kind: str, number: int) -> str:
+def _name_of(node: _Node, kind: str, number: int) -> str:
     """The file's name; APIs want one, so one is made up where there is none."""
     name = node.get_filename()
     if name is None:
         return f"part-{number}{_KINDS.guess_extension(kind) or '.bin'}"
-    return str(_structured("subject", name)) if name.isascii() else name
+    return _decoded(name)

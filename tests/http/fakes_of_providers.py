@@ -354,6 +354,11 @@ def _resend() -> Fake:
     return Fake("resend", settings, _read_resend, lambda number: said(200, {"id": f"re{number}"}), refusal)
 
 
+def _kind(name: str) -> str:
+    """What a provider takes a file for that has only its name."""
+    return mimetypes.guess_type("file." + name.rpartition(".")[2])[0] or ""
+
+
 # --- Brevo ---
 
 
@@ -368,7 +373,11 @@ def _read_brevo(asked: Asked) -> Mail | Reply:
     shown = [_pair(box) for box in table["to"]]
     texts = {"text": table.get("textContent"), "html": table.get("htmlContent")}
     files = [
-        File(one["name"], mimetypes.guess_type(one["name"])[0] or "", base64.b64decode(one["content"], validate=True))
+        File(
+            one["name"],
+            _kind(one["name"]),
+            base64.b64decode(one["content"], validate=True),
+        )
         for one in table.get("attachment", [])
     ]
     return Mail(
@@ -454,7 +463,10 @@ def _read_mailersend(asked: Asked) -> Mail | Reply:
 
 
 def _mailersend_file(one: Mapping[str, str]) -> File:
-    kind, data = mimetypes.guess_type(one["filename"])[0] or "", base64.b64decode(one["content"], validate=True)
+    kind, data = (
+        _kind(one["filename"]),
+        base64.b64decode(one["content"], validate=True),
+    )
     return File(one["filename"], kind, data, one.get("id", ""), one["disposition"] == "inline")
 
 

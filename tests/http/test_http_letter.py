@@ -77,8 +77,8 @@ def test_a_calendar_keeps_its_parameters() -> None:
 
 
 def test_groups_and_repeated_fields_are_read() -> None:
-    content = b"From: a@example.com\r\nTo: team: x@example.org, Y <y@example.org>;\r\nCc: c@example.org\r\nCc: d@example.org\r\n\r\nx"
-    letter = read_letter(content)
+    to = b"To: team: x@example.org, Y <y@example.org>;\r\nCc: c@example.org\r\nCc: d@example.org\r\n"
+    letter = read_letter(b"From: a@example.com\r\n" + to + b"\r\nx")
     assert letter.to == (Box("", "x@example.org"), Box("Y", "y@example.org"))
     assert letter.cc == (Box("", "c@example.org"), Box("", "d@example.org"))
     assert read_letter(b"From: a@example.com\r\nTo: undisclosed-recipients:;\r\n\r\nx").to == ()

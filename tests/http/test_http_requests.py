@@ -46,13 +46,11 @@ def read(fake: Fake, call: Call) -> Mail:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(message=drawn())
 def test_a_message_comes_through_fields_whole(name: str, message: Drawn) -> None:
-    try:
-        mail = read(*write(name, message.content, message.to[1], tags=("welcome", "de")))
-    except Unfit as unfit:
-        assert _may_be_unfit(name, message, str(unfit)), unfit
+    mail = read_fit(name, message, message.to[1])
+    if mail is None:
         return
     assert mail.to == [message.to[1]]
     assert mail.shown == [message.to]
@@ -69,21 +67,23 @@ def test_a_message_comes_through_fields_whole(name: str, message: Drawn) -> None
     assert mail.id == "01k0id"
 
 
-def _may_be_unfit(name: str, message: Drawn, said: str) -> bool:
-    """The few things that a provider cannot carry, and says so."""
-    marks = name in ("brevo", "mailersend") and "would replace" in said
-    return marks or (name == "brevo" and "content id" in said and any(sent.cid for sent in message.files))
+def read_fit(name: str, message: Drawn, to: str) -> Mail | None:
+    """The mail, or None where it holds one of the few things that this provider cannot carry, and that is what it says."""
+    try:
+        return read(*write(name, message.content, to, tags=("welcome", "de")))
+    except Unfit as unfit:
+        said = str(unfit)
+    marks = name in ("brevo", "mailersend", "sparkpost") and "would replace" in said
+    assert marks or (name == "brevo" and "content id" in said and any(sent.cid for sent in message.files)), said
+    return None
 
 
 @pytest.mark.parametrize("name", RAW)
-@settings(deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(message=drawn())
 def test_a_message_goes_as_it_is(name: str, message: Drawn) -> None:
-    try:
-        mail = read(*write(name, message.content, "somebody@example.net", tags=("welcome", "de")))
-    except Unfit as unfit:
-        assert name == "sparkpost"
-        assert "would replace" in str(unfit)
+    mail = read_fit(name, message, "somebody@example.net")
+    if mail is None:
         return
     assert mail.raw == message.content
     assert mail.to == ["somebody@example.net"]
@@ -143,7 +143,7 @@ async def test_the_default_refuses_what_shows_others_and_says_how_to_change_it(r
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_message_without_a_text_is_unfit(name: str) -> None:
-    content = b"From: a@example.com\r\nTo: b@example.org\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n"
+    content = b"From: a@example.com\r\nTo: b@example.org\r\nContent-Type: image/png\r\n\r\nAAAA\r\n"
     with pytest.raises(Unfit, match="wants a text"):
         write(name, content, "b@example.org")
 
