@@ -10,7 +10,8 @@ a message that shows others is refused, or shows each itself (`others`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from email.header import Header
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from .verdicts import accepted, deferred, refused
 __all__ = ["Brevo", "BrevoSettings"]
 
 _FORBIDDEN = frozenset({"sender", "sender.ip", "idempotency-key"})  # standard, and orders to Brevo
+_SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 section 3.2.3
 _REFUSED = frozenset({"invalid_parameter", "missing_parameter", "out_of_range"})
 _OURS = frozenset({"unauthorized", "permission_denied", "not_enough_credits", "account_under_validation"})
 
@@ -74,12 +76,13 @@ class Brevo:
         if len(letter.reply_to) > 1:
             raise Unfit(f"the API takes one address in Reply-To, there are {len(letter.reply_to)}")
         headers = unique_headers(letter, _FORBIDDEN)
+        _check_plain(headers)
         if settings.metadata:
             headers["X-Mailin-custom"] = parcel.id
         table: dict[str, Any] = {
             "sender": _box(letter.author),
             "to": [_box(addressed(parcel, settings))],
-            "replyTo": _box(letter.reply_to[0]) if letter.reply_to else None,
+            "replyTo": _box(letter.reply_to[0], is_reply=True) if letter.reply_to else None,
             "subject": letter.subject,
             "textContent": letter.text,
             "htmlContent": letter.html,
@@ -107,8 +110,19 @@ class Brevo:
         return None
 
 
-def _box(box: Box) -> dict[str, str]:
-    return {"email": box.address, "name": box.name} if box.name else {"email": box.address}
+def _box(box: Box, *, is_reply: bool = False) -> dict[str, str]:
+    """Brevo drops a name with both letters beyond ASCII and signs of RFC 5322, and encodes none in Reply-To: such go encoded."""
+    name = box.name
+    if not name.isascii() and (is_reply or _SPECIALS.intersection(name)):
+        name = Header(name, "utf-8", maxlinelen=1000).encode()
+    return {"email": box.address, "name": name} if name else {"email": box.address}
+
+
+def _check_plain(headers: Mapping[str, str]) -> None:
+    """Brevo decodes encoded words in header fields and sends the result as it is, which servers refuse."""
+    for name, value in headers.items():
+        if "=?" in value:
+            raise Unfit(f"the API breaks encoded words, and the header field {name} has one")
 
 
 def _attachment(part: Part) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .settings import FieldTable
 
 __all__ = [
     "addressed",
+    "check_name_denies_no_kind",
     "check_name_says_kind",
     "check_no_amp",
     "check_no_marks",
@@ -85,6 +86,12 @@ def check_name_says_kind(part: Part) -> None:
     ending = part.name.rpartition(".")[2]
     if _KINDS.guess_type(f"file.{ending}")[0] != part.kind:
         raise Unfit(f"the API takes the kind of a file from its name, and {part.name} does not say {part.kind}")
+
+
+def check_name_denies_no_kind(part: Part) -> None:
+    """The same, but a name that says nothing known is good."""
+    if _KINDS.guess_type(f"file.{part.name.rpartition('.')[2]}")[0] is not None:
+        check_name_says_kind(part)
 
 
 def unique_headers(letter: Letter, forbidden: Collection[str] = (), *, message_id: bool = False) -> dict[str, str]:

@@ -17,7 +17,16 @@ import msgspec
 
 from postroad.verdict import Scope, Verdict
 
-from .fields import addressed, check_no_amp, check_tags, formatted, has_texts, json_call, unique_headers
+from .fields import (
+    addressed,
+    check_name_denies_no_kind,
+    check_no_amp,
+    check_tags,
+    formatted,
+    has_texts,
+    json_call,
+    unique_headers,
+)
 from .letter import Part
 from .provider import Able, Answer, Call, Parcel, Unreadable
 from .settings import FieldTable
@@ -101,6 +110,8 @@ def _tags(parcel: Parcel, settings: ResendSettings) -> list[dict[str, str]]:
 
 
 def _attachment(part: Part) -> dict[str, Any]:
+    """Resend takes, and silently drops, a message with a file whose name says another kind than its content type."""
+    check_name_denies_no_kind(part)
     found: dict[str, Any] = {
         "content": part.data,
         "filename": part.name,

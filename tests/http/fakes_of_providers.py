@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import email
+import email.header
 import email.policy
 import json
 import mimetypes
@@ -189,7 +190,7 @@ def _read_sendgrid(asked: Asked) -> Mail | Reply:
 
 def _sendgrid_file(one: Mapping[str, str]) -> File:
     data = base64.b64decode(one["content"], validate=True)
-    return File(one["filename"], one["type"], data, one.get("content_id", ""), one["disposition"] == "inline")
+    return File(one["filename"], one["type"], data, one.get("content_id", ""), one.get("disposition") == "inline")
 
 
 def _sendgrid() -> Fake:
@@ -269,7 +270,9 @@ def _read_mailjet(asked: Asked) -> Mail | Reply:
         return said(401, {"ErrorIdentifier": "x", "StatusCode": 401, "ErrorMessage": "API key authentication failure"})
     if asked.target != "/v3.1/send":
         return said(404, {"ErrorMessage": "not found"})
-    (table,) = json.loads(asked.body)["Messages"]
+    asked_for = json.loads(asked.body)
+    (message,) = asked_for["Messages"]
+    table = {**asked_for.get("Globals", {}), **message}
     shown = [_pair(box, "Email", "Name") for box in table["To"]]
     texts = {"text": table.get("TextPart"), "html": table.get("HTMLPart")}
     files = [_mailjet_file(one, inline=False) for one in table.get("Attachments", [])]
@@ -362,6 +365,10 @@ def _kind(name: str) -> str:
 # --- Brevo ---
 
 
+def _decoded(pair: tuple[str, str]) -> tuple[str, str]:
+    return str(email.header.make_header(email.header.decode_header(pair[0]))), pair[1]
+
+
 def _read_brevo(asked: Asked) -> Mail | Reply:
     if asked.headers.get("api-key") != SECRET:
         return said(401, {"code": "unauthorized", "message": "Key not found"})
@@ -370,7 +377,7 @@ def _read_brevo(asked: Asked) -> Mail | Reply:
     table = json.loads(asked.body)
     headers = table.get("headers", {})
     id = headers.pop("X-Mailin-custom", "")
-    shown = [_pair(box) for box in table["to"]]
+    shown = [_decoded(_pair(box)) for box in table["to"]]
     texts = {"text": table.get("textContent"), "html": table.get("htmlContent")}
     files = [
         File(
@@ -383,8 +390,8 @@ def _read_brevo(asked: Asked) -> Mail | Reply:
     return Mail(
         [address for _, address in shown],
         shown=shown,
-        author=_pair(table["sender"]),
-        reply_to=[_pair(table["replyTo"])] if "replyTo" in table else [],
+        author=_decoded(_pair(table["sender"])),
+        reply_to=[_decoded(_pair(table["replyTo"]))] if "replyTo" in table else [],
         subject=table["subject"],
         texts={key: text for key, text in texts.items() if text is not None},
         files=files,

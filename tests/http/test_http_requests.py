@@ -195,6 +195,24 @@ def test_a_tag_that_cannot_be_one_is_unfit_and_named(name: str) -> None:
         write(name, TWO, "b@example.org", tags=("früh, spät",), **({"others": "hide"} if name in FIELDS else {}))
 
 
+@pytest.mark.parametrize("name", ["brevo", "mailersend", "resend"])
+def test_a_file_whose_name_says_another_kind_is_unfit(name: str) -> None:
+    content = b'From: a@example.com\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary="q"\r\n\r\n'
+    content += b"--q\r\n\r\nHello\r\n--q\r\n"
+    content += b'Content-Type: application/pdf; name="a.png"\r\n\r\n%PDF\r\n--q--\r\n'
+    with pytest.raises(Unfit, match=r"a\.png does not say application/pdf"):
+        write(name, content, "b@example.org")
+    unknown = content.replace(b"a.png", b"a.no-such-ending")
+    if name == "resend":
+        assert read(*write(name, unknown, "b@example.org")).files[0].name == "a.no-such-ending"
+
+
+def test_brevo_gets_no_encoded_words_that_it_would_break() -> None:
+    content = b"From: a@example.com\r\nSubject: x\r\nX-Name: =?utf-8?q?J=C3=BCrgen?=\r\n\r\nHello\r\n"
+    with pytest.raises(Unfit, match="X-Name has one"):
+        write("brevo", content, "b@example.org")
+
+
 def test_sendgrid_refuses_fields_of_its_own() -> None:
     with pytest.raises(Unfit, match="X-SG-EID"):
         write("sendgrid", b"From: a@example.com\r\nX-SG-EID: 1\r\n\r\nHello\r\n", "b@example.org")
