@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-smtp crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-appengine bench-smtp crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -41,6 +41,9 @@ bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" 
 
 fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TARGET=reply
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
+bench-appengine: $(STAMP) ## mail.send_mail from 8 processes into one spool; ARGS="--help" lists more
+	@$(BIN)/python benchmarks/appengine.py $(ARGS)
 
 bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and smtp-source; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/smtp_client.py $(ARGS)

@@ -1,8 +1,9 @@
 """Builds the wheel and tries it as a stranger would: in an empty environment, outside the checkout.
 
 Checked: the wheel holds every module of the import packages, py.typed and nothing else; all modules import with the runtime
-requirements alone; the plugins are found by their entry points; `postroad --version`; then, with the demo's
-requirements, `postroad demo`.  Run by `make wheel` and .ci/run; ends non-zero with the reason on the first failure.
+requirements alone; the plugins are found by their entry points; `postroad --version`; mail sent by App Engine's API lies in the
+spool; then, with the demo's requirements, `postroad demo`.  Run by `make wheel` and .ci/run; ends non-zero with the reason on
+the first failure.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ DEMO_SECONDS = 120  # it takes under 20 on an idle machine
 # Runs in the empty environment.  Modules that serve an extra may lack that extra's packages, and nothing else.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-extras = {"rich": "postroad.cli.", "aiosmtpd": "postroad.cli.", "pytest": "postroad.testing.", "pytest_trio": "postroad.testing."}
+testing = ("postroad.testing.", "postroad.appengine.testing.")
+extras = {"rich": "postroad.cli.", "aiosmtpd": "postroad.cli.", "pytest": testing, "pytest_trio": testing}
+extras["h11"] = "postroad_appengine."
 count = 0
 for package in sys.argv[1:]:
     top = importlib.import_module(package)
@@ -39,6 +42,37 @@ for package in sys.argv[1:]:
             print(f"{found.name} waits for {error.name} of an extra")
         count += 1
 print(f"{count} modules of {', '.join(sys.argv[1:])} import")
+"""
+
+# As a WSGI worker would, without an engine, and as its tests would.
+SEND_BY_DROP_IN = """
+import sys
+from postroad.appengine import mail, testbed
+bed = testbed.Testbed()
+bed.activate()
+bed.init_mail_stub()
+mail.send_mail("support@example.com", "albert@example.org", "Kept by the stub", "Hello")
+assert len(bed.get_stub("mail").get_sent_messages(to="albert@")) == 1
+bed.deactivate()
+mail.configure("postroad.toml")
+mail.EmailMessage(sender="support@example.com", to="albert@example.org", subject="Kept by the spool", body="Hello").send()
+try:
+    mail.send_mail("nobody@elsewhere.example", "albert@example.org", "Refused", "Hello")
+except mail.InvalidSenderError:
+    assert "trio" not in sys.modules
+    print(mail.last_receipt())
+"""
+DROP_IN_CONFIG = """
+[spool]
+url = "sqlite:spool.db"
+[senders]
+authorized = ["support@example.com"]
+[[routes]]
+transport = "out"
+[transports.out]
+plugin = "file"
+format = "maildir"
+folder = "out"
 """
 
 FIND_PLUGINS = """
@@ -142,6 +176,16 @@ def try_package(bin_folder: Path, folder: Path) -> None:
     print(run(bin_folder / "postroad", "--version", cwd=folder))
 
 
+def try_drop_in(bin_folder: Path, folder: Path) -> None:
+    """Send as an application written for App Engine does, while no engine runs, and look at the queue."""
+    (folder / "postroad.toml").write_text(DROP_IN_CONFIG, encoding="utf-8")
+    id = run(bin_folder / "python", "-I", "-W", "error", "-c", SEND_BY_DROP_IN, cwd=folder).splitlines()[-1]
+    listed = run(bin_folder / "postroad", "queue", "list", cwd=folder)
+    if not id or id not in listed or "albert@example.org" not in listed:
+        raise Trouble(f"the drop-in said it sent {id!r}, and the queue is\n{listed}")
+    print(f"the drop-in for App Engine's Mail API works: {id} waits in the spool")
+
+
 def try_demo(bin_folder: Path, folder: Path) -> None:
     """Run the demo as its users do."""
     install(bin_folder, folder, "--require-hashes", "-r", str(ROOT / "requirements" / "demo.txt"))
@@ -157,6 +201,7 @@ def main() -> int:
             check_content(wheel)
             bin_folder = make_environment(folder, wheel)
             try_package(bin_folder, folder)
+            try_drop_in(bin_folder, folder)
             try_demo(bin_folder, folder)
         except Trouble as error:
             print(f"the wheel is not in order: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from postroad.config import Config, load_config, read_settings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 EXAMPLE = DOCS / "postroad.toml"
 RAW: dict[str, Any] = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-SECTIONS = ("spool", "senders", "limits", "in_flight", "retry", "windows", "reports")
+SECTIONS = ("spool", "senders", "limits", "quotas", "in_flight", "retry", "windows", "reports", "callbacks")
 WITHOUT_DESCRIPTION = {"folder", "transports", "routes", *SECTIONS}  # set by load_config; described by their tables
 
 

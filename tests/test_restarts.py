@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 import postroad
 from postroad import Filter, Submission, Verdict, hookimpl
+from postroad.clock import Clock
 from postroad.events import RecipientFailed
 from postroad.reached import Reached
 from postroad.spool import Marks, boot_id
@@ -18,7 +19,7 @@ from postroad.store.contract import NO_ROUTE, UNROUTED, Accept, Cancel, NewRecip
 from postroad.store.memory import MemoryStore
 from postroad.store.sqlite import sqlite_store
 from postroad.store.states import State
-from postroad.testing.engine import open_test_engine
+from postroad.testing.engine import open_test_engine, test_config
 from postroad.testing.fakes import Hang, ScriptedTransport
 
 RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
@@ -226,6 +227,42 @@ async def test_a_clock_that_was_set_back_freezes_nothing_that_was_never_tried(au
         await transport.wait_ended(2)
 
 
+@pytest.mark.parametrize("expires", [False, True])
+async def test_what_was_given_while_the_wall_was_set_back_leaves_at_its_send_at_after_a_restart(
+    autojump_clock, expires
+):
+    """The engine that took it counted on by the wall of before; the next one begins with the wall as it is."""
+    begun, offset = trio.current_time(), 0.0
+
+    def wall() -> float:
+        return BEGIN + trio.current_time() - begun + offset
+
+    store, transport = SharedStore(), ScriptedTransport()
+    config = test_config(spool={"url": "shared:"})
+    plugins = {"scripted": transport.plugin("scripted"), "shared": store}
+    async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)) as engine:
+        offset = -7200
+        await trio.sleep(100)
+        wanted = wall() + 3000
+        until = wanted + 900 if expires else None
+        for address in ("l@example.org", "h@example.org"):
+            await engine.submit(
+                Submission(sender="a@example.com", recipients=[address], content=RAW, send_at=wanted, expires_at=until)
+            )
+        await engine.hold(Filter(recipient="h@example.org"))
+    for _ in range(2):  # nothing is taken back twice
+        async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)) as engine:
+            await engine.release(Filter())
+            await trio.sleep(100)
+    async with postroad.open_engine(config, plugins=plugins, clock=Clock(wall=wall)):
+        await transport.wait_ended(2)
+        assert wanted <= wall() < wanted + 60
+    for call in transport.calls:
+        message = call.request.message
+        assert (message.send_at, message.expires_at) == (wanted, until)
+        assert message.accepted_at < wanted
+
+
 async def test_a_small_step_back_between_two_lives_tries_nothing_too_soon(autojump_clock):
     store, down = SharedStore(), ScriptedTransport(default=Verdict.deferred("451 later", status="4.7.1"))
     async with engine_on(store, down, start=BEGIN) as engine:
@@ -284,3 +321,39 @@ async def test_marks_of_an_earlier_life_are_read_once_and_forgotten(tmp_path: Pa
             assert after.tokens() == frozenset()
             assert path.stat().st_size == 8 * 50, "a mark must find its room on the disk"
             after.close()
+
+
+async def test_what_failing_actors_leave_to_nobody_is_named_as_at_a_start(autojump_clock, monkeypatch):
+    """A commit leased it, and the actors failed before they heard of that."""
+    from postroad.actors.policy import Policy
+
+    def fails(self, note, now):
+        monkeypatch.undo()
+        raise RuntimeError("a bug in policy")
+
+    store, transport = SharedStore(), ScriptedTransport([Hang()])
+    asking = {"transport": "scripted", "name": "asking", "in_doubt": "hold", "recipients": "*@h.example"}
+    with capture_logs() as logs:
+        async with engine_on(store, transport, routes=[asking, {"transport": "scripted"}]) as engine:
+            await engine.submit(submission("c@example.org"))
+            await transport.wait_calls(1)
+            for number, (to, lane) in enumerate([("d@x.example", "scripted"), ("h@h.example", "asking")], 1):
+                leave_leased(store, engine, number, to, lane, is_marked=True)
+            leave_leased(store, engine, 3, "cancelled@x.example", "scripted", is_marked=False)
+            store.apply([Cancel(Filter(recipient="cancelled@x.example"), 1.0)])
+            monkeypatch.setattr(Policy, "_return", fails)
+            await engine.submit(submission("fresh@example.org"))
+            await transport.wait_calls(4)
+    told = [(log["event"], log["recipient"]) for log in logs if log.get("recipient", "").endswith("x.example")]
+    assert ("in_doubt", "d@x.example") in told
+    assert ("cancelled", "cancelled@x.example") in told
+    assert [log["recipient"] for log in logs if log["event"] == "held"] == ["h@h.example"]
+
+
+def leave_leased(store, engine, number: int, to: str, lane: str, *, is_marked: bool) -> None:
+    message = postroad.store.contract.Message(
+        id=str(number) * 20, sender="a@example.com", accepted_at=1.0, size=len(RAW)
+    )
+    store.apply([Accept(message, (NewRecipient(to, lane, 1.0, lease=number),), RAW)])
+    if is_marked:
+        engine._ports.marks.mark(40 + number, number)

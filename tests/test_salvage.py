@@ -355,7 +355,7 @@ def test_leaves_that_nothing_leads_to_any_more_are_found_and_what_was_forgotten_
         store.apply([Prune(before=NOW + 1, now=NOW)])
         left = {one.message.id for one in store.find(Filter(), 1000)}
     whole = (folded / "spool.db").read_bytes()
-    assert int.from_bytes(whole[36:40], "big") >= 5, "there are free pages, with old rows"
+    assert int.from_bytes(whole[36:40], "big") > 3, "there are free pages, with old rows"
     inner = [number for number in range(1, len(whole) // PAGE) if whole[number * PAGE] == 5]
     assert len(inner) >= 3
     for number in inner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from postroad.salvage import salvage
 from postroad.spool import ContentFolder, SpoolLock, SpoolPlace
 from postroad.store.contract import Accept, NewRecipient, Outcome, Settle, TakeLeases
 from postroad.store.sqlite import SqliteStore, sqlite_store
+from postroad.store.sqlite_log import lost_commits
 from postroad.store.states import State, Step
 
 NOW = 1_700_000_000.0
@@ -85,6 +87,66 @@ def test_no_engine_starts_on_what_is_left_of_a_log_that_was_folded_in(folded: tu
         sqlite_store(str(path), folder=path.parent),
     ):
         pass
+
+
+@pytest.fixture
+def restarted(tmp_path: Path) -> tuple[Path, int]:
+    """As `folded`, and the kill came when the index was of the log's next run already, and the log not yet."""
+    path, killed = tmp_path / "spool.db", tmp_path / "killed" / "spool.db"
+    killed.parent.mkdir()
+    with sqlite_store(str(path), folder=tmp_path) as store:
+        accept(store, "m1")
+        before = os.path.getsize(tmp_path / "spool.db-wal")
+        store.apply([TakeLeases("out", NOW, (7,))])
+        store.apply([Settle((Outcome(7, 1, 0, Step.DELIVER, reply="250 ok"),), NOW)])
+        store._fold()
+        for ending in ("", "-wal"):
+            shutil.copy(f"{path}{ending}", f"{killed}{ending}")
+        accept(store, "m2")
+        index = bytearray(Path(f"{path}-shm").read_bytes())
+    for at in (16, 48 + 16, 96):  # walIndexHdr.mxFrame, twice, and WalCkptInfo.nBackfill
+        index[at : at + 4] = bytes(4)
+    Path(f"{killed}-shm").write_bytes(index)
+    return killed, before
+
+
+def test_what_is_left_of_a_log_that_is_about_to_begin_anew_brings_nothing_older_back(
+    restarted: tuple[Path, int],
+) -> None:
+    path, before = restarted
+    os.truncate(f"{path}-wal", before)
+    done = salvage(place_of(path), path.with_name("new.db"))
+    assert (done.recipients, done.is_whole) == ({"accepted": 1, "waiting": 1}, True)
+
+
+def test_a_damaged_frame_of_a_log_that_is_about_to_begin_anew_costs_nothing(restarted: tuple[Path, int]) -> None:
+    path, _ = restarted
+    whole = path.with_name("spool.db-wal").read_bytes()
+    for number, at in enumerate(range(32, len(whole), FRAME)):
+        path.with_name("spool.db-wal").write_bytes(whole[:at] + bytes(FRAME) + whole[at + FRAME :])
+        done = salvage(place_of(path), path.with_name(f"{number}.db"))
+        assert (done.recipients, done.is_whole) == ({"accepted": 1, "waiting": 1}, True), number
+
+
+def test_no_engine_starts_on_a_damaged_log_that_is_about_to_begin_anew(restarted: tuple[Path, int]) -> None:
+    """All of it was synced before: one commit behind the damage is no remnant of a power failure."""
+    path, before = restarted
+    whole = bytearray(path.with_name("spool.db-wal").read_bytes())
+    assert lost_commits(path) == ""
+    whole[before : before + 2 * FRAME] = bytes(2 * FRAME)
+    path.with_name("spool.db-wal").write_bytes(whole)
+    assert "more commits follow" in lost_commits(path)
+
+
+def test_a_log_of_the_run_before_the_indexs_has_lost_all(restarted: tuple[Path, int]) -> None:
+    """The index knew of frames of the next run."""
+    path, _ = restarted
+    index = bytearray(path.with_name("spool.db-shm").read_bytes())
+    for at in (16, 48 + 16):
+        index[at : at + 4] = (5).to_bytes(4, sys.byteorder)
+    path.with_name("spool.db-shm").write_bytes(index)
+    done = salvage(place_of(path), path.with_name("new.db"))
+    assert "lost its end: 0 of 5" in done.trouble
 
 
 # --- Pages that two messages lead to ---

@@ -22,11 +22,11 @@ from .draft import Draft
 from .errors import EngineClosed, StoreBroken, StoreError
 from .intake import Entry
 from .spool import ContentFolder
-from .store.contract import Accept, Accepted, ContentPlace, IdempotencyMismatch, Store, Tally
+from .store.contract import Accept, Accepted, ContentPlace, IdempotencyMismatch, QuotaExhausted, Store, Tally
 
 __all__ = ["Acceptance"]
 
-_Answer: TypeAlias = Accepted | IdempotencyMismatch
+_Answer: TypeAlias = Accepted | IdempotencyMismatch | QuotaExhausted
 
 _READERS = 4  # open files read at once; each may have as many octets as a message
 _CLEAR_UP_SECONDS = 60.0  # a commit that hangs longer holds nobody up; the file is swept later if nobody uses it

@@ -17,7 +17,16 @@ from .errors import SubmissionError
 from .message import DsnOptions, Submission
 from .misfits import misfit
 
-__all__ = ["OPTIONS", "Options", "check_expiry", "listed", "mail_arguments", "read_addresses", "read_options"]
+__all__ = [
+    "OPTIONS",
+    "Options",
+    "check_expiry",
+    "listed",
+    "mail_arguments",
+    "read_addresses",
+    "read_key",
+    "read_options",
+]
 
 OPTIONS = ("send_at", "expires_at", "priority", "idempotency_key", "tags", "dsn", "report_to")
 
@@ -44,7 +53,7 @@ def read_options(submission: Submission) -> Options:
         send_at=_moment(submission.send_at, "send_at"),
         expires_at=_moment(submission.expires_at, "expires_at"),
         priority=_priority(submission.priority),
-        idempotency_key=_key_text(submission.idempotency_key),
+        idempotency_key=read_key(submission.idempotency_key),
         tags=_tags(submission.tags),
         dsn=_dsn(submission.dsn),
         report_to=read_addresses(submission.report_to, "report_to"),
@@ -141,7 +150,7 @@ def _priority(priority: Any) -> int:
     return priority
 
 
-def _key_text(key: Any) -> str | None:
+def read_key(key: Any) -> str | None:
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= _MAX_KEY and key.isprintable()):
         raise SubmissionError("idempotency_key", f"must be 1 to {_MAX_KEY} printable characters")
     return key

@@ -19,13 +19,18 @@ from msgspec import inspect as shape
 from .contradictions import check_config, is_hostname
 from .errors import ConfigError
 from .misfits import endless_number, misfit
+from .quotas import Quotas
 
 __all__ = [
+    "CALLBACKS",
+    "Callbacks",
     "Config",
+    "GiveUp",
     "InDoubt",
     "InFlight",
     "Limits",
     "PathSetting",
+    "Quotas",
     "Reports",
     "Retry",
     "Route",
@@ -38,6 +43,7 @@ __all__ = [
     "revalidate",
 ]
 
+CALLBACKS = "callbacks"  # the lane of what is for the application, and the label of its route
 _DAY = 86_400
 _T = TypeVar("_T")
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -111,7 +117,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     """[limits]: what is refused at the door, and how long finished mail is remembered."""
 
     message_bytes: Annotated[
-        int, _about("Octets of a whole message with attachments. App Engine's figure, 31.5 MB.", ge=1024)
+        int,
+        _about("Octets of a message with attachments, as given: before base64. App Engine's figure, 31.5 MB.", ge=1024),
     ] = 33_030_144
     recipients: Annotated[
         int, _about("Recipients of one message. Every SMTP server takes 100 at a time; larger lists are split.", ge=1)
@@ -277,6 +284,21 @@ class Route(_Section, frozen=True, kw_only=True):
     recipients: Annotated[str, _about("Recipients that fit: `*`, `*@domain`, `*@*.domain` or one address.")] = "*"
     senders: Annotated[str, _about("Senders that fit, in the same forms; reports have the empty sender `<>`.")] = "*"
     tag: Annotated[str, _about("Only messages with this tag; empty: all.")] = ""
+    fail_over: Annotated[
+        tuple[str, ...],
+        _about("Further transports, which carry the mail while those before them are down, in this order."),
+    ] = ()
+    weights: Annotated[
+        tuple[int, ...],
+        _about(
+            "Shares of the recipients: of `transport`, then of each in `fail_over`; 0: only while others are down. Empty: all go "
+            "by the first that works."
+        ),
+    ] = ()
+    fail_over_in_doubt: Annotated[
+        bool,
+        _about("Whether mail that one transport may have delivered goes by another, too: rather twice than late."),
+    ] = False
     in_doubt: Annotated[
         InDoubt,
         _about(
@@ -292,6 +314,64 @@ class Route(_Section, frozen=True, kw_only=True):
     def label(self) -> str:
         return self.name or self.transport
 
+    @property
+    def transports(self) -> tuple[str, ...]:
+        return (self.transport, *self.fail_over)
+
+
+GiveUp: TypeAlias = Literal["hold", "drop"]
+
+
+class Callbacks(_Section, frozen=True, kw_only=True):
+    """[callbacks]: how the application hears of bounces, and gets incoming mail."""
+
+    transport: Annotated[
+        str,
+        _about(
+            "Name of the table in [transports] that tells the application, of the kind `appengine` (by HTTP) or `functions`. "
+            "Empty: nothing is told, and `Engine.receive` takes nothing."
+        ),
+    ] = ""
+    bounces: Annotated[
+        bool,
+        _about("Tell the application of each failure that is reported to a sender, and of bounces that come back."),
+    ] = True
+    in_doubt: Annotated[
+        InDoubt,
+        _about("As in [[routes]]: what follows when a callback was made and the answer not seen."),
+    ] = "send_again"
+    give_up: Annotated[
+        GiveUp,
+        _about(
+            "What follows when the schedule is over: `hold` until somebody releases it, so that nothing is lost, or `drop` it. "
+            "Nobody is sent a report of it."
+        ),
+    ] = "hold"
+    retry: Annotated[
+        Retry,
+        _about(
+            "As [retry], for callbacks alone. Without this table: `first_seconds = 30`, `max_seconds = 1800`, the rest as "
+            "[retry]'s defaults, because an application comes back sooner than a strange server."
+        ),
+    ] = Retry(first_seconds=30.0, max_seconds=1800.0)
+    windows: Annotated[
+        Windows,
+        _about("As [windows], for callbacks alone. Without this table: `hold_seconds = 10`, `hold_max_seconds = 300`."),
+    ] = Windows(hold_seconds=10.0, hold_max_seconds=300.0)
+
+    @property
+    def route(self) -> Route | None:
+        """The road of callbacks, where there are any."""
+        if not self.transport:
+            return None
+        return Route(
+            transport=self.transport,
+            name=CALLBACKS,
+            in_doubt=self.in_doubt,
+            retry=self.retry,
+            windows=self.windows,
+        )
+
 
 class Config(_Section, frozen=True, kw_only=True):
     """Everything an engine needs to know.  `transports` maps a name to its settings; `plugin` names the transport kind."""
@@ -299,10 +379,12 @@ class Config(_Section, frozen=True, kw_only=True):
     spool: Spool = Spool()
     senders: Senders = Senders()
     limits: Limits = Limits()
+    quotas: Quotas = Quotas()
     in_flight: InFlight = InFlight()
     retry: Retry = Retry()
     windows: Windows = Windows()
     reports: Reports = Reports()
+    callbacks: Callbacks = Callbacks()
     routes: tuple[Route, ...] = ()
     transports: Mapping[str, Mapping[str, Any]] = {}
     plugins: Annotated[
@@ -315,6 +397,12 @@ class Config(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_config(self)
+
+    @property
+    def all_routes(self) -> tuple[Route, ...]:
+        """Those of mail, and that of callbacks."""
+        route = self.callbacks.route
+        return self.routes if route is None else (*self.routes, route)
 
     def retry_of(self, route: Route) -> Retry:
         return route.retry or self.retry

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import Config, Retry, Windows
+    from .config import Config, Retry, Route, Windows
 
 __all__ = ["check_config", "is_hostname"]
 
@@ -38,9 +38,7 @@ def check_config(config: Config) -> None:
         _check_pattern(f"{key}.recipients", route.recipients)
         if route.senders != "<>":
             _check_pattern(f"{key}.senders", route.senders)
-        if route.transport not in config.transports:
-            known = ", ".join(sorted(config.transports)) or "none"
-            raise ConfigError(f"{key}.transport", f"there is no [transports.{route.transport}] (known: {known})")
+        _check_roads(key, route, config)
         if route.label in labels:
             raise ConfigError(f"{key}.name", f"another route is called {route.label!r} already; give this one a name")
         labels.add(route.label)
@@ -48,6 +46,7 @@ def check_config(config: Config) -> None:
             _check_retry(f"{key}.retry", route.retry)
         if route.windows:
             _check_windows(f"{key}.windows", route.windows)
+    _check_callbacks(config, labels)
     for name, settings in config.transports.items():
         if not isinstance(settings.get("plugin"), str):
             raise ConfigError(f"transports.{name}.plugin", 'name the kind of transport, such as "smtp" or "file"')
@@ -55,6 +54,40 @@ def check_config(config: Config) -> None:
         raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
     if ":" not in config.spool.url:
         raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
+
+
+def _check_callbacks(config: Config, labels: set[str]) -> None:
+    route = config.callbacks.route
+    if route is None:
+        return
+    if route.transport not in config.transports:
+        raise ConfigError("callbacks.transport", _unknown(route.transport, config))
+    if route.label in labels:
+        raise ConfigError("routes", f"a route may not be called {route.label!r}: that is the lane of [callbacks]")
+    _check_retry("callbacks.retry", config.callbacks.retry)
+    _check_windows("callbacks.windows", config.callbacks.windows)
+
+
+def _unknown(transport: str, config: Config) -> str:
+    known = ", ".join(sorted(config.transports)) or "none"
+    return f"there is no [transports.{transport}] (known: {known})"
+
+
+def _check_roads(key: str, route: Route, config: Config) -> None:
+    """A transport that a route names once exists; weights fit the transports, and leave one of them mail."""
+    for number, transport in enumerate(route.transports):
+        where = f"{key}.fail_over[{number - 1}]" if number else f"{key}.transport"
+        if transport not in config.transports:
+            raise ConfigError(where, _unknown(transport, config))
+        if transport in route.transports[:number]:
+            raise ConfigError(where, f"the route names {transport!r} before already; each transport is one road")
+    if not route.weights:
+        return
+    if len(route.weights) != len(route.transports):
+        count = len(route.transports)
+        raise ConfigError(f"{key}.weights", f"there are {len(route.weights)} for {count} transports; give one for each")
+    if min(route.weights) < 0 or not any(route.weights):
+        raise ConfigError(f"{key}.weights", "must be 0 or more, and not all 0, or nothing would be sent")
 
 
 def is_hostname(name: str) -> bool:

@@ -13,17 +13,20 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any, BinaryIO, TypeAlias, cast
+from zlib import crc32
 
 import msgspec
 
 from .address import parse_address
 from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Canonical, Composed, MailFields, canonicalise, compose
+from .compose.attachment import read_attachments
 from .config import Config, is_hostname
 from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, refusal_error
+from .decide.quotas import Use, charges_of, limits_of
 from .errors import SubmissionError, SubmissionTooLarge
-from .message import Message, Submission, new_message_id
-from .store.contract import NO_ROUTE, UNROUTED, Accept, IdempotencyKey, NewRecipient, Tally
+from .message import BOUNCE_ADDRESS, Arrival, Kind, Message, Submission, new_message_id
+from .store.contract import NO_ROUTE, UNROUTED, Accept, Charge, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
 __all__ = ["Door", "Read", "hostname_of"]
@@ -62,6 +65,8 @@ class Door:
         self._admit = admit
         self._ahead = ahead
         self._new_id = new_id
+        self._quotas = limits_of(config.quotas)
+        self._admins = frozenset(config.senders.admins)
         self.hostname = hostname_of(config)
 
     def read(self, content: Any, id: str, now: float) -> Read:
@@ -98,7 +103,8 @@ class Door:
             smtputf8=canonical.smtputf8,
         )
         said = _comparable(given) if isinstance(given, EmailMessage) else given
-        return self._accept(written, options, id, tally, now, lambda: _digest((sender, recipients, options, said)))
+        use = Use(body_bytes=len(written.content))
+        return self._accept(written, use, options, id, tally, now, lambda: _digest((sender, recipients, options, said)))
 
     def compose(
         self,
@@ -123,17 +129,54 @@ class Door:
         )
         options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
-        return self._accept(composed, options, id, tally, now, lambda: _digest((fields, options)))
+        return self._accept(composed, _use_of(fields), options, id, tally, now, lambda: _digest((fields, options)))
 
     def _scheduled(self, moment: float | None) -> float | None:
         return None if moment is None else moment + self._ahead()
 
-    def report(self, content: bytes, recipients: Sequence[str], message: Message, now: float) -> Accept:
-        """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit."""
+    def report(
+        self, content: bytes, recipients: Sequence[str], message: Message, now: float, callback_lane: str | None = None
+    ) -> Accept:
+        """What the spool shall keep of a report: routed like mail, exempt from sender rules and the queue limit.
+
+        callback_lane: where the application hears of it, too; None where it does not.
+        """
+        to = [self._recipient("", recipient, (), now) for recipient in recipients]
+        if callback_lane is not None:
+            to.append(NewRecipient(address=BOUNCE_ADDRESS, lane=callback_lane, due=now))
+        return Accept(message=message, recipients=tuple(to), content=content)
+
+    def incoming(
+        self,
+        mail: Arrival,
+        lane: str,
+        *,
+        tally: Tally,
+        now: float,
+        id: str | None = None,
+        checksum: int | None = None,
+    ) -> Accept:
+        """What the spool shall keep of mail for the application: its octets as they came.
+
+        lane: that of callbacks.  checksum: of the octets, if it was made.  Raises SubmissionError (with `.field`) or QueueFull.
+        """
+        if full := check_queue(len(mail.raw), tally, self._config.limits):
+            raise full
+        message = Message(
+            id=id or self._new_id(now),
+            sender=mail.sender,
+            accepted_at=now,
+            size=len(mail.raw),
+            checksum=crc32(mail.raw) if checksum is None else checksum,
+            kind=Kind.INCOMING,
+            eight_bit=not mail.raw.isascii(),
+            smtputf8=not mail.raw.partition(b"\r\n\r\n")[0].isascii(),
+        )
         return Accept(
             message=message,
-            recipients=tuple(self._recipient("", recipient, (), now) for recipient in recipients),
-            content=content,
+            recipients=tuple(NewRecipient(address=each, lane=lane, due=now) for each in mail.recipients),
+            content=mail.raw,
+            idempotency=self._key(f"incoming {mail.sender}", mail.key, now, lambda: _digest(mail)),
         )
 
     def _ask_plugins(self, submission: Submission) -> None:
@@ -186,7 +229,14 @@ class Door:
         return b"".join(pieces)  # of a file that is a single piece: no copy
 
     def _accept(
-        self, written: Composed, options: Options, id: str, tally: Tally, now: float, digest: Callable[[], bytes]
+        self,
+        written: Composed,
+        use: Use,
+        options: Options,
+        id: str,
+        tally: Tally,
+        now: float,
+        digest: Callable[[], bytes],
     ) -> Accept:
         config, size = self._config, len(written.content)
         if not written.recipients:
@@ -198,7 +248,7 @@ class Door:
                 "send several messages",
             )
         check_sender(written.sender, config.senders)
-        check_size(size, config.limits)
+        check_size(use.body_bytes + use.attachment_bytes, config.limits)
         full = check_queue(size, tally, config.limits)
         if full is not None:
             raise full
@@ -217,6 +267,7 @@ class Door:
             eight_bit=written.eight_bit,
             smtputf8=written.smtputf8,
             message_id=written.message_id,
+            ahead=self._ahead(),
             checksum=written.checksum,
         )
         due = max(now, send_at or 0.0)
@@ -226,15 +277,23 @@ class Door:
                 self._recipient(written.sender, recipient, options.tags, due) for recipient in written.recipients
             ),
             content=written.content,
-            idempotency=self._key(written.sender, options, now, digest),
+            idempotency=self._key(written.sender, options.idempotency_key, now, digest),
+            charges=self._charges(written.recipients, options.report_to, use, now),
         )
 
-    def _key(self, sender: str, options: Options, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
-        if options.idempotency_key is None:
+    def _charges(self, recipients: Sequence[str], report_to: Sequence[str], use: Use, now: float) -> tuple[Charge, ...]:
+        if not self._quotas:
+            return ()
+        admins = sum(recipient in self._admins or recipient in report_to for recipient in recipients)
+        counted = msgspec.structs.replace(use, recipients=len(recipients) - admins, admins=admins)
+        return charges_of(counted, self._quotas, now - self._ahead())
+
+    def _key(self, sender: str, key: str | None, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
+        if key is None:
             return None
         return IdempotencyKey(
             sender=sender,
-            key=options.idempotency_key,
+            key=key,
             digest=digest(),
             expires_at=now + self._config.limits.idempotency_seconds,
         )
@@ -244,6 +303,19 @@ class Door:
         if lane is None:
             return NewRecipient(address=recipient, lane=UNROUTED, due=due, state=State.HELD, reason=NO_ROUTE)
         return NewRecipient(address=recipient, lane=lane, due=due)
+
+
+def _use_of(fields: MailFields) -> Use:
+    """What a message has as its author gave it: encoding for the wire adds to it, and is no affair of its author's."""
+    texts = [text for text in (fields.body, fields.html, fields.amp_html) if text is not None]
+    attached = [each.content for each in read_attachments(fields.attachments)]
+    return Use(
+        body_bytes=sum(map(_octets, texts)), attachments=len(attached), attachment_bytes=sum(map(_octets, attached))
+    )
+
+
+def _octets(content: str | bytes) -> int:
+    return len(content) if isinstance(content, bytes) or content.isascii() else len(content.encode("utf-8"))
 
 
 def _piece(file: BinaryIO, octets: int) -> bytes:

@@ -12,15 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Protocol, cast
+from zlib import crc32
 
 import msgspec
 
 from .compose import Composed, MailFields
 from .door import Door, Read
-from .message import Submission
+from .message import Arrival, Submission
 from .store.contract import Accept, Tally
 
-__all__ = ["ComposedDraft", "Draft", "WrittenDraft"]
+__all__ = ["ComposedDraft", "Draft", "IncomingDraft", "WrittenDraft"]
 
 
 class Draft(Protocol):
@@ -91,6 +92,29 @@ class ComposedDraft:
 
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Composed | None = None) -> Accept:
         return door.compose(self.fields, self.options, tally=tally, now=now, id=id, composed=work)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingDraft:
+    """Mail from outside, for the application.  lane: that of callbacks."""
+
+    arrival: Arrival
+    lane: str
+    id: str | None = None
+
+    @property
+    def octets(self) -> float:
+        return len(self.arrival.raw)
+
+    def with_content_read(self, door: Door) -> IncomingDraft:
+        return self
+
+    def write(self, door: Door, id: str, now: float) -> int:
+        """It is written already, and kept as it came: only its checksum is made."""
+        return crc32(self.arrival.raw)
+
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: int | None = None) -> Accept:
+        return door.incoming(self.arrival, self.lane, tally=tally, now=now, id=id, checksum=work)
 
 
 def _octets_of(content: Any) -> float:

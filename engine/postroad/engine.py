@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import trio
 
@@ -17,8 +17,10 @@ from .actors.ports import Ports
 from .arguments import mail_arguments
 from .compose import MailFields
 from .config import Config
+from .decide.quotas import quota_error
 from .draft import ComposedDraft, Draft, WrittenDraft
-from .errors import EngineClosed, IdempotencyConflict, SubmissionError, UnknownMessage
+from .errors import EngineClosed, IdempotencyConflict, QuotaExceeded, SubmissionError, UnknownMessage
+from .incoming import Incoming
 from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
@@ -36,6 +38,7 @@ from .store.contract import (
     IdempotencyMismatch,
     Moved,
     Operation,
+    QuotaExhausted,
     Release,
     Retry,
     StoredMessage,
@@ -47,6 +50,7 @@ __all__ = ["Engine"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Answer: TypeAlias = Accepted | IdempotencyMismatch | QuotaExhausted
 
 
 class Engine:
@@ -62,6 +66,7 @@ class Engine:
         self._is_draining = False
         self._is_shut = False
         self._returned = ReturnedMail(ports.config.limits)
+        self._incoming = Incoming(ports, self._returned, self._accept, self._give_returned)
 
     @property
     def is_shut(self) -> bool:
@@ -155,14 +160,15 @@ class Engine:
         """Take many messages, in commits of at most 1,000 messages or 16 MB; the receipts come in the same order.
 
         All are checked before any is stored: a SubmissionError says which by `submissions[7].field`.  Only whether a key
-        was used before is known no sooner than at the commit: then IdempotencyConflict is raised after all others were
-        accepted, and its `receipts` are theirs (None for each with a conflict).  When the storage fails between two commits,
-        those of the earlier commits are accepted; idempotency keys make it safe to try again.
+        was used before, and whether a quota is used up, is known no sooner than at the commit: then IdempotencyConflict or
+        QuotaExceeded is raised after all others were accepted, and its `receipts` are theirs (None for each refused).  When
+        the storage fails between two commits, those of the earlier commits are accepted; idempotency keys make it safe to
+        try again.
         """
         self._open_ports()
         accepts = self._prepare_all(submissions)
         chunks = deque(_chunks(accepts))
-        answers: list[Accepted | IdempotencyMismatch] = []
+        answers: list[_Answer] = []
         try:
             while chunks:
                 answers += await self._acceptance.store(chunks.popleft())
@@ -205,7 +211,7 @@ class Engine:
         answers = iter(zip(accepts, await self._acceptance.store(accepts) if accepts else (), strict=True))
         return [_caught(self._id_of, *next(answers)) if isinstance(each, Accept) else each for each in prepared]
 
-    def _id_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> str:
+    def _id_of(self, accept: Accept, answer: _Answer) -> str:
         return self._receipt_of(accept, answer).id
 
     def _prepare_all(self, submissions: Iterable[Submission]) -> list[Accept]:
@@ -230,20 +236,18 @@ class Engine:
         (answer,) = await self._acceptance.store([accept])
         return self._receipt_of(accept, answer)
 
-    def _receipt_of(self, accept: Accept, answer: Accepted | IdempotencyMismatch) -> Receipt:
-        if isinstance(answer, IdempotencyMismatch):
-            raise _conflict("idempotency_key", accept, answer)
+    def _receipt_of(self, accept: Accept, answer: _Answer) -> Receipt:
+        if not isinstance(answer, Accepted):
+            raise _refusal("idempotency_key", accept, answer)
         return self._receipt(answer.id)
 
-    def _receipts_of(
-        self, accepts: Sequence[Accept], answers: Sequence[Accepted | IdempotencyMismatch]
-    ) -> list[Receipt]:
+    def _receipts_of(self, accepts: Sequence[Accept], answers: Sequence[_Answer]) -> list[Receipt]:
         receipts = [self._receipt(answer.id) if isinstance(answer, Accepted) else None for answer in answers]
         for index, (accept, answer) in enumerate(zip(accepts, answers, strict=True)):
-            if isinstance(answer, IdempotencyMismatch):
-                conflict = _conflict(f"submissions[{index}].idempotency_key", accept, answer)
-                conflict.receipts = receipts
-                raise conflict
+            if not isinstance(answer, Accepted):
+                refusal = _refusal(f"submissions[{index}].idempotency_key", accept, answer)
+                refusal.receipts = receipts
+                raise refusal
         return [receipt for receipt in receipts if receipt is not None]
 
     # --- looking ---
@@ -334,11 +338,27 @@ class Engine:
     async def receive_bounce(self, raw: bytes) -> None:
         """Hand over mail that came back to a sender; what it says becomes RemoteBounce events, never a new outcome.
 
-        It returns once the mail was read.  Raises SubmissionError (field "raw") for what is no bytes or larger than
-        `limits.message_bytes`, and EngineClosed where the engine ends before it was read: then hand it over again.
+        It returns once the mail was read; where it says that something failed and [callbacks] tells the application of
+        bounces, once that is safely in the spool.  Raises SubmissionError (field "raw") for what is no bytes or larger than
+        `limits.message_bytes`, QueueFull, and EngineClosed where the engine ends before it was read: then hand it over again.
         """
         self._open_ports()
-        await self._returned.hand_over(raw, self._give_returned)
+        await self._incoming.take_bounce(raw)
+
+    async def receive(
+        self, *, sender: str, recipients: str | Iterable[str], raw: bytes, idempotency_key: str | None = None
+    ) -> Receipt:
+        """Hand over mail that came for the application; it returns once that is safely in the spool.
+
+        sender: the return path it came with, "" or "<>" for none.  recipients: the addresses it came for; each becomes a
+        callback of its own, by the transport that [callbacks] names.  raw: the mail, kept as it is.
+        idempotency_key: the same key, sender, recipients and mail within 7 days are one.  A bounce of ours, one that says
+        that a message of this spool failed, is taken as by `receive_bounce`, and its recipients are told nothing.
+
+        Raises SubmissionError, whose `field` names the argument at fault, QueueFull, or ConfigError without [callbacks].
+        """
+        self._open_ports()
+        return await self._incoming.take_mail(sender, recipients, raw, idempotency_key)
 
     def _give_returned(self, note: Returned) -> None:
         if self._ring is None:
@@ -401,7 +421,11 @@ def _caught(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> 
         return error
 
 
-def _conflict(field: str, accept: Accept, answer: IdempotencyMismatch) -> IdempotencyConflict:
+def _refusal(
+    field: str, accept: Accept, answer: IdempotencyMismatch | QuotaExhausted
+) -> IdempotencyConflict | QuotaExceeded:
+    if isinstance(answer, QuotaExhausted):
+        return quota_error(answer)
     return IdempotencyConflict(
         field, f"was used by {accept.message.sender!r} for another submission ({answer.id}); use a new key"
     )

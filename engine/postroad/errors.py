@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ConfigError",
+    "ContentDamaged",
     "EngineClosed",
     "EngineCrashed",
     "IdempotencyConflict",
@@ -19,6 +20,8 @@ __all__ = [
     "PluginError",
     "PostroadError",
     "QueueFull",
+    "QuotaExceeded",
+    "SpoolDamaged",
     "SpoolInUse",
     "SpoolTooNew",
     "StoreBroken",
@@ -81,6 +84,15 @@ class QueueFull(PostroadError):
     """The spool holds as much as the configuration allows (`[limits] queue_messages`, `queue_bytes`); try again later."""
 
 
+class QuotaExceeded(PostroadError):
+    """The message would exceed a quota (`[quotas]`); the text says which, and when there is more.  Nothing was stored.
+
+    `receipts`: as for IdempotencyConflict.
+    """
+
+    receipts: Sequence[Any] = ()
+
+
 class ConfigError(PostroadError, ValueError):
     """The configuration cannot be used; `key` is the setting at fault, written as in TOML ("retry.max_seconds")."""
 
@@ -100,6 +112,10 @@ class StoreError(PostroadError):
 
 class StoreBroken(StoreError):
     """The storage failed in a way after which its file cannot be trusted any more (a failed sync): the engine stops."""
+
+
+class SpoolDamaged(StoreBroken):
+    """The spool's file or its log is not what was written: starting again does not help, `postroad salvage` or a backup does."""
 
 
 class ContentDamaged(StoreError):

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 
 import trio
 
+from .administrators import with_administrators
+from .config import Senders
 from .draft import ComposedDraft, Draft, WrittenDraft
 from .engine import Engine
 from .errors import EngineClosed, PostroadError, StoreError, SubmissionTooLarge, UnknownMessage
@@ -250,8 +252,9 @@ class _Visit:
         if not sendings:
             return []
         fresh = [sending for sending in sendings if not await self._is_known(sending[1])]
+        senders = self._engine.config.senders
         try:
-            taken = iter(await self._engine.take_in([partial(_draft_of, call) for _, call in fresh]))
+            taken = iter(await self._engine.take_in([partial(_draft_of, call, senders) for _, call in fresh]))
         except Exception as error:
             return [encode_failure(self._failure(number, error)) for number, _ in sendings]
         unknown = {number for number, _ in fresh}
@@ -286,9 +289,10 @@ def _call_of(request: Request) -> Call | bytes:
         return encode_failure(failure_of(request.number, error))
 
 
-def _draft_of(call: _Sending) -> Draft:
+def _draft_of(call: _Sending, senders: Senders) -> Draft:
     if isinstance(call, Written):
         return WrittenDraft(call.submission(), call.id)
+    call = with_administrators(call, senders)
     return ComposedDraft(call.fields(), call.options, call.id)
 
 

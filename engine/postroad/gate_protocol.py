@@ -124,7 +124,11 @@ def _described(given: Attachment | Enclosure) -> tuple[str | None, str | None, b
 
 
 class Mail(_Sending, frozen=True, kw_only=True, tag=True):
-    """Compose a message from fields and take it.  Answer: its id."""
+    """Compose a message from fields and take it.  Answer: its id.
+
+    to_admins: it goes to the administrators, whom the side that takes it in knows, and so do reports on it.
+    admin_bytes: refuse more octets than this where an administrator is among the recipients.
+    """
 
     sender: str
     to: str | tuple[str, ...] = ()
@@ -137,6 +141,16 @@ class Mail(_Sending, frozen=True, kw_only=True, tag=True):
     amp_html: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Enclosure, ...] = ()
+    to_admins: bool = False
+    admin_bytes: int | None = None
+
+    @property
+    def octets(self) -> int:
+        """About how large the message is: all that its author gave, headers without addresses."""
+        texts = (self.subject, self.body, self.html, self.amp_html, *(text for pair in self.headers for text in pair))
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if text) + sum(
+            len(enclosure.octets) for enclosure in self.attachments
+        )
 
     def fields(self) -> MailFields:
         from .compose import MailFields  # 50 ms that only the side that composes has to spend

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 __all__ = [
+    "BOUNCE_ADDRESS",
     "DEFAULT_PRIORITY",
+    "Arrival",
     "ContentSource",
     "DsnOptions",
     "Kind",
@@ -33,6 +35,7 @@ __all__ = [
     "seeded_ids",
 ]
 
+BOUNCE_ADDRESS = "bounce@callbacks.invalid"  # the application itself, where it is told of a bounce (RFC 2606 section 2)
 DEFAULT_PRIORITY = 5
 
 Moment: TypeAlias = "float | datetime"
@@ -78,17 +81,33 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     report_to: Sequence[str] = ()
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """Mail from outside, checked, as it is to be kept for the application.
+
+    sender: the return path it came with, "" for the null sender.  key: an idempotency key of whoever handed it over.
+    """
+
+    sender: str = ""
+    recipients: tuple[str, ...]
+    raw: bytes
+    key: str | None = None
+
+
 class Kind(enum.IntEnum):
     """Why a message is in the spool."""
 
     MAIL = 0
     REPORT = 1  # a failure or delay report by the engine: null sender, exempt from sender rules and the queue limit
+    INCOMING = (
+        2  # from outside, for the application: as it came, not canonical, and only for transports with `callbacks`
+    )
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message as the spool keeps it, without its content and recipients.
 
     accepted_at, send_at, expires_at: wall seconds (Unix).  expires_at is None where the route's schedule decides.
+    ahead: by how many seconds these three lie later than by the wall, which had been set back while an engine counted on.
     size: octets of the canonical content.  checksum: their CRC-32; None in spools of versions that kept none.
     eight_bit: the content holds octets over 127 (it came signed): the next hop must offer 8BITMIME.
     smtputf8: a header holds raw UTF-8: the next hop must offer SMTPUTF8 (addresses are looked at apart).
@@ -108,6 +127,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     eight_bit: bool = False
     smtputf8: bool = False
     message_id: str = ""  # the Message-ID header without its angle brackets
+    ahead: float = 0.0
     checksum: int | None = None
 
     @property

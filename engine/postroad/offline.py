@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import msgspec
 
+from .administrators import with_administrators
 from .checksum import content_flaw, file_flaw
-from .config import Config, Limits, Reports, Senders, Spool
-from .decide import doubt
+from .config import Config, Limits, Quotas, Reports, Senders, Spool
+from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .gate_protocol import (
     Call,
@@ -33,6 +34,7 @@ from .gate_protocol import (
     TakeAllAsDelivered,
     Written,
 )
+from .recovery import recovery
 from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
 from .status import Status
 from .store.contract import (
@@ -44,6 +46,7 @@ from .store.contract import (
     Hold,
     IdempotencyMismatch,
     Operation,
+    QuotaExhausted,
     Recover,
     Release,
     Retry,
@@ -69,12 +72,15 @@ class _Rules(msgspec.Struct, frozen=True):
     limits: Limits
     reports: Reports
     content_file_bytes: int
+    quotas: Quotas = Quotas()
 
 
 def rules_of(config: Config, hostname: str) -> bytes:
     """What an engine writes into its spool (under RULES), for doors that have no configuration of their own."""
     reports = msgspec.structs.replace(config.reports, hostname=hostname)
-    return msgspec.msgpack.encode(_Rules(config.senders, config.limits, reports, config.spool.content_file_bytes))
+    return msgspec.msgpack.encode(
+        _Rules(config.senders, config.limits, reports, config.spool.content_file_bytes, config.quotas)
+    )
 
 
 @contextmanager
@@ -128,14 +134,10 @@ class OfflineSpool:
 
     def _recovery(self, now: float) -> Recover:
         """What an engine that died had under way is nobody's: an operator means that, too."""
-        marks = Marks(self._marks_path, 1)
-        try:
-            tokens = marks.tokens()
-        finally:
-            marks.close()
         here = boot_id().encode()
         rebooted = not here or self._store.recall("boot") != here
-        return Recover(tokens, rebooted, now, doubt.after_crash(self._given.routes if self._given else ()))
+        with contextlib.closing(Marks(self._marks_path, 1)) as marks:
+            return recovery(marks, self._given.all_routes if self._given else (), now, rebooted=rebooted)
 
     def check(self) -> list[str]:
         """Problems found by reading everything, contents too: one sentence each."""
@@ -171,6 +173,8 @@ class OfflineSpool:
             return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
         accept = self._with_content_placed(self._prepare(call))
         answer = self._stored(accept)
+        if isinstance(answer, QuotaExhausted):
+            raise quota_error(answer)
         if isinstance(answer, IdempotencyMismatch):
             raise IdempotencyConflict(
                 "idempotency_key",
@@ -178,10 +182,10 @@ class OfflineSpool:
             )
         return answer.id
 
-    def _stored(self, accept: Accept) -> Accepted | IdempotencyMismatch:
+    def _stored(self, accept: Accept) -> Accepted | IdempotencyMismatch | QuotaExhausted:
         """Commit it; a content file that no message came to use is deleted."""
         try:
-            answer = cast("Accepted | IdempotencyMismatch", self._store.apply([accept])[0])
+            answer = cast("Accepted | IdempotencyMismatch | QuotaExhausted", self._store.apply([accept])[0])
         except StoreBroken:
             raise  # the row may be there or not: the file stays, and an engine sweeps it if nobody uses it
         except BaseException:
@@ -189,7 +193,7 @@ class OfflineSpool:
                 if self._store.message(accept.message.id) is None:
                     self._delete_content(accept)
             raise
-        if answer.id != accept.message.id:
+        if isinstance(answer, QuotaExhausted) or answer.id != accept.message.id:
             self._delete_content(accept)
         return answer
 
@@ -203,6 +207,7 @@ class OfflineSpool:
         door, now = Door(self._config), time.time()
         if isinstance(call, Written):
             return door.prepare(call.submission(), tally=self._store.tally(), now=now, id=call.id)
+        call = with_administrators(call, self._config.senders)
         return door.compose(call.fields(), call.options, tally=self._store.tally(), now=now, id=call.id)
 
     def _with_content_placed(self, accept: Accept) -> Accept:
@@ -228,6 +233,7 @@ class OfflineSpool:
         return Config(
             senders=rules.senders,
             limits=rules.limits,
+            quotas=rules.quotas,
             reports=rules.reports,
             spool=Spool(content_file_bytes=rules.content_file_bytes),
         )

@@ -19,16 +19,16 @@ import msgspec
 import trio
 
 from .actors import Ring, supervise
+from .actors.circuits import CIRCUITS, Circuits
 from .actors.ports import Ports
 from .carriers import Body, open_transports
 from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
-from .decide import doubt
 from .decide.routing import RoutingTable
 from .door import Door, hostname_of
 from .engine import Engine
-from .errors import EngineClosed, EngineCrashed, SpoolInUse
+from .errors import ConfigError, EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
 from .housekeeping import every_seconds, keep_house
 from .intake import Intake
@@ -39,11 +39,11 @@ from .offline import RULES, rules_of
 from .plugins import Plugins
 from .reached import Progress, Reached
 from .receipt import Waiters
+from .recovery import recovery, tell_recovered
 from .rerouting import reroute
 from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
-from .store.contract import CLOCK, CRASHED, IN_DOUBT, Filter, Operation, Recover, Recovered, Remember, Retry, Store
+from .store.contract import CLOCK, Filter, Operation, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
-from .store.states import Step
 from .strangers import is_same, leaves
 from .transport import Transport
 
@@ -181,7 +181,9 @@ async def _assemble(
     incarnation = await _recover(executor, marks, reached, clock, config)
     new_id = new_message_id if seed is None else seeded_ids(f"{seed} {incarnation}")
     transports = await open_transports(stack, plugins, config)
+    _check_callbacks(config, transports)
     table = _routing(config, transports, plugins)
+    circuits = Circuits(await executor.ask(lambda store: store.recall(CIRCUITS)))
     contents = ContentFolder(place.content_folder)
     cache = ContentCache(config.limits.content_cache_bytes)
     ports = Ports(
@@ -195,6 +197,7 @@ async def _assemble(
         marks=marks,
         reserve=reserve,
         reached=reached,
+        circuits=circuits,
         table=table,
         transports=transports,
         door=Door(config, table.lane, plugins.admit if plugins.admits else None, lambda: clock.ahead_seconds, new_id),
@@ -255,8 +258,7 @@ async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, cloc
     if not life:
         reached.make()
     incarnation = max(life, reached.life) + 1
-    choice = _held if restored else doubt.after_crash(config.routes)
-    recover = Recover(marks.tokens(), rebooted or restored, now, choice, restored)
+    recover = recovery(marks, config.all_routes, now, rebooted=rebooted, restored=restored)
     operations: list[Operation] = [recover, Remember("incarnation", b"%d" % incarnation), Remember("boot", here)]
     operations += [Remember(RULES, rules_of(config, hostname_of(config))), Remember(CLOCK, b"%d" % now)]
     set_back = int(noted) - now if noted and noted.isdigit() else 0.0
@@ -270,25 +272,18 @@ async def _recover(executor: StoreExecutor, marks: Marks, reached: Reached, cloc
     reached.note(Progress(incarnation, int(now)))
     if restored:
         _log.error("spool_restored", in_doubt=recovered.restored, hint=_RESTORED)
-    _tell(recovered, rebooted=rebooted)
+    tell_recovered(recovered, rebooted=rebooted)
     return incarnation
 
 
-def _tell(recovered: Recovered, *, rebooted: bool) -> None:
-    """Name in the log what the earlier life left behind."""
-    if recovered.waiting or recovered.doubted:
-        _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=rebooted)
-    for id, recipient in recovered.in_doubt:
-        _log.warning("in_doubt", id=id, recipient=recipient, reply=CRASHED, in_doubt=True)
-    for id, recipient in recovered.held:
-        _log.warning("held", id=id, recipient=recipient, reason=f"{IN_DOUBT}: {CRASHED}", in_doubt=True)
-    for id, recipient in recovered.cancelled:
-        _log.info("cancelled", id=id, recipient=recipient)
-
-
-def _held(lane: str) -> Step:
-    """What follows, on every lane, where the spool was restored."""
-    return Step.HOLD
+def _check_callbacks(config: Config, transports: Mapping[str, Transport]) -> None:
+    """Incoming mail is not canonical: it must not come to a transport that takes it for mail to be sent."""
+    name = config.callbacks.transport
+    if name and not transports[name].capabilities.callbacks:
+        kind = config.transports[name]["plugin"]
+        raise ConfigError(
+            "callbacks.transport", f'{name!r} (plugin = "{kind}") tells no application; see docs/callbacks.md'
+        )
 
 
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:

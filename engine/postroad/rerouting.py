@@ -42,7 +42,7 @@ async def _move(ports: Ports, lanes: list[str]) -> None:
     """Move the recipients of some lanes, all lanes in one commit: one for each would take minutes for ten thousand."""
 
     def choose(message: Message, address: str) -> str | None:
-        return ports.table.lane(message.sender, address, message.tags)
+        return ports.table.lane_of(message, address)
 
     limit = _RECIPIENTS_AT_ONCE // len(lanes)
     after = dict.fromkeys(lanes, (0, 0))

@@ -29,7 +29,7 @@ class ReturnedMail:
 
         Raises SubmissionError (field "raw"), or EngineClosed where nobody reads it any more.
         """
-        self._check(raw)
+        self.check(raw)
         async with self._slots:
             await self._wait_for_room()
             if self._is_closed:
@@ -47,9 +47,10 @@ class ReturnedMail:
                 del self._unread[done]  # it was read just now
             done.set()
 
-    def _check(self, raw: Any) -> None:
+    def check(self, raw: Any) -> None:
+        """Raises SubmissionError (field "raw")."""
         if not isinstance(raw, bytes):
-            raise SubmissionError("raw", f"must be the returned mail as bytes, not {type(raw).__name__}")
+            raise SubmissionError("raw", f"must be the mail as bytes, not {type(raw).__name__}")
         if len(raw) > self._limits.message_bytes:
             raise SubmissionTooLarge(
                 "raw",

@@ -21,10 +21,11 @@ import msgspec
 from msgspec.structs import replace
 
 from .checksum import content_flaw
+from .compose.canonical import forbidden_octets
 from .errors import SpoolInUse, StoreError
-from .spool import ContentFolder, SpoolLock, SpoolPlace, for_owner
+from .spool import ContentFolder, SpoolLock, SpoolPlace, write_synced
 from .store.contract import IN_DOUBT, ContentPlace, Recover
-from .store.rows import Row, recovered
+from .store.rows import Row, is_torn, recovered, untorn
 from .store.sqlite_open import sync_folder
 from .store.sqlite_salvage import Letter, NewSpool, OldSpool
 from .store.states import ENDS, LEASABLE, State, Step
@@ -32,7 +33,6 @@ from .store.states import ENDS, LEASABLE, State, Step
 __all__ = ["Incomplete", "Salvaged", "salvage"]
 
 _OLDER = f"{IN_DOUBT}: its spool was damaged, this may be older than it was"
-_FORBIDDEN = re.compile(rb"\0|(?<!\r)\n|\r(?!\n)|[^\r\n]{999}")  # in no canonical content
 _UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
 _ADDRESSES = 100  # named of one message
 
@@ -217,6 +217,7 @@ class _Salvage:
 
     def _take(self, letter: Letter, content: bytes | None) -> None:
         lost = letter.numbers - len(letter.rows)
+        self._untear(letter, lost)
         missing = [letter.flaw] if letter.flaw else []
         missing += [f"{lost} of its {letter.numbers} recipients"] if lost > 0 else []
         missing += [f"more recipients than it had: {len(letter.rows)}"] if lost < 0 and not letter.flaw else []
@@ -231,6 +232,14 @@ class _Salvage:
             self._put_aside(letter, content, "; ".join(missing), is_saved=is_saved)
         if is_saved:
             self._save(letter, content if letter.needs_content else None, lost)
+
+    def _untear(self, letter: Letter, lost: int) -> None:
+        """A recipient that shows an end had none where its message counts more unfinished ones than there are."""
+        left = sum(row.state not in ENDS for row, _ in letter.rows.values())
+        is_open = left < letter.unfinished - lost
+        for number, (row, is_sure) in letter.rows.items():
+            if is_torn(row):
+                letter.rows[number] = untorn(row, self._recover.doubt, is_open=is_open), is_sure
 
     def _save(self, letter: Letter, content: bytes | None, lost: int) -> None:
         assert letter.message is not None
@@ -272,10 +281,7 @@ class _Salvage:
 
     def _write(self, name: str, octets: bytes) -> None:
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
-        with open(self._quarantine / name, "xb", opener=for_owner) as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(self._quarantine / name, octets, is_new=True)
 
 
 def _content_flaw(letter: Letter, content: bytes | None) -> str:
@@ -287,6 +293,5 @@ def _content_flaw(letter: Letter, content: bytes | None) -> str:
         return ""
     if flaw := content_flaw(message, content):
         return f"its content is damaged: {flaw}"
-    if _FORBIDDEN.search(content) or not (message.eight_bit or content.isascii()):
-        return "its content holds octets that no message has: it was damaged"
-    return ""
+    octets = forbidden_octets(content, eight_bit=message.eight_bit)
+    return f"its content holds {octets}, as no message does: it was damaged" if octets else ""

@@ -23,7 +23,7 @@ import msgspec
 from .errors import ConfigError, SpoolInUse, StoreError, StoreFull, remedy_of
 from .store.contract import ContentPlace
 
-__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "for_owner", "sync_folder"]
+__all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "for_owner", "sync_folder", "write_synced"]
 
 _KEY = "spool.url"
 _IN_FILES = frozenset({"sqlite"})  # kinds whose place is a path
@@ -312,7 +312,7 @@ class ContentFolder:
             folder = self._folder()
             unwritten = folder / (id + _UNWRITTEN)
             try:
-                _write_synced(unwritten, content)
+                write_synced(unwritten, content)
                 unwritten.replace(folder / id)
             except BaseException:
                 unwritten.unlink(missing_ok=True)
@@ -370,9 +370,10 @@ def _not_written(id: str, error: OSError) -> StoreError:
     return kind(f"the content file of {id} cannot be written: {remedy_of(error)}")
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb", opener=for_owner) as file:
-        file.write(content)
+def write_synced(path: Path, octets: bytes, *, is_new: bool = False) -> None:
+    """Write a file for its owner alone, and sync it, but not its name.  is_new: there must be none yet."""
+    with open(path, "xb" if is_new else "wb", opener=for_owner) as file:
+        file.write(octets)
         file.flush()
         os.fsync(file.fileno())
 

@@ -37,6 +37,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: the largest content it takes, None where it has no limit of its own.
     eight_bit, smtputf8: whether content with octets over 127, and UTF-8 addresses and headers, can be carried.  False
         means "never"; where it depends on the peer, say True and refuse with 5.6.3 or 5.6.7 when it turns out so.
+    callbacks: whether it tells the application: of bounces (`postroad.callbacks.is_bounce`), and of incoming mail, whose
+        content is as it came: any octets, not canonical.
+    idempotent: the peer knows what it has: the same message for the same recipients again, within a day, makes no second one.
     """
 
     by_domain: bool = False
@@ -44,6 +47,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int | None = None
     eight_bit: bool = True
     smtputf8: bool = True
+    callbacks: bool = False
     idempotent: bool = False
 
 

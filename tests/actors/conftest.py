@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from postroad.actors.circuits import Circuits
 from postroad.actors.notes import Lease
 from postroad.actors.ports import Ports
 from postroad.clock import Clock
@@ -81,6 +82,7 @@ class Parts:
             marks=Marks(None, config.in_flight.leases),
             reserve=Reserve(None, 0),
             reached=Reached(None),
+            circuits=Circuits(),
             table=table,
             transports=transports or {"out": ScriptedTransport()},
             door=Door(config, table.lane),

@@ -35,7 +35,7 @@ def test_the_lanes_of_a_transport_that_does_not_work_by_domain_lead_to_the_same_
     assert sites.learn("bulk", "smart.example", "outbound")
     assert sites.of("news", WINDOWS, "outbound") is sites.of("bulk", WINDOWS, "outbound")
     assert not sites.learn("news", "smart.example", "outbound")
-    assert sites.of("other", WINDOWS, "elsewhere").name == "other"
+    assert sites.of("other", WINDOWS, "elsewhere").name == "elsewhere"
     assert sites.of("out/a.example", WINDOWS).name == "out/a.example"
 
 

@@ -14,6 +14,7 @@ import trio
 from structlog.testing import capture_logs
 
 from postroad.cli import serving as command_serving
+from postroad.errors import EngineCrashed, SpoolDamaged, StoreBroken
 from postroad.testing import ScriptedTransport
 from postroad.testing import test_config as make_config
 
@@ -167,3 +168,30 @@ def test_a_second_engine_on_the_same_spool_is_a_temporary_failure(command):
             error, code = ended(second)
         assert code == 75
         assert f"in use by process {first.pid}" in error
+
+
+def test_a_damaged_spool_is_not_tried_again_by_a_service_manager(command):
+    """65 stands in RestartPreventExitStatus; who hands over mail meanwhile tries again later."""
+    command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")
+    spool = command.folder / "spool" / "postroad.db"
+    whole = spool.read_bytes()
+    spool.write_bytes(whole[:4096] + b"\xff" * 4096 + whole[8192:])
+    with serving(command) as process:
+        said, code = ended(process)
+    assert code == 65, said
+    assert "postroad salvage" in said
+    assert command.run("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x").exit_code == 75
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [(SpoolDamaged("torn"), 65), (StoreBroken("sync"), 70), (RuntimeError("bug"), 70)]
+)
+def test_an_engine_that_met_damage_while_it_worked_is_not_started_again(command, monkeypatch, reason, code):
+    def crash(*_given, **_options):
+        try:
+            raise ExceptionGroup("the ring", [ExceptionGroup("an actor", [reason])])
+        except ExceptionGroup as group:
+            raise EngineCrashed("the store failed") from group
+
+    monkeypatch.setattr(command_serving, "serve_forever", crash)
+    assert command.run("serve").exit_code == code

@@ -28,7 +28,7 @@ from postroad.testing.promises import Arrival, Evidence, Letter, broken_promises
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Delay, Drip, Reaction, Silence, SmtpPeer
 
 SECONDS = 60
-UNDER_WAY = int(os.environ.get("POSTROAD_UNDER_WAY", "150"))  # a multiple of 3; a thousand take half a minute
+UNDER_WAY = int(os.environ.get("POSTROAD_UNDER_WAY", "60"))  # a multiple of 3; a thousand take half a minute
 DOUBT_SECONDS = 0.5
 KINDS = ("quick", "stuck", "doubt")
 APPLICATION = """
@@ -213,7 +213,7 @@ PROGRAMS = {"postroad serve": SERVE, "an application": ("-c", APPLICATION)}
 
 @pytest.mark.parametrize(
     ("program", "number", "count", "grace_seconds"),
-    [("postroad serve", signal.SIGTERM, UNDER_WAY, 2.0 + UNDER_WAY / 100), ("an application", signal.SIGINT, 30, 1.0)],
+    [("postroad serve", signal.SIGTERM, UNDER_WAY, 1.0 + UNDER_WAY / 100), ("an application", signal.SIGINT, 30, 1.0)],
 )
 async def test_a_process_that_is_told_to_stop_ends_in_time_and_loses_nothing(
     tmp_path: Path, program: str, number: signal.Signals, count: int, grace_seconds: float

@@ -46,7 +46,7 @@ CONTENTS = (
         "P3 P4",
         "defers its recipients until they are given up and bounced",
         "engine/postroad/decide/retry.py",
-        "if damage and step in _STAYS:",
+        "if damage and (step in _STAYS or is_kept):",
         "if False:",
         (f"{_DAMAGED}::test_a_content_that_is_brought_back_is_delivered_once_it_is_released",),
     ),

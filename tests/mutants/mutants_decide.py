@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-__all__ = ["DECISIONS"]
+__all__ = ["DECISIONS", "ROADS"]
 
 _DECIDE = "engine/postroad/decide"
 _RETRY = f"{_DECIDE}/retry.py"
@@ -14,6 +14,58 @@ _ADMISSION = f"{_DECIDE}/admission.py"
 _OF_RETRY = "decide/test_retry.py"
 _OF_LIMITS = "decide/test_limits.py"
 _OF_ADMISSION = "decide/test_admission.py"
+
+_FAILOVER = f"{_DECIDE}/failover.py"
+_OF_FAILOVER = "decide/test_failover.py"
+_OF_ROADS = "test_roads.py"
+
+ROADS = (
+    Mutant(
+        "a doubt is no reason to stay",
+        "P2 I2",
+        "sends by a second road what the first may have delivered",
+        _FAILOVER,
+        "return bool(road.others) and (road.fails_over_in_doubt or not recipient.in_doubt)",
+        "return bool(road.others)",
+        (f"{_OF_FAILOVER}::test_a_doubt_keeps_a_recipient_on_its_road_unless_the_route_would_rather_have_it_twice",),
+    ),
+    Mutant(
+        "an unseen answer is no reason to stay",
+        "P2 I2",
+        "goes on by the next road when the answer of the first was not seen",
+        _FAILOVER,
+        "if verdict.disposition is Disposition.IN_DOUBT and not road.fails_over_in_doubt:",
+        "if False:",
+        (f"{_OF_ROADS}::test_mail_in_doubt_stays_on_its_road_unless_the_route_says_otherwise",),
+    ),
+    Mutant(
+        "roads that are all down are tried round and round",
+        "P6",
+        "begins the next round without a pause",
+        _FAILOVER,
+        "and (recipient.attempts + 1) % roads != 0",
+        "",
+        (f"{_OF_FAILOVER}::test_once_all_roads_were_tried_the_schedule_goes_on",),
+    ),
+    Mutant(
+        "a backlog waits although another road is open",
+        "P1",
+        "leases nothing of a held site that has another road",
+        "engine/postroad/actors/policy.py",
+        "site.clearing = CLEARING if site.has_others else 0",
+        "site.clearing = 0",
+        (f"{_OF_ROADS}::test_a_backlog_on_a_road_that_goes_down_moves_to_the_next",),
+    ),
+    Mutant(
+        "circuits are forgotten",
+        "P1",
+        "begins with the broken road after every restart",
+        "engine/postroad/actors/policy.py",
+        "        self._resume_circuits()\n",
+        "",
+        (f"{_OF_ROADS}::test_the_state_survives_a_restart",),
+    ),
+)
 
 DECISIONS = (
     Mutant(

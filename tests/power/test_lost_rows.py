@@ -20,7 +20,20 @@ from postroad.errors import StoreError
 from postroad.message import Message
 from postroad.spool import ContentFolder
 from postroad.store import sqlite_open
-from postroad.store.contract import Accept, NewRecipient, Outcome, Prune, Settle
+from postroad.store.contract import (
+    Accept,
+    Cancel,
+    Cancelled,
+    Filter,
+    NewRecipient,
+    Outcome,
+    Prune,
+    Pruned,
+    Recover,
+    Settle,
+    Settled,
+    Tally,
+)
 from postroad.store.sqlite import sqlite_store
 from postroad.store.states import State, Step
 from postroad.testing.engine import open_test_engine
@@ -250,3 +263,60 @@ async def test_two_messages_whose_records_name_one_keep_no_engine_from_starting(
     assert addresses_of(transport) == [B]
     assert asked(path, "SELECT id FROM message") == [(kept,)]
     assert asked(path, "SELECT address, state FROM recipient") == [(C, State.PARKED)]
+
+
+@pytest.mark.parametrize("content", [RAW, LARGE], ids=["in the spool", "in a file"])
+@pytest.mark.parametrize("lost", [(B, C), (C,)], ids=["all", "one"])
+@pytest.mark.parametrize("large", [False, True], ids=["small spool", "large spool"])
+def test_cancelling_a_message_by_its_id_ends_what_it_lost(
+    path: Path, lost: tuple[str, ...], content: bytes, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted(path, "m1", B, C, content=content)
+    accepted(path, "m2", B)
+    asked(path, "UPDATE recipient SET state = 0, token = 0")
+    for address in lost:
+        asked(path, f"DELETE FROM recipient WHERE address = '{address}' AND place >> 20 = 1")
+    if large:
+        monkeypatch.setattr(sqlite_open, "_QUICK_CHECK_BYTES", 0)
+    with sqlite_store(str(path), folder=path.parent) as store:
+        store.apply([Recover(frozenset(), rebooted=False, now=1.0)])
+        answers = store.apply([Cancel(each, 5.0) for each in (Filter(recipient=B), Filter(id="m1"))])
+        assert [answer.lost for answer in answers if isinstance(answer, Cancelled)] == [0, len(lost)]
+        assert isinstance(answers[-1], Cancelled)
+        assert answers[-1].finished == (1,)
+        assert store.tally() == Tally()
+        assert store.check() == []
+        pruned = store.apply([Prune(before=9.0, now=9.0)])[0]
+    assert pruned == Pruned(2, ("m1",) if content is LARGE else ())
+    assert [asked(path, f"SELECT count(*) FROM {table}") for table in ("message", "content")] == [[(0,)], [(0,)]]
+
+
+def test_what_is_being_tried_ends_a_cancelled_message_that_lost_recipients(path: Path) -> None:
+    """And a choice that names more than the id gives nothing up."""
+    accepted(path, "m1", B, C)
+    asked(path, f"DELETE FROM recipient WHERE address = '{C}'")
+    with sqlite_store(str(path), folder=path.parent) as store:
+        for narrowed in (
+            Filter(id="m1", recipient=B),
+            Filter(id="m1", lane="scripted"),
+            Filter(sender="a@example.com"),
+        ):
+            (answer,) = store.apply([Cancel(narrowed, 5.0)])
+            assert isinstance(answer, Cancelled)
+            assert (answer.marked, answer.lost) == (1, 0)
+        assert store.apply([Cancel(Filter(id="m1"), 5.0)]) == [Cancelled(0, 1, lost=1)]
+        assert store.apply([Cancel(Filter(id="m1"), 5.0)]) == [Cancelled(0, 1)]
+        answer = store.apply([Settle((Outcome(TOKEN, 1, 0, Step.DEFER),), 6.0)])[0]
+        assert answer == Settled((State.CANCELLED,), (1,))
+        assert store.tally() == Tally()
+        assert store.check() == []
+
+
+async def test_an_engine_that_cancels_what_was_lost_says_so_and_wakes_who_waits(path: Path) -> None:
+    accepted(path, "m1", B, C)
+    asked(path, "DELETE FROM recipient")
+    with capture_logs() as logs, trio.fail_after(20):
+        async with open_test_engine(spool={"url": f"sqlite:{path}", "socket": False}) as engine:
+            assert (await engine.cancel("m1")).lost == 2
+            assert (await engine.message("m1")).finished_at is not None
+    assert [(log["id"], log["recipients"]) for log in logs if log["event"] == "given_up"] == [("m1", 2)]

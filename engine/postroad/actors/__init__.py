@@ -17,7 +17,8 @@ from ..decide import doubt
 from ..errors import EngineCrashed, StoreError
 from ..events import RingRestarted
 from ..log import get_logger
-from ..store.contract import Outcome, Recover, Recovered, Settle, Settled
+from ..recovery import recovery, tell_recovered
+from ..store.contract import Outcome, Recovered, Settle, Settled
 from ..store.states import Step
 from ..strangers import is_theirs, words_for
 from .bounce import RETURNED_AT_ONCE, Bounce, BounceNote
@@ -126,12 +127,11 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
     now = ports.clock.now()
     outcomes = {lease.token: _outcomes_after_crash(lease, ports, now) for lease in leases}
     flat = tuple(outcome for part in outcomes.values() for outcome in part)
-    recover = Recover(ports.marks.tokens(), rebooted=False, now=now, doubt=doubt.after_crash(ports.config.routes))
+    recover = recovery(ports.marks, ports.config.all_routes, now)
     answer, recovered = await ports.executor.apply([Settle(flat, now), recover])
     assert isinstance(answer, Settled)
     assert isinstance(recovered, Recovered)
-    if recovered.waiting:
-        _log.warning("recovered", waiting=recovered.waiting, in_doubt=recovered.doubted, rebooted=False)
+    tell_recovered(recovered)
     states = iter(answer.states)
     recorder = Recorder(ports)
     for lease in leases:

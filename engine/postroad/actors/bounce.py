@@ -1,7 +1,8 @@
 """Bounce writes to senders and reads what comes back, and never retries.
 
 A report is committed in the same transaction that marks its recipients as reported; it is an ordinary message with the null
-sender.  A report that fails is never reported.  Notes in: FailuresWaiting (from queue), Returned (from the application).
+sender.  Where the application is told of bounces, it is one more recipient of the report.  What fails of a report, or of
+mail for the application, is never reported.  Notes in: FailuresWaiting (from queue), Returned (from the application).
 """
 
 from __future__ import annotations
@@ -218,7 +219,9 @@ class Bounce:
             message_id=f"{id}@{self._ports.door.hostname}",
             checksum=crc32(content),
         )
-        return self._ports.door.report(content, to, message, now)
+        table = self._ports.table
+        lane = table.callback_lane if kind == "failed" and table.tells_bounces else None
+        return self._ports.door.report(content, to, message, now, lane)
 
     def _written(self, request: ReportRequest) -> bytes:
         """The report; should the returned mail be too strange for it, one without: it must not stop all other reports."""
@@ -315,8 +318,8 @@ class Bounce:
 
 
 def _report_to(message: Message) -> tuple[str, ...]:
-    """Who gets reports on a message: nobody on a report or on mail with the null sender (RFC 5321 section 6.1)."""
-    if message.kind is Kind.REPORT or not message.sender:
+    """Who gets reports on a message: nobody on a report, mail for the application, or the null sender (RFC 5321 section 6.1)."""
+    if message.kind is not Kind.MAIL or not message.sender:
         return ()
     return message.report_to or (message.sender,)
 

@@ -190,9 +190,11 @@ class IntakeParts:
             case (Report() | DelayReport()) as reported, Accepted() if reported.accept is not None:
                 self._recorder.accepted(reported.accept, now)
                 self._note_due(reported.accept, set(), now)
-            case Cancel(), Cancelled():
+            case Cancel() as cancel, Cancelled():
                 for _, id, address in answer.cancelled:
                     self._recorder.cancelled(id, address, now)
+                if answer.lost and cancel.filter.id is not None:
+                    self._recorder.gave_up(cancel.filter.id, answer.lost)
             case TakeAsDelivered(), TakenAsDelivered():
                 for _, id, address in answer.taken:
                     self._recorder.taken_as_delivered(id, address, now)

@@ -20,7 +20,19 @@ from ..verdict import Verdict
 if TYPE_CHECKING:
     from .sites import Site
 
-__all__ = ["Attempt", "Attempted", "Drain", "FailuresWaiting", "Lease", "Leased", "Returned", "Room", "Settled", "Wake"]
+__all__ = [
+    "Attempt",
+    "Attempted",
+    "Drain",
+    "FailuresWaiting",
+    "Learnt",
+    "Lease",
+    "Leased",
+    "Returned",
+    "Room",
+    "Settled",
+    "Wake",
+]
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +108,14 @@ class Settled:
 
     lease: Lease
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Learnt:
+    """policy -> queue: keep this fact in the store with the next commit."""
+
+    name: str
+    value: bytes
 
 
 @dataclass(slots=True, frozen=True)

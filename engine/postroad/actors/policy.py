@@ -2,7 +2,7 @@
 
 It is passed on the way out (may this leave now?) and on the way in (what now, when?).  The decisions are pure functions in
 `decide/`; this actor keeps the windows and holds that they need.
-Notes in: Leased (from queue), Attempted (from delivery).  Notes out: Attempt (to delivery), Settled and Room (to queue).
+Notes in: Leased (from queue), Attempted (from delivery).  Notes out: Attempt (to delivery), Settled, Room and Learnt (to queue).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, assert_never
 
 import trio
@@ -23,8 +23,10 @@ from ..log import get_logger
 from ..store.contract import NO_ROUTE, UNROUTED, Outcome
 from ..store.states import Step
 from ..verdict import Scope, Verdict
+from .circuits import CIRCUITS
+from .detours import Detours
 from .inbox import Inbox, Outbox
-from .notes import Attempt, Attempted, Lease, Leased, Room, Settled
+from .notes import Attempt, Attempted, Learnt, Lease, Leased, Room, Settled
 from .ports import Ports
 from .sites import CLEARING, Site, Sites
 
@@ -44,7 +46,7 @@ class Policy:
         self,
         ports: Ports,
         inbox: Inbox[PolicyNote],
-        queue: Outbox[Settled | Room],
+        queue: Outbox[Settled | Room | Learnt],
         delivery: Outbox[list[Attempt]],
     ) -> None:
         self._ports = ports
@@ -52,11 +54,13 @@ class Policy:
         self._queue = queue
         self._delivery = delivery
         self._sites = Sites()
+        self._detours = Detours(ports.table, self._sites)
         self._holds: list[tuple[float, int, Site]] = []  # when holds end
         self._count = itertools.count()
         self._attempts: list[Attempt] = []  # to be passed on at the end of this turn
 
     async def run(self) -> None:
+        self._resume_circuits()
         while True:
             notes = await self._wait_for_notes()
             now = self._ports.clock.now()
@@ -66,6 +70,23 @@ class Policy:
             if self._attempts:
                 self._delivery.put(self._attempts)
                 self._attempts = []
+
+    def _resume_circuits(self) -> None:
+        """Roads that were held when the last engine ended are left alone for the rest of it."""
+        now = self._ports.clock.now()
+        for circuit in self._ports.circuits.held(self._ports.table, now):
+            road = self._ports.table.road_of(circuit.lane)
+            assert road is not None, "circuits tell only of roads that are there"
+            self._sites.learn(circuit.lane, circuit.site, road.shared_by)
+            site = self._sites.of(circuit.lane, road.windows, road.shared_by)
+            site.window = circuit.window
+            self._keep_alone(site, circuit.lane, road)
+            site.told = -1  # whatever queue takes for granted
+            self._queue.put(Room(site.name, site.clearing, circuit.lane))
+            site.told = site.clearing
+            _log.warning(
+                "site_held", seconds=round(circuit.window.hold_until - now, 1), site=site.name, lane=circuit.lane
+            )
 
     async def _wait_for_notes(self) -> list[PolicyNote]:
         if not self._holds:
@@ -113,7 +134,7 @@ class Policy:
         message = lease.message
         outcomes: list[Outcome] = []
         for recipient in lease.recipients:
-            lane = self._ports.table.lane(message.sender, recipient.address, message.tags)
+            lane = self._ports.table.lane_of(message, recipient.address)
             outcomes.append(
                 Outcome(
                     token=lease.token,
@@ -139,14 +160,20 @@ class Policy:
         window, clock = site.window, self._ports.clock
         end = retry.expires_at(lease.message, road.retry)
         is_given_up = now >= end and (clock.jumped_at is None or window.failed_at >= clock.jumped_at)
+        is_given_up = is_given_up and road.give_up == "drop"  # what is held when it is over was tried until then
         notice = _is_notice_due(lease, self._ports, now)
+        lanes: Mapping[int, str] = {}
         if is_given_up:
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply=f"given up: {window.reason}")
         else:
             due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
             due = min(due, end) if now < end else due
-            self._settle_all(lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}", delay_notice=notice)
-        site.clearing = CLEARING if is_given_up or notice else max(0, site.clearing - 1)
+            lanes = self._detours.around(lease, road, now)
+            self._settle_all(
+                lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}", delay_notice=notice, lanes=lanes, now=now
+            )
+        is_moving = is_given_up or notice or bool(lanes)
+        site.clearing = CLEARING if is_moving else max(0, site.clearing - 1)
         self._tell_room(site, now)
 
     def _settle_all(
@@ -158,14 +185,18 @@ class Policy:
         status: str = "",
         reply: str = "",
         delay_notice: bool = False,
+        lanes: Mapping[int, str] = {},  # only read
+        now: float = 0.0,
     ) -> None:
+        """lanes: where recipients, by their numbers, go on at once."""
         outcomes = tuple(
             Outcome(
                 token=lease.token,
                 handle=lease.handle,
                 number=recipient.number,
                 step=step,
-                due=due,
+                due=now if recipient.number in lanes else due,
+                lane=lanes.get(recipient.number, ""),
                 tried=False,
                 status=status,
                 reply=reply,
@@ -187,7 +218,8 @@ class Policy:
         left.in_flight -= 1
         site = self._learn_site(lease, left, verdicts, road)
         self._learn(lease, site, verdicts, road, now)
-        self._queue.put(Settled(lease, judge(lease, verdicts, road, self._ports, now)))
+        outcomes = judge(lease, verdicts, road, self._ports, now)
+        self._queue.put(Settled(lease, self._detours.taken(lease, road, verdicts, outcomes, now)))
         self._let_go(left, now)
         if site is not left:
             self._let_go(site, now)
@@ -209,22 +241,23 @@ class Policy:
             hold_now = trouble.scope is Scope.TRANSPORT
             site.window = limits.after_failure(before, site.settings, now, trouble.reply, hold_now=hold_now)
             if site.window.hold_until > now >= before.hold_until:
-                self._begin_hold(site, lease.lane, road.transport, trouble, now)
+                self._begin_hold(site, lease.lane, road, trouble, now)
         elif any(limits.is_answer(verdict) for verdict in verdicts):
             site.window = limits.after_success(before, site.settings)
         if before.hold_until > now >= site.window.hold_until:
             self._say_resumed(site, now)  # an attempt that began before the hold got through
+            self._note_circuit(site, road.shared_by, now)
         if site.window is not before:
             self._tell_room(site, now)
 
-    def _begin_hold(self, site: Site, lane: str, transport: str, trouble: Verdict, now: float) -> None:
+    def _begin_hold(self, site: Site, lane: str, road: Road, trouble: Verdict, now: float) -> None:
         until = site.window.hold_until
-        site.held_lane, site.clearing = lane, 0
-        heapq.heappush(self._holds, (until, next(self._count), site))
+        self._keep_alone(site, lane, road)
+        self._note_circuit(site, road.shared_by, now)
         about: dict[str, Any] = {
             "site": site.name,
             "lane": lane,
-            "transport": transport,
+            "transport": road.transport,
             "reason": f"{trouble.scope.value} trouble",
             "status": trouble.status,
             "reply": trouble.reply,
@@ -232,6 +265,17 @@ class Policy:
         _log.warning("site_held", seconds=round(until - now, 1), **about)
         if self._ports.observers.is_active:
             self._ports.observers.publish(LaneHeld(at=now, until=until, **about))
+
+    def _keep_alone(self, site: Site, lane: str, road: Road) -> None:
+        """What waits for a site that has other roads is let out, a few leases at a time, to take one."""
+        heapq.heappush(self._holds, (site.window.hold_until, next(self._count), site))
+        site.held_lane, site.has_others = lane, bool(road.others)
+        site.clearing = CLEARING if site.has_others else 0
+
+    def _note_circuit(self, site: Site, transport: str, now: float) -> None:
+        if site.has_others and transport:
+            fact = self._ports.circuits.note(site.name, site.held_lane, site.window, now)
+            self._queue.put_latest(CIRCUITS, Learnt(CIRCUITS, fact))
 
     def _say_resumed(self, site: Site, now: float) -> None:
         _log.info("site_resumed", site=site.name, lane=site.held_lane)
@@ -264,6 +308,16 @@ class Policy:
             if site.window.hold_until == until:  # else it ended early, or another hold follows
                 self._say_resumed(site, now)
                 self._tell_room(site, now)
+                self._let_others_take(site, now)
+
+    def _let_others_take(self, resumed: Site, now: float) -> None:
+        """A road is open again: what waits on those that are held may take it."""
+        if not resumed.has_others:
+            return
+        for _, _, site in self._holds:
+            if site.has_others and site.window.hold_until > now and not site.clearing:
+                site.clearing = CLEARING
+                self._tell_room(site, now)
 
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
@@ -286,6 +340,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 delay_notice=wants_notice,
                 untried_until=untried_until,
                 in_doubt=road.in_doubt,
+                give_up=road.give_up,
                 damage=damage,
             )
             for recipient, verdict in zip(lease.recipients, verdicts, strict=True)

@@ -21,6 +21,7 @@ from ..receipt import Waiters
 from ..spool import Marks, Reserve
 from ..store.executor import StoreExecutor
 from ..transport import Transport
+from .circuits import Circuits
 
 __all__ = ["Ports"]
 
@@ -31,7 +32,8 @@ class Ports:
 
     executor: queue only (bounce and content may ask the store).  transports, marks: delivery only.  random: policy only.
     new_id: mints the id of a message that is accepted at a time; door and bounce.
-    reserve: queue, and housekeeping.  reached: housekeeping only.  home: set by queue once it drains and no lease is left.
+    reserve: queue, and housekeeping.  reached: housekeeping only.  circuits: policy only.
+    home: set by queue once it drains and no lease is left.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Ports:
     marks: Marks
     reserve: Reserve
     reached: Reached
+    circuits: Circuits
     table: RoutingTable
     transports: Mapping[str, Transport]
     door: Door

@@ -2,7 +2,7 @@
 
 Each turn of its loop is one commit: what policy settled, what waits at the intake, and new leases, in one transaction.  While
 the commit is under way, the next batch gathers.  A fresh message is leased by the very commit that accepts it.
-Notes in: Wake, Room, Settled, Drain.  Notes out: Leased (to policy), FailuresWaiting (to bounce).
+Notes in: Wake, Room, Settled, Learnt, Drain.  Notes out: Leased (to policy), FailuresWaiting (to bounce).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..checksum import content_flaw
 from ..errors import StoreFull
 from ..intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from ..log import get_logger
-from ..store.contract import Settle, Store, TakeLeases, Taken
+from ..store.contract import Remember, Settle, Store, TakeLeases, Taken
 from ..store.contract import Settled as SettleAnswer
 from ..store.states import State
 from .batch import Batch
@@ -25,14 +25,14 @@ from .inbox import Inbox, Outbox
 from .intake_parts import IntakeParts
 from .lanes import TURNING_SECONDS, LaneBook
 from .leases import LeaseBook
-from .notes import Drain, FailuresWaiting, Lease, Leased, Room, Settled, Wake
+from .notes import Drain, FailuresWaiting, Learnt, Lease, Leased, Room, Settled, Wake
 from .policy import PolicyNote
 from .ports import Ports
 from .record import Recorder
 
 __all__ = ["Queue", "QueueNote"]
 
-QueueNote: TypeAlias = Wake | Room | Settled | Drain
+QueueNote: TypeAlias = Wake | Room | Settled | Learnt | Drain
 
 _SICK_SECONDS, _SICK_MAX_SECONDS = 1.0, 30.0  # between tries to settle while the store refuses
 _READ_ALONG_OCTETS = 4_000_000  # contents read by one commit's leases
@@ -58,6 +58,7 @@ class Queue:
         self._recorder = Recorder(ports)
         self._intake_parts = IntakeParts(ports, self.leases, self._lanes, self._recorder)
         self._settled: list[Settled] = []  # not committed yet
+        self._learnt: dict[str, Learnt] = {}  # not committed yet
         self._begun: list[Lease] = []  # leases that the commit under way grants
         self._is_rung = False
         self._is_draining = False
@@ -113,7 +114,7 @@ class Queue:
             return True
         if now < self._sick_until:
             return False
-        return bool(self._settled) or self._may_lease(now)
+        return bool(self._settled or self._learnt) or self._may_lease(now)
 
     def _may_lease(self, now: float) -> bool:
         return not self._is_draining and self.leases.free > 0 and self._lanes.is_ready(now)
@@ -141,6 +142,8 @@ class Queue:
             case Wake():
                 self._is_rung = False  # re-arm the bell, then look
                 self._has_news = True
+            case Learnt():
+                self._learnt[note.name] = note
             case Drain():
                 self._is_draining = True
             case _:
@@ -154,6 +157,7 @@ class Queue:
         self._is_sick = False
         if now >= self._sick_until:
             self._add_settlements(batch, now)
+            self._add_learnt(batch)
         self._add_intake(batch, now)
         if now >= self._sick_until and self._may_lease(now):
             self._add_turns(batch, now)
@@ -196,6 +200,16 @@ class Queue:
             self._bounce.put_latest(FailuresWaiting, FailuresWaiting())
         if self._is_draining and self.leases.is_home and not self._settled:
             self._ports.home.set()
+
+    def _add_learnt(self, batch: Batch) -> None:
+        """A fact that could not be kept is given up: it only saves the next engine some attempts."""
+
+        def failed(error: Exception) -> None:
+            _log.warning("fact_not_kept", error=repr(error))
+
+        for note in self._learnt.values():
+            batch.add(Remember(note.name, note.value), lambda answer: None, failed)
+        self._learnt = {}
 
     # --- settlements ---
 

@@ -72,6 +72,8 @@ class Recorder:
             about["in_doubt"] = True
         if state is State.PARKED:
             _log.error(name, hint="see `postroad check --spool`", **about)
+        elif state is State.HELD:
+            _log.warning(name, **about)  # it waits for somebody
         elif due is None:
             _log.info(name, **about)
         else:
@@ -103,6 +105,11 @@ class Recorder:
         self._waiters.poke(id)
         if self._observers.is_active:
             self._observers.publish(RecipientCancelled(at=now, id=id, recipient=recipient))
+
+    def gave_up(self, id: str, recipients: int) -> None:
+        """Recipients that damage took away, so that nobody knows their names."""
+        _log.warning("given_up", id=id, recipients=recipients, reason="lost by damage, and the message was cancelled")
+        self._waiters.poke(id)
 
     def taken_as_delivered(self, id: str, recipient: str, now: float) -> None:
         _log.info("delivered", id=id, recipient=recipient, reply=TAKEN, in_doubt=True)

@@ -23,10 +23,11 @@ class Site:
     """One site.  settings: of the route that first brought mail for it.
 
     held_lane: whose mail brought the last hold.  clearing: how many leases more are wanted while it is held, because mail was so
-    old that its sender had to be told, and there may be more of it behind younger mail (such as the reports).
+    old that its sender had to be told, and there may be more of it behind younger mail (such as the reports), or because another
+    road of its route is open.  has_others: its road is one of several.
     """
 
-    __slots__ = ("clearing", "held_lane", "in_flight", "name", "settings", "told", "waiting", "window")
+    __slots__ = ("clearing", "has_others", "held_lane", "in_flight", "name", "settings", "told", "waiting", "window")
 
     def __init__(self, name: str, settings: Windows) -> None:
         self.name = name
@@ -35,6 +36,7 @@ class Site:
         self.in_flight = 0
         self.waiting: deque[Lease] = deque()
         self.held_lane = name
+        self.has_others = False
         self.clearing = 0
         self.told = 2 * settings.start  # the room that queue knows of
 
@@ -55,7 +57,10 @@ class Site:
 
 
 class Sites:
-    """transport: of a lane whose transport does not work by domain, else ""."""
+    """transport: of a lane whose transport does not work by domain, else "".
+
+    The name of a site is what verdicts say, or the transport's, or the lane's.
+    """
 
     def __init__(self) -> None:
         self._sites: OrderedDict[str, Site] = OrderedDict()
@@ -73,7 +78,7 @@ class Sites:
         return site
 
     def _name_of(self, lane: str, transport: str) -> str:
-        return self._site_of.get(lane) or self._site_of_transport.get(transport) or lane
+        return self._site_of.get(lane) or self._site_of_transport.get(transport) or transport or lane
 
     def learn(self, lane: str, name: str, transport: str = "") -> bool:
         """A verdict told which servers stand behind a lane; return whether that is new."""

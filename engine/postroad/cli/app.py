@@ -21,7 +21,10 @@ from .where import Where
 
 __all__ = ["postroad"]
 
-_EPILOG = "Exit codes: 0 done, 1 your input, 2 the command line, 70 the engine crashed, 75 try again later, 78 the configuration."
+_EPILOG = (
+    "Exit codes: 0 done, 1 your input, 2 the command line, 65 a damaged spool, 70 the engine crashed, 75 try again later, "
+    "78 the configuration."
+)
 
 
 class _Root(click.Group):

@@ -14,13 +14,15 @@ from ..errors import (
     PluginError,
     PostroadError,
     QueueFull,
+    SpoolDamaged,
     SpoolTooNew,
     StoreError,
 )
 
-__all__ = ["CONFIG", "SOFTWARE", "TEMPFAIL", "USER", "Told", "exit_code_of"]
+__all__ = ["CONFIG", "DATA", "SOFTWARE", "TEMPFAIL", "USER", "Told", "exit_code_of", "serve_exit_code_of"]
 
 USER = 1
+DATA = 65  # EX_DATAERR: `serve` cannot work on what is there, however often it is started
 SOFTWARE = 70  # EX_SOFTWARE of sysexits.h
 TEMPFAIL = 75  # EX_TEMPFAIL: the same command may succeed later
 CONFIG = 78  # EX_CONFIG
@@ -38,16 +40,24 @@ def exit_code_of(error: PostroadError) -> int:
             return USER
 
 
+def serve_exit_code_of(error: PostroadError) -> int:
+    """A service manager shall not start it again on a damaged spool; who hands over mail may come again later."""
+    from ..strangers import leaves  # late: it brings trio, and most commands do without
+
+    reasons = [error, *leaves(error.__cause__)] if error.__cause__ else [error]
+    return DATA if any(isinstance(reason, SpoolDamaged) for reason in reasons) else exit_code_of(error)
+
+
 class Told(click.ClickException):
     """An error of the engine, as the command line tells it."""
 
-    def __init__(self, error: PostroadError) -> None:
+    def __init__(self, error: PostroadError, exit_code: int | None = None) -> None:
         super().__init__(str(error))
-        self._error = error
+        self._exit_code = exit_code_of(error) if exit_code is None else exit_code
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # click has a class variable, read through the instance
-        return exit_code_of(self._error)
+        return self._exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"postroad: {self.message}", file=file or sys.stderr)

@@ -171,6 +171,8 @@ def _tell(done: str, counts: dict[str, int], as_json: bool) -> None:  # as click
     click.echo(f"{done} {counts['recipients']:,} recipients")
     if counts.get("marked"):
         click.echo(f"{counts['marked']:,} more are being tried now and end unless that succeeds")
+    if counts.get("lost"):
+        click.echo(f"{counts['lost']:,} more were lost by damage and are given up")
 
 
 @queue.command()
@@ -239,4 +241,6 @@ def cancel(
     with where.door() as door:
         _require(door, filter)
         cancelled = door.cancel(filter)
-    _tell("cancelled:", {"recipients": cancelled.recipients, "marked": cancelled.marked}, as_json)
+    _tell(
+        "cancelled:", {"recipients": cancelled.recipients, "marked": cancelled.marked, "lost": cancelled.lost}, as_json
+    )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import click
 
+from ..errors import PostroadError
+from .exits import Told, serve_exit_code_of
 from .where import Where
 
 __all__ = ["serve"]
@@ -27,8 +29,11 @@ def serve(where: Where, log_level: str, as_json: bool) -> None:  # click's signa
     It logs to standard error (JSON lines unless that is a terminal) and writes one line to standard output when it is ready.
     """
     from ..log import configure_logging
-    from .serving import serve_forever
+    from . import serving
 
     config = where.config()
     configure_logging(log_level, json=True if as_json else "auto")  # type: ignore[arg-type]  # one of _LEVELS
-    serve_forever(config, as_json=as_json)
+    try:
+        serving.serve_forever(config, as_json=as_json)
+    except PostroadError as error:
+        raise Told(error, serve_exit_code_of(error)) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..appengine.environment import config_from_environ, is_smtp_queued, spool_url
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Where:
 
     def __init__(self, config: str | None, spool: str | None) -> None:
         self._file = config
-        self._url = spool
+        self._url = spool_url(spool) if spool else None
 
     @property
     def file(self) -> str | None:
@@ -33,19 +34,33 @@ class Where:
         return self._file or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
 
     def config(self) -> Config:
-        """The configuration, with the spool that was named in place of its own.  Raises ConfigError."""
+        """The configuration, with the spool that was named in place of its own.  Raises ConfigError.
+
+        Where none is named and the environment stands for a queued smarthost (`appengine/environment.py`), it is that.
+        """
         from ..config import load_config
 
+        if self._is_environ():
+            return self.with_spool(config_from_environ())
         file = self.file
         if file is None:
             raise ConfigError("config", f"there is no ./{DEFAULT_FILE}; name a file with --config or POSTROAD_CONFIG")
         return self.with_spool(load_config(file))
 
+    def _is_environ(self) -> bool:
+        if not is_smtp_queued():
+            return False
+        if self._file:
+            raise ConfigError(
+                "POSTROAD_QUEUE_SMTP", f"and --config {self._file} both say where mail goes; leave one of them out"
+            )
+        return True
+
     def with_spool(self, config: Config) -> Config:
         """The same configuration, with the spool that was named in place of its own."""
         if self._url is None:
             return config
-        spool = msgspec.structs.replace(config.spool, url=_absolute(self._url))
+        spool = msgspec.structs.replace(config.spool, url=self._url)
         return msgspec.structs.replace(config, spool=spool)
 
     def door(self) -> Handover:
@@ -61,7 +76,7 @@ class Where:
 
     def config_and_place(self) -> tuple[Config | None, SpoolPlace]:
         """The spool, and its configuration if that is known."""
-        config = self.config() if self._file or not self._url else None
+        config = self.config() if self._file or not self._url or self._is_environ() else None
         return config, self._place(config)
 
     def _place(self, config: Config | None) -> SpoolPlace:
@@ -71,9 +86,3 @@ class Where:
             return SpoolPlace.parse(config.spool.url, config.resolved(""))
         assert self._url is not None
         return SpoolPlace.parse(self._url, Path.cwd())
-
-
-def _absolute(url: str) -> str:
-    """A relative path on the command line counts from the working directory, not from the configuration's folder."""
-    scheme, _, rest = url.partition(":")
-    return f"{scheme}:{Path.cwd() / rest}" if scheme == "sqlite" and rest else url

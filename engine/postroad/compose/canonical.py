@@ -22,7 +22,10 @@ from .mime import has_short_lines, wire_lines
 if TYPE_CHECKING:  # the email package takes 40 ms to import, and plain bytes do not need it
     from email.message import Message
 
-__all__ = ["Canonical", "canonicalise"]
+__all__ = ["Canonical", "canonicalise", "forbidden_octets"]
+
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_LONG_LINE = re.compile(rb"[^\r\n]{%d}" % (LINE_OCTETS + 1))
 
 
 class Canonical(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +42,17 @@ class Canonical(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     eight_bit: bool = False
     smtputf8: bool = False
+
+
+def forbidden_octets(content: bytes, *, eight_bit: bool = False) -> str:
+    """What no canonical message holds, as SMTP's DATA carries it (RFC 5321 section 4.5.3.1.6): "" where all is well."""
+    if b"\0" in content:
+        return "NUL"
+    if _BARE.search(content):
+        return "a bare CR or LF"
+    if _LONG_LINE.search(content):
+        return f"a line of more than {LINE_OCTETS + 2} octets"
+    return "" if eight_bit or content.isascii() else "an octet over 127"
 
 
 def canonicalise(content: bytes | Message, *, message_id: str, date: float) -> Canonical:

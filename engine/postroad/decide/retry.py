@@ -6,9 +6,10 @@ with the message's age, as Postfix does it: the age itself, between `first_secon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from ..config import InDoubt, Retry
+from ..config import GiveUp, InDoubt, Retry
 from ..message import Kind, Message
 from ..store.contract import UNREADABLE, LeasedRecipient, Outcome
 from ..store.states import Step
@@ -30,6 +31,7 @@ _POSTPONE_SECONDS = 15.0  # local trouble passes quickly, or somebody is told
 _POSTPONE_MIN_SECONDS = 1.0  # a transport that always postpones at once must not keep the ring spinning
 _HINT_MIN_SECONDS = 30.0  # a server's wish below this is a storm in the making
 _STAYS = (Step.DEFER, Step.DOUBT, Step.POSTPONE)
+_GIVEN_UP = "given up"  # how the reason of a hold begins that ends the schedule
 EXPIRED = "4.4.7"  # RFC 3463: delivery time expired
 
 
@@ -86,21 +88,26 @@ def outcome(
     delay_notice: bool = False,
     untried_until: float = 0.0,
     in_doubt: InDoubt = "send_again",
+    give_up: GiveUp = "drop",
     damage: str = "",
 ) -> Outcome:
     """Turn one verdict into what becomes of its recipient.
 
     delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
-    in_doubt: the choice of the route.  damage: what is wrong with the content: then no later try can be right, and a recipient
-    that stays is parked for a person.
+    in_doubt: the choice of the route.  give_up: "hold" where nothing fails on the route: what would is held, once it was tried.
+    damage: what is wrong with the content: then no later try can be right, and a recipient that stays is parked for a person.
     """
     is_doubt = verdict.disposition is Disposition.IN_DOUBT
     decided = doubt.step(in_doubt, is_proven=verdict.handed_over) if is_doubt else Step.DOUBT
     step, due, status = decided, 0.0, verdict.status
     if decided is Step.DOUBT:
-        step, due, status = _step(verdict, message, retry, now, draw, untried_until)
+        until = math.inf if give_up == "hold" else untried_until
+        step, due, status = _step(verdict, message, retry, now, draw, until)
     reply = doubt.said(decided, verdict.reply)
-    if damage and step in _STAYS:
+    is_kept = step is Step.FAIL and give_up == "hold"
+    if is_kept:
+        step, reply = Step.HOLD, f"{_GIVEN_UP}: {reply}"
+    if damage and (step in _STAYS or is_kept):
         step, due, reply = Step.PARK, 0.0, f"{UNREADABLE}: {damage}"
     return Outcome(
         token=token,

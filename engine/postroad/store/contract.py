@@ -29,6 +29,7 @@ __all__ = [
     "Accepted",
     "Cancel",
     "Cancelled",
+    "Charge",
     "ContentPlace",
     "DelayReport",
     "Filter",
@@ -45,6 +46,7 @@ __all__ = [
     "Outcome",
     "Prune",
     "Pruned",
+    "QuotaExhausted",
     "Recover",
     "Recovered",
     "Release",
@@ -107,16 +109,34 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     expires_at: float
 
 
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """What a message takes of a quota: `amount` of the `limit` that its window has.
+
+    quota: its name.  start: when the window begins, whole wall seconds.  seconds: how long it lasts.
+    """
+
+    quota: str
+    amount: int
+    limit: int
+    start: int
+    seconds: int
+
+
 # --- Operations.  All of one `apply` are committed together, in the order given. ---
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False):
-    """Store a message.  A message whose id is already there was accepted before: the answer says `duplicate`."""
+    """Store a message.  A message whose id is already there was accepted before: the answer says `duplicate`.
+
+    charges: counted in the same transaction; where one does not fit, none is counted and nothing is stored.  A duplicate
+    costs nothing.
+    """
 
     message: Message
     recipients: tuple[NewRecipient, ...]
     content: bytes | ContentPlace
     idempotency: IdempotencyKey | None = None
+    charges: tuple[Charge, ...] = ()
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -131,6 +151,13 @@ class IdempotencyMismatch(msgspec.Struct, frozen=True):
     """Answer to Accept: the key belongs to another submission; nothing was stored."""
 
     id: str
+
+
+class QuotaExhausted(msgspec.Struct, frozen=True):
+    """Answer to Accept: this charge does not fit beside what is used of its quota; nothing was stored."""
+
+    charge: Charge
+    used: int
 
 
 class TakeLeases(msgspec.Struct, frozen=True):
@@ -263,7 +290,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success."""
+    """Withdraw recipients by name.  A leased one is marked, and cancelled when its attempt ends without success.
+
+    A filter that is an id and nothing else means the whole message: recipients that were lost by damage are given up with it.
+    """
 
     filter: Filter
     now: float
@@ -299,6 +329,8 @@ class Retry(msgspec.Struct, frozen=True):
 
     One that was never settled keeps a due time in the future: scheduled mail never leaves before its send_at.
     untried_until: those with a due time up to this one are made due, too: it had come, by a clock that was set back since.
+    Then what was given while the clock was ahead of the wall (`Message.ahead`) goes back to the wall's moments, held mail too:
+    the messages that the filter means, and the later due times of what was never settled.
     """
 
     filter: Filter
@@ -385,13 +417,15 @@ class Cancelled(msgspec.Struct, frozen=True):
     """Answer to Cancel.
 
     recipients: how many became CANCELLED now; marked: how many are leased and will be when their attempt ends.
-    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.
+    cancelled: (handle, message id, address) of those that ended now.  finished: as in Settled.  lost: how many were given up
+    that had no end and are not there any more.
     """
 
     recipients: int
     marked: int
     cancelled: tuple[tuple[int, str, str], ...] = ()
     finished: tuple[int, ...] = ()
+    lost: int = 0
 
 
 class TakenAsDelivered(msgspec.Struct, frozen=True):
@@ -431,7 +465,17 @@ Operation: TypeAlias = (
     | Remember
 )
 Result: TypeAlias = (
-    Accepted | IdempotencyMismatch | Taken | Settled | Cancelled | TakenAsDelivered | Moved | Recovered | Pruned | None
+    Accepted
+    | IdempotencyMismatch
+    | QuotaExhausted
+    | Taken
+    | Settled
+    | Cancelled
+    | TakenAsDelivered
+    | Moved
+    | Recovered
+    | Pruned
+    | None
 )
 
 
@@ -491,7 +535,7 @@ class Store(Protocol):
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Commit all operations durably in one transaction and answer each; on any exception nothing was stored.
 
-        Raises StoreError when the storage fails.  Accept answers IdempotencyMismatch instead of raising.
+        Raises StoreError when the storage fails.  Accept answers IdempotencyMismatch or QuotaExhausted instead of raising.
         """
         ...
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ..errors import ContentDamaged, StoreError
 from . import rows
+from .charges import USED, Usage
 from .contract import (
     NO_ROUTE,
     Accept,
@@ -35,6 +36,7 @@ from .contract import (
     Operation,
     Prune,
     Pruned,
+    QuotaExhausted,
     Recover,
     Recovered,
     Release,
@@ -95,13 +97,19 @@ class MemoryStore:
 
     # --- Operations ---
 
-    def _accept(self, accept: Accept) -> Accepted | IdempotencyMismatch:
+    def _accept(self, accept: Accept) -> Accepted | IdempotencyMismatch | QuotaExhausted:
         known = self._shelf.handles.get(accept.message.id)
         if known is not None:
             return Accepted(accept.message.id, known, duplicate=True)
         earlier = self._earlier(accept.idempotency, accept.message.accepted_at)
         if earlier is not None:
             return earlier
+        if accept.charges:
+            usage = Usage(self._shelf.facts.get(USED))
+            exhausted = usage.take(accept.charges)
+            if exhausted is not None:
+                return exhausted
+            self._shelf.put(self._shelf.facts, USED, usage.encoded())
         handle, self._shelf.next_handle = self._shelf.next_handle, self._shelf.next_handle + 1
         for row in rows.accepted(handle, accept):
             self._shelf.put_row(row)
@@ -190,7 +198,7 @@ class MemoryStore:
         if entry.delay is DelayNotice.NONE:
             self._shelf.put_entry(replace(entry, delay=DelayNotice.WANTED))
 
-    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
+    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | QuotaExhausted | None:
         answer = self._accept(report.accept) if report.accept else None
         if isinstance(answer, IdempotencyMismatch):
             return answer
@@ -203,7 +211,7 @@ class MemoryStore:
             self._shelf.end({report.handle: len(report.numbers)}, report.now)
         return answer
 
-    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
+    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | QuotaExhausted | None:
         entry = self._shelf.entries.get(report.handle)
         if entry is None or entry.delay is not DelayNotice.WANTED:
             return None
@@ -247,9 +255,22 @@ class MemoryStore:
         return self._change(self._shelf.chosen(release.filter, legal), lambda row: rows.released(row, release.now))
 
     def _retry(self, retry: Retry) -> Moved:
-        return self._change(
-            self._shelf.chosen(retry.filter, LEASABLE), lambda row: rows.made_due(row, retry.now, retry.untried_until)
-        )
+        chosen = self._shelf.chosen(retry.filter, LEASABLE)
+        moved = self._change(chosen, lambda row: rows.made_due(row, retry.now, retry.untried_until))
+        if not retry.untried_until:
+            return moved
+        self._put_back_on_the_wall(retry)
+        return replace(moved, lanes=rows.lanes_of(self._shelf.rows[row.handle, row.number] for row in chosen))
+
+    def _put_back_on_the_wall(self, retry: Retry) -> None:
+        for handle in {row.handle for row in self._shelf.chosen(retry.filter, frozenset(State) - ENDS)}:
+            entry = self._shelf.entries[handle]
+            if not entry.message.ahead:
+                continue
+            for row in self._shelf.rows_of(handle):
+                if row.state not in ENDS and row.settled_at is None and row.due > retry.untried_until:
+                    self._shelf.put_row(rows.back_on_the_wall(row, entry.message.ahead, retry.now))
+            self._shelf.put_entry(replace(entry, message=rows.message_on_the_wall(entry.message)))
 
     def _change(self, chosen: list[Row], change: Callable[[Row], Row]) -> Moved:
         changed = [change(row) for row in chosen]

@@ -7,12 +7,13 @@ everywhere.  It never reads a clock and never keeps anything; each change of sta
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec.structs import replace
 
+from ..message import Message
 from .contract import (
     CRASHED,
     IN_DOUBT,
@@ -29,25 +30,29 @@ from .contract import (
     Recover,
     StoredRecipient,
 )
-from .states import LEASABLE, State, Step, advance
+from .states import ENDS, LEASABLE, State, Step, advance
 
 __all__ = [
     "HELD_SINCE",
     "PRIORITIES",
     "RESTORABLE",
+    "TORN",
     "DelayNotice",
     "Row",
     "accepted",
     "address_suffix",
     "as_leased",
     "as_stored",
+    "back_on_the_wall",
     "cancelled",
     "folded",
     "held",
     "is_owned",
+    "is_torn",
     "lanes_of",
     "leased",
     "made_due",
+    "message_on_the_wall",
     "moved",
     "recovered",
     "released",
@@ -56,6 +61,7 @@ __all__ = [
     "settled",
     "state_filter",
     "taken_as_delivered",
+    "untorn",
 ]
 
 PRIORITIES = range(10)  # message.Submission.priority
@@ -98,6 +104,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 RESTORABLE = LEASABLE | {State.HELD, State.PARKED}  # what could be delivered again from a restored store
 HELD_SINCE = f"{IN_DOUBT}: {RESTORED}"
+TORN = f"{IN_DOUBT}: its row was damaged, an attempt may have had it"
 _NEW = frozenset({State.WAITING, State.HELD})
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -194,6 +201,23 @@ def made_due(row: Row, now: float, untried_until: float) -> Row:
     return row if keeps_due else replace(row, due=min(row.due, now))
 
 
+def back_on_the_wall(row: Row, ahead: float, now: float) -> Row:
+    """What no attempt has touched, and waits for a time that was given while the clock was ahead of the wall."""
+    return replace(row, due=max(now, row.due - ahead))
+
+
+def message_on_the_wall(message: Message) -> Message:
+    """The moments as they were given."""
+    send_at, expires_at = message.send_at, message.expires_at
+    return replace(
+        message,
+        accepted_at=message.accepted_at - message.ahead,
+        send_at=None if send_at is None else send_at - message.ahead,
+        expires_at=None if expires_at is None else expires_at - message.ahead,
+        ahead=0.0,
+    )
+
+
 def moved(row: Row, lane: str | None, now: float) -> Row:
     """On another lane, or held for want of one.  The same row where nothing changes."""
     if lane is None:
@@ -205,7 +229,7 @@ def moved(row: Row, lane: str | None, now: float) -> Row:
 
 def recovered(row: Row, recover: Recover) -> Row:
     """The row after its engine died: in doubt where the hand-over may have been complete, which counts as a try."""
-    doubted = recover.rebooted or row.token in recover.marked
+    doubted = recover.rebooted or row.token in recover.marked or not row.token  # whose attempt had it is lost: damage
     step = Step.CANCEL if row.cancelling else recover.doubt(row.lane) if doubted else Step.POSTPONE
     state = advance(row.state, step)
     return replace(
@@ -218,6 +242,26 @@ def recovered(row: Row, recover: Recover) -> Row:
         settled_at=recover.now if row.cancelling else row.settled_at,
         reason=f"{IN_DOUBT}: {CRASHED}" if state is State.HELD else row.reason,
     )
+
+
+def is_torn(row: Row) -> bool:
+    """Whether state and token contradict each other: a token is what a LEASED row has, and no other."""
+    return (row.state is State.LEASED) is not bool(row.token)
+
+
+def untorn(row: Row, doubt: Callable[[str], Step], *, is_open: bool) -> Row:
+    """A torn row as it goes on: what may have been delivered is in doubt.  doubt: as in Recover.
+
+    is_open: its message counts it as unfinished, so an end that it shows beside a token never was.
+    """
+    if row.state in (State.WAITING, State.LEASED) or (is_open and row.state in ENDS):
+        had = Recover(frozenset(), rebooted=True, now=row.due, doubt=doubt)
+        after = recovered(replace(row, state=State.LEASED, settled_at=None if is_open else row.settled_at), had)
+        return replace(after, reason=TORN) if after.state is State.HELD else after
+    if row.state in ENDS or row.state is State.FAILED:
+        return replace(row, token=0)
+    is_silent = row.state is State.HELD and (not row.reason or row.reason.startswith(NO_ROUTE))
+    return replace(row, token=0, doubted=True, reason=TORN if is_silent else row.reason)
 
 
 def restored(row: Row) -> Row:

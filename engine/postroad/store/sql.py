@@ -143,10 +143,10 @@ DUE_PLACES = sql_of(
     """SELECT place FROM recipient INDEXED BY due
     WHERE lane = ? AND priority = ? AND due <= ? AND state IN <LEASABLE> ORDER BY due, place"""
 )
-# What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), and the content, too,
-# if it has at most ?2 and lies in the spool.
+# What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), in which file, and
+# the content, too, if it has at most ?2 and lies in the spool.
 MESSAGE_TO_LEASE = """SELECT id, record, delay, size,
-        iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size),
+        iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size), file,
         iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1 AND typeof(bytes) = 'blob'), NULL)
     FROM message WHERE seq = ?1"""
 # The due recipients of one message on a lane.
@@ -216,6 +216,24 @@ RELEASE_MEANT = "UPDATE recipient SET state = :target, due = <DUE>, reason = '' 
 RETRY_MEANT = (
     "UPDATE recipient SET due = :now WHERE due > :now AND (settled_at IS NOT NULL OR due <= :untried_until) AND :filter"
 )
+# For Retry(untried_until): the records of messages that have anything unfinished among what is meant.
+RECORDS_MEANT = sql_of(
+    """SELECT seq, record FROM message WHERE typeof(record) = 'blob' AND EXISTS (
+        SELECT 1 FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND :filter
+    )"""
+)
+SET_RECORD = "UPDATE message SET record = ? WHERE seq = ?"
+# As `rows.back_on_the_wall`.
+PUT_BACK_ON_THE_WALL = sql_of(
+    """UPDATE recipient SET due = max(due - :ahead, :now)
+    WHERE place BETWEEN :handle << <BITS> AND :handle << <BITS> | <MASK>
+    AND state NOT IN <ENDS> AND settled_at IS NULL AND due > :until"""
+)
+# Where what is leasable of a message waits, with the earliest due time on each lane.
+LANES_OF = sql_of(
+    """SELECT lane, min(due), 0 FROM recipient NOT INDEXED
+    WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state IN <LEASABLE> GROUP BY lane"""
+)
 # What is to be routed anew: leasable and held recipients of a lane.
 TO_MOVE = sql_of(
     """SELECT <COLUMNS> FROM (
@@ -233,6 +251,15 @@ UNFINISHED_OF = sql_of(
     "SELECT count(*) FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state NOT IN <ENDS>"
 )
 SET_COUNTERS = "UPDATE message SET unfinished = ?, delay = ?, finished_at = ? WHERE seq = ?"
+# What a message counts, in all and unfinished, and what is there of both.
+NUMBERS_OF = sql_of(
+    """SELECT seq, numbers, unfinished,
+        (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>),
+        (SELECT count(*) FROM recipient
+            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>)
+    FROM message WHERE id = ?"""
+)
+SET_NUMBERS = "UPDATE message SET numbers = ? WHERE seq = ?"
 DROP_CONTENT = "DELETE FROM content WHERE seq = ?"
 ADD_DEAD_FILE = "INSERT OR IGNORE INTO dead_file (name) VALUES (?)"
 # Ask for the one notice of delay, if none was asked for yet.

@@ -43,13 +43,22 @@ def careful(statement: str) -> str:
 
 # All rows in slices, behind ?1, at most ?2.
 ALL_ROWS = sql_of("SELECT <COLUMNS> FROM recipient WHERE place > ?1 ORDER BY place LIMIT ?2")
-# With them, how many recipients each has, and how many unfinished ones.
+# With them, how many recipients each has, how many unfinished ones, and whether its content lies in the database.
 ALL_MESSAGES = sql_of(
     """SELECT <MESSAGE>, numbers, unfinished, file,
         (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>),
         (SELECT count(*) FROM recipient
-            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>)
+            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>),
+        EXISTS (SELECT 1 FROM content WHERE content.seq = message.seq)
     FROM message WHERE seq > ?1 ORDER BY seq LIMIT ?2"""
+)
+# Whether a message counts more unfinished recipients than there are, though none is lost.
+COUNTS_MORE = sql_of(
+    """SELECT typeof(unfinished) = 'integer'
+        AND numbers = (SELECT count(*) FROM recipient WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK>)
+        AND unfinished > (SELECT count(*) FROM recipient
+            WHERE place BETWEEN seq << <BITS> AND seq << <BITS> | <MASK> AND state NOT IN <ENDS>)
+    FROM message WHERE seq = ?"""
 )
 ALL_KEYS = """SELECT CAST(sender AS BLOB), CAST(key AS BLOB), CAST(id AS BLOB), typeof(sender) = 'text' AND typeof(key) = 'text'
     AND typeof(digest) = 'blob' AND typeof(expires_at) = 'real' AND typeof(id) = 'text' AND typeof(seq) = 'integer'

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import StoreBroken, StoreError, StoreFull
+from ..errors import SpoolDamaged, StoreBroken, StoreError, StoreFull
 from ..log import get_logger
 from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally, sent_again
 from .sqlite_damage import Doubt, mend
@@ -23,7 +23,7 @@ from .sqlite_log import PAGE_BYTES
 from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
-from .sqlite_rows import Unreadable
+from .sqlite_rows import Contradiction, Unreadable
 from .sqlite_writer import Writer
 from .states import State
 
@@ -37,8 +37,9 @@ _AGAIN = (
     "`postroad salvage` saves what it can"
 )
 _CHECK = "`postroad check --spool` names the message"
-_IN_THE_WAY = (Unreadable, UnicodeDecodeError, apsw.ConstraintError)
-_UNTRUSTWORTHY = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)  # the file no longer holds what was written
+_IN_THE_WAY = (Unreadable, Contradiction, UnicodeDecodeError, apsw.ConstraintError)
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+_UNTRUSTWORTHY = (apsw.IOError, *_DAMAGE)  # the file no longer holds what was written
 
 
 _log = get_logger()
@@ -60,6 +61,7 @@ class SqliteStore:
         self._writer = open_spool(path, connect, exclusive=exclusive)
         self._log_pages = 0  # of the WAL; the writing thread only
         self._folded_pages = 0  # of these, already in the main file
+        self._doubt: Doubt = sent_again  # what the last Recover said
         self._broken: str | None = None
         self._closed = False
         self._writer.set_wal_hook(self._log_grew)
@@ -76,9 +78,11 @@ class SqliteStore:
         """A damaged row that stands in the way is mended or parked first, in a transaction of its own, and named in the log."""
         with self._writing:
             recover = next((each for each in operations if isinstance(each, Recover)), None)
+            if recover:
+                self._doubt = recover.doubt
             if self._is_damaged and recover:
                 self._is_damaged = False
-                self._mend(recover.doubt)
+                self._mend()
             try:
                 return self._apply(operations)
             except _IN_THE_WAY as error:
@@ -96,10 +100,10 @@ class SqliteStore:
         self._tally = writer.tally()
         return results
 
-    def _mend(self, doubt: Doubt = sent_again) -> bool:
+    def _mend(self) -> bool:
         """Whether there was something to mend.  Each time it reads everything, in large spools for seconds."""
         with self._transaction():
-            mended = mend(self._writer, doubt)
+            mended = mend(self._writer, self._doubt)
         for damage in mended:
             _log.error(damage.event, id=damage.id, problem=damage.problem, hint=_CHECK)
         return bool(mended)
@@ -220,7 +224,8 @@ class SqliteStore:
         if isinstance(error, _UNTRUSTWORTHY):
             self._broken = str(error)
             self._leave_log()
-            return StoreBroken(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
+            kind = SpoolDamaged if isinstance(error, _DAMAGE) else StoreBroken
+            return kind(f"the spool {self._path} cannot be trusted any more: {error}; {_AGAIN}")
         if isinstance(error, apsw.FullError):
             return StoreFull(f"the spool {self._path} cannot be written: {error}{remedy(error)}")
         return StoreError(f"the spool {self._path} cannot be written: {error}{remedy(error)}")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ..message import Message
 from . import sql, sql_damage
 from .contract import IN_DOUBT, UNREADABLE, sent_again
-from .rows import PRIORITIES, DelayNotice, Row
+from .rows import PRIORITIES, DelayNotice, Row, is_torn, untorn
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
     ATTEMPTS,
@@ -194,10 +194,14 @@ def shown_messages(connection: Database, statement: str, values: Any) -> list[Co
 
 def damages(connection: Database, doubt: Doubt = sent_again) -> Iterator[Damage]:
     """Read all rows and tell which are damaged.  doubt: as in Recover, for recipients that may have been delivered."""
-    for columns in _suspects(connection, sql_damage.ALL_ROWS, row_of):
+    for columns in _suspects(connection, sql_damage.ALL_ROWS, _whole_row):
         row, why = mended_row(columns)
         if why:
-            yield _recipient_damage(connection, row, why)
+            yield _recipient_damage(connection, row, f"cannot be read: {why}")
+        elif is_torn(row):
+            is_open = connection.execute(sql_damage.COUNTS_MORE, (row.handle,)).get == 1
+            after = untorn(row, doubt, is_open=is_open)
+            yield _recipient_damage(connection, after, f"is {row.state.name} and has the token {row.token}")
     for columns in _suspects(connection, sql_damage.ALL_MESSAGES, _message_and_counters):
         yield from _message_damage(connection, columns, doubt)
     yield from _key_damages(connection)
@@ -231,6 +235,12 @@ def _suspects(connection: Database, statement: str, read: Callable[[Columns], ob
             yield from found
 
 
+def _whole_row(columns: Columns) -> None:
+    """Raises Unreadable where anything is wrong with it."""
+    if is_torn(row_of(columns)):
+        raise Unreadable("the state and the token of a recipient contradict each other")
+
+
 def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
     named = connection.execute(sql_damage.careful(sql.MESSAGE_BY_HANDLE), (row.handle,)).fetchone()
     id = mended_message(named)[0][1] if named else "?"
@@ -240,7 +250,7 @@ def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:
         (sql.CHANGE, change_of(row)),
     )
     event = "parked" if row.state is State.PARKED else "mended"
-    return Damage(id, f"recipient {row.number} ({row.address}) cannot be read: {why}", repair, event)
+    return Damage(id, f"recipient {row.number} ({row.address}) {why}", repair, event)
 
 
 class _Counters(msgspec.Struct, frozen=True):
@@ -255,23 +265,24 @@ class _Counters(msgspec.Struct, frozen=True):
 
 
 def _message_and_counters(columns: Columns) -> None:
-    """The MESSAGE columns, and: numbers, unfinished, file, how many recipients and how many unfinished ones there are."""
+    """The columns of ALL_MESSAGES; raises Unreadable where anything is wrong with them."""
     message_row(columns[:7])
     counters = _counters(columns)
     if counters.why or counters.lost:
         raise Unreadable("the counters of a message are wrong")
+    file, is_in_database = columns[9], columns[12]
+    if not (file is None or (isinstance(file, str) and not is_in_database)):
+        raise Unreadable("a message does not tell where its content is")
 
 
 def _counters(columns: Columns) -> _Counters:
     """Recipients that are lost count as unfinished, unless the counter says that they had their end."""
     finished_at = columns[5]
-    said, said_unfinished, file, real, really_unfinished = columns[7:]
+    said, said_unfinished, _, real, really_unfinished, _ = columns[7:]
     mend = _Mender()
     numbers = mend.number("numbers", said, range(real, sql.NUMBERS + 1), real)
     lost, most = numbers - real, numbers - real + really_unfinished
     unfinished = mend.number("unfinished", said_unfinished, range(really_unfinished, most + 1), most)
-    if not isinstance(file, str | bytes | None):
-        mend.text("file", None)
     if (finished_at is None) != (unfinished > 0):
         mend.replaced("finished_at", repr(finished_at), None)
     has_risen = type(said_unfinished) is int and 0 <= said_unfinished < really_unfinished
@@ -280,17 +291,16 @@ def _counters(columns: Columns) -> _Counters:
 
 def _message_damage(connection: Database, columns: Columns, doubt: Doubt) -> Iterator[Damage]:
     (seq, id, sender, size, record, finished_at, delay), why = mended_message(columns[:7])
-    file, counters, name = columns[9], _counters(columns), _Mender()
-    file = None if file is None else name.text("file", file if isinstance(file, bytes) else None)
-    if file and not name.flaws and id == _stand_in(seq):
+    counters, (file, file_flaw) = _counters(columns), _file_of(columns)
+    if file and not file_flaw and id == _stand_in(seq):
         id = file  # content files have their message's name
-    why = "; ".join(filter(None, (why, counters.why, str(name))))
+    why = "; ".join(filter(None, (why, counters.why, file_flaw)))
     if why:
         if connection.execute(sql_damage.OTHER_OF_ID, (id, seq)).get:
             id = _stand_in(seq)
         ended = None if counters.unfinished else finished_at or 0.0
         values = (id, sender, size, record, counters.numbers, counters.unfinished, delay, ended)
-        repair = [(sql_damage.MEND_MESSAGE, (*values, id if name.flaws else file, seq))]
+        repair = [(sql_damage.MEND_MESSAGE, (*values, id if file_flaw and file is not None else file, seq))]
         if counters.has_risen:
             why += "; which of its recipients rose again is not known, so all unfinished ones are in doubt"
             risen = shown_rows(connection, sql.UNFINISHED_ROWS_OF, (seq,))
@@ -298,6 +308,21 @@ def _message_damage(connection: Database, columns: Columns, doubt: Doubt) -> Ite
         yield Damage(id, f"its row cannot be read: {why}", tuple(repair))
     if counters.lost:
         yield Damage(id, _incomplete(counters), (), "incomplete")
+
+
+def _file_of(columns: Columns) -> tuple[str | None, str]:
+    """The name of a message's content file, from the careful columns, and what is wrong with it.
+
+    What lies in the database is in no file, whatever the row says.
+    """
+    file, is_in_database = columns[9], columns[12]
+    if file is None:
+        return None, ""
+    mend = _Mender()
+    name = mend.text("file", file if isinstance(file, bytes) else None)
+    if is_in_database:
+        return None, str(mend) or f"file is {name[:_SHOWN]!r}, and its content is in the database"
+    return name, str(mend)
 
 
 def _incomplete(counters: _Counters) -> str:

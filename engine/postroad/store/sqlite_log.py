@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,17 @@ class Index:
 
     def folded_of(self, log: Log) -> int:
         """How many frames of this log the main file has, or newer ones of their pages."""
+        if self.follows(log):
+            return sys.maxsize
         return self.folded if self.salt == log.salt else 0
+
+    def follows(self, log: Log) -> bool:
+        """Whether it is of the run after this log's: the first word of the salt counts runs (section 4.1 of the file format).
+
+        A run begins in the index, when all of the one before is in the main file, and in the log with its first frame.
+        """
+        count = int.from_bytes(log.salt[:4], "big") + 1 & _WORDS
+        return not log.is_empty and self.salt[:4] == count.to_bytes(4, "big")
 
 
 def lost_commits(path: Path) -> str:
@@ -107,10 +118,12 @@ def lost_commits(path: Path) -> str:
         known, behind = _counted(log) if not log.is_empty else (0, 0)
     finally:
         os.close(descriptor)
-    if behind > 1:
-        return f"its log is damaged behind page {known}, and more commits follow there"
     index = Index(path)
-    if index.salt == log.salt and index.frames > known:  # folded in or not: the frames before the end would win again
+    is_over = index.follows(log)  # then all of it was synced once
+    if behind > (0 if is_over else 1):
+        return f"its log is damaged behind page {known}, and more commits follow there"
+    known = 0 if is_over else known
+    if (is_over or index.salt == log.salt) and index.frames > known:  # folded in: the frames before the end would win
         return f"its log has lost its end: {known} of {index.frames} pages are there"
     return ""
 

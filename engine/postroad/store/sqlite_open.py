@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import SpoolTooNew, StoreError, remedy_of
+from ..errors import SpoolDamaged, SpoolTooNew, StoreError, remedy_of
 from . import sql
 from .sqlite_log import PAGE_BYTES, lost_commits
 from .sqlite_port import Connect, Database
@@ -71,14 +71,14 @@ def require_sqlite() -> None:
 def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
     """The writing connection of the spool at `path`, which exists afterwards, durably.
 
-    Raises StoreError, or SpoolTooNew for a spool of a later version.
+    Raises StoreError: SpoolDamaged, or SpoolTooNew for a spool of a later version.
     """
     require_sqlite()
     try:
         _make_file(path)
         lost = lost_commits(path)
         if lost:
-            raise StoreError(f"the spool {path} is damaged: {lost}; {_DAMAGED}")
+            raise SpoolDamaged(f"the spool {path} is damaged: {lost}; {_DAMAGED}")
         connection = connect(str(path))
         try:
             _set_up(connection, exclusive=exclusive)
@@ -89,7 +89,7 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
             raise
         sync_folder(path.parent)
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise StoreError(f"the spool {path} cannot be opened: {error}; {_DAMAGED}") from error
+        raise SpoolDamaged(f"the spool {path} cannot be opened: {error}; {_DAMAGED}") from error
     except OSError as error:
         raise StoreError(f"the spool {path} cannot be opened: {remedy_of(error)}") from error
     except apsw.Error as error:
@@ -204,4 +204,4 @@ def _check_file(path: Path, connection: Database) -> None:
     found = [text for (text,) in connection.execute("PRAGMA quick_check") if text != "ok"]
     problems = [text for text in found if not _OF_A_ROW.fullmatch(text)]
     if problems:
-        raise StoreError(f"the spool {path} is damaged: {'; '.join(problems[:3])}; {_DAMAGED}")
+        raise SpoolDamaged(f"the spool {path} is damaged: {'; '.join(problems[:3])}; {_DAMAGED}")

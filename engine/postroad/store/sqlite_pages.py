@@ -6,6 +6,7 @@ Nothing is ever written.  Format: sqlite.org/fileformat2.html sections 1.2 and 1
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from .sqlite_log import PAGE_BYTES, Index, Log, opened, read
@@ -79,7 +80,7 @@ class Pages:
             self._miss(bad)
         if known < folded:
             self._frames.clear()
-        return known
+        return 0 if folded == sys.maxsize else known
 
     def _miss(self, numbers: list[int]) -> None:
         if numbers:

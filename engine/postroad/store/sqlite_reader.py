@@ -76,10 +76,10 @@ class Reader:
     def content(self, handle: int) -> bytes | ContentPlace:
         with self._snapshot() as connection:
             size, file, unfinished = connection.execute(sql.CONTENT_FILE, (handle,)).fetchone() or (0, None, 0)
-            found: object = None if file else connection.execute(sql.CONTENT, (handle,)).get
+            found: object = connection.execute(sql.CONTENT, (handle,)).get
         if not unfinished or (found is None and not file):
             raise ContentDamaged("its content is gone")
-        if isinstance(file, str):
+        if found is None and isinstance(file, str):
             return ContentPlace(file)
         if not isinstance(found, bytes) or len(found) != size:
             raise ContentDamaged(f"its content is damaged: it has not the {size} octets that it had")

@@ -20,6 +20,7 @@ __all__ = [
     "DELAYS",
     "FAR",
     "FLAGS",
+    "Contradiction",
     "Unreadable",
     "change_of",
     "flaw_of",
@@ -54,6 +55,10 @@ _SOUND_MESSAGE_TYPES = frozenset({(*_MESSAGE_TYPES, float, int), (*_MESSAGE_TYPE
 
 class Unreadable(Exception):
     """A row does not hold what belongs there."""
+
+
+class Contradiction(Exception):
+    """A row can be read, but what it says cannot be: it is mended before anything is done with it."""
 
 
 def place_of(handle: int, number: int) -> int:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from msgspec.structs import replace
 
 from ..message import Message
 from . import rows, sql
+from .charges import USED, Usage
 from .contract import (
     NO_ROUTE,
     UNREADABLE,
@@ -23,6 +25,7 @@ from .contract import (
     Accepted,
     Cancel,
     Cancelled,
+    Charge,
     ContentPlace,
     DelayReport,
     Filter,
@@ -36,6 +39,7 @@ from .contract import (
     Operation,
     Prune,
     Pruned,
+    QuotaExhausted,
     Recover,
     Recovered,
     Release,
@@ -55,6 +59,7 @@ from .rows import PRIORITIES, DelayNotice, Row
 from .sqlite_damage import is_tally
 from .sqlite_port import Columns, Database
 from .sqlite_rows import (
+    Contradiction,
     Unreadable,
     change_of,
     flaw_of,
@@ -70,12 +75,14 @@ from .states import ENDS, LEASABLE, IllegalStep, State, Step, advance, sources
 
 __all__ = ["Writer"]
 
+Answer: TypeAlias = Accepted | IdempotencyMismatch | QuotaExhausted
+
 _NAMED_DOUBTS = 1000  # contract: Recovered names at most so many
 _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
-_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None)
+_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None, None)
 _UNKNOWN_LETTER = "\ufffd"  # stands where a damaged address was mended; no address holds it
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
@@ -92,6 +99,7 @@ class Writer:
             raise Unreadable("the spool has lost its counters")
         self._messages, self._recipients, self._content_bytes, self._next_handle = found
         self._began_with = self._counters()
+        self._usage: Usage | None = None  # of quotas; read when the first message is charged
 
     def run(self, operations: Sequence[Operation]) -> list[Result]:
         """Answer the operations in their order; neighbouring Accepts are stored together."""
@@ -103,6 +111,8 @@ class Writer:
                 results.extend(_OPERATIONS[kind](self, operation) for operation in run)
         if self._counters() != self._began_with:
             self._execute(sql.SET_SPOOL, self._counters())
+        if self._usage and self._usage.is_changed:
+            self._execute(sql.SET_FACT, (USED, self._usage.encoded()))
         return results
 
     def tally(self) -> Tally:
@@ -124,12 +134,12 @@ class Writer:
 
     # --- Accepting ---
 
-    def _accept(self, accepts: Sequence[Accept]) -> list[Accepted | IdempotencyMismatch]:
+    def _accept(self, accepts: Sequence[Accept]) -> list[Answer]:
         known: dict[str, int] = dict(self._execute(sql.KNOWN_IDS, (pack([a.message.id for a in accepts]),)))
-        answers: list[Accepted | IdempotencyMismatch] = []
+        answers: list[Answer] = []
         fresh: list[tuple[int, Accept]] = []
         for accept in accepts:
-            answer = self._duplicate(accept, known)
+            answer = self._duplicate(accept, known) or self._charge(accept.charges)
             if answer is None:
                 answer = self._admit(accept)
                 known[answer.id] = answer.handle
@@ -138,19 +148,25 @@ class Writer:
         self._insert(fresh)
         return answers
 
-    def _duplicate(self, accept: Accept, known: Mapping[str, int]) -> Accepted | IdempotencyMismatch | None:
+    def _duplicate(self, accept: Accept, known: Mapping[str, int]) -> Answer | None:
         handle = known.get(accept.message.id)
         if handle is not None:
             return Accepted(accept.message.id, handle, duplicate=True)
         return self._earlier(accept.idempotency, accept.message.accepted_at) if accept.idempotency else None
 
-    def _earlier(self, key: IdempotencyKey, now: float) -> Accepted | IdempotencyMismatch | None:
+    def _earlier(self, key: IdempotencyKey, now: float) -> Answer | None:
         for digest, expires_at, id, handle in self._execute(sql.KEY, (key.sender, key.key)):
             if not (isinstance(digest, bytes) and isinstance(expires_at, float) and isinstance(handle, int)):
                 raise Unreadable("an idempotency key")
             if expires_at > now:
                 return Accepted(id, handle, duplicate=True) if digest == key.digest else IdempotencyMismatch(id)
         return None
+
+    def _charge(self, charges: Sequence[Charge]) -> QuotaExhausted | None:
+        if not charges:
+            return None
+        self._usage = self._usage or Usage(self._first(sql.FACT, USED))
+        return self._usage.take(charges)
 
     def _admit(self, accept: Accept) -> Accepted:
         """Give a handle; the key is written at once, for the next one in the batch to find."""
@@ -218,7 +234,10 @@ class Writer:
     def _lease(
         self, take: TakeLeases, token: int, handle: int, budget: int, parked: dict[int, str]
     ) -> LeaseRecord | None:
-        id, record, delay, size, octets, content = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        found = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
+        id, record, delay, size, octets, file, content = found
+        if not isinstance(file, str | None):
+            raise Contradiction("a message does not tell where its content is")
         try:
             message, chosen = message_of(record), self._due_rows(take, handle)
             if flaw := flaw_of(id, size, octets, message):
@@ -246,6 +265,8 @@ class Writer:
         if not found:
             raise Unreadable("its recipients are not as their index says")
         for row in found:
+            if rows.is_torn(row):
+                raise Contradiction("a recipient waits, and an attempt has it")
             if not row.address or _UNKNOWN_LETTER in row.address or "\0" in row.address:
                 raise Unreadable(f"a recipient was damaged: {row.address!r}")
         return found
@@ -290,6 +311,8 @@ class Writer:
         for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
             if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
                 raise Unreadable("the counters of a message")
+            if not isinstance(file, str | None):
+                raise Contradiction("a message does not tell where its content is")
             left = unfinished - ended[handle]
             if left < 0:
                 raise Unreadable("a message counts fewer unfinished recipients than it had")
@@ -309,7 +332,7 @@ class Writer:
 
     # --- Reporting ---
 
-    def _report(self, report: Report) -> Accepted | IdempotencyMismatch | None:
+    def _report(self, report: Report) -> Answer | None:
         answer = self._accept([report.accept])[0] if report.accept else None
         if isinstance(answer, IdempotencyMismatch):
             return answer
@@ -321,7 +344,7 @@ class Writer:
         self._change([rows.reported(row, wanted=report.accept is not None) for row in known.values()], report.now)
         return answer
 
-    def _delay_report(self, report: DelayReport) -> Accepted | IdempotencyMismatch | None:
+    def _delay_report(self, report: DelayReport) -> Answer | None:
         if self._first(sql.DELAY_OF, report.handle) != DelayNotice.WANTED:
             return None
         answer = self._accept([report.accept])[0] if report.accept else None
@@ -339,7 +362,25 @@ class Writer:
         finished = self._change(ended, cancel.now)
         texts, values = _meant(cancel.filter, {State.LEASED})
         self._execute(sql.filtered(sql.MARK_CANCELLING, texts), values)
-        return Cancelled(len(ended), self._connection.changes(), named, finished)
+        marked, lost = self._connection.changes(), 0
+        if cancel.filter == Filter(id=cancel.filter.id):
+            lost, closed = self._give_up_lost(cancel.filter.id, cancel.now)
+            finished += closed
+        return Cancelled(len(ended), marked, named, finished, lost)
+
+    def _give_up_lost(self, id: str | None, now: float) -> tuple[int, tuple[int, ...]]:
+        """Count no recipients but those that are there; return how many had no end, and what finished with that."""
+        handle, numbers, unfinished, real, left = self._one(sql.NUMBERS_OF, id) or (0, 0, 0, 0, 0)
+        if type(numbers) is not int or type(unfinished) is not int:
+            raise Unreadable("the counters of a message")
+        if numbers <= real:
+            return 0, ()
+        lost = max(0, unfinished - left)
+        closed = self._end({handle: lost}, now) if lost else ()
+        self._execute(sql.SET_NUMBERS, (real, handle))
+        self._messages, octets, self._recipients = self._one(sql.REAL_TALLY) or (0, 0, 0)
+        self._content_bytes = int(octets)
+        return lost, closed
 
     def _named(self, ended: Iterable[Row]) -> tuple[tuple[int, str, str], ...]:
         return tuple((row.handle, self._message(row.handle)[1], row.address) for row in ended)
@@ -374,7 +415,24 @@ class Writer:
         values |= {"now": retry.now, "untried_until": retry.untried_until}
         found = self._execute(sql.filtered(sql.LANES_TO_RETRY, texts), values).fetchall()
         self._execute(sql.filtered(sql.RETRY_MEANT, texts), values)
-        return _made_due(found)
+        return _made_due([*found, *self._put_back_on_the_wall(retry)] if retry.untried_until else found)
+
+    def _put_back_on_the_wall(self, retry: Retry) -> Iterator[Columns]:
+        """Yields lanes and their earliest due times, as `_made_due` takes them."""
+        texts, values = _meant(retry.filter, frozenset(State) - ENDS)
+        for handle, message in list(self._ahead(sql.filtered(sql.RECORDS_MEANT, texts), values)):
+            times = {"handle": handle, "ahead": message.ahead, "now": retry.now, "until": retry.untried_until}
+            self._execute(sql.PUT_BACK_ON_THE_WALL, times)
+            self._execute(sql.SET_RECORD, (record_of(rows.message_on_the_wall(message)), handle))
+            yield from self._execute(sql.LANES_OF, (handle,))
+
+    def _ahead(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
+        """The messages that were accepted while the clock was ahead of the wall; most never were."""
+        for handle, record in self._execute(statement, values):
+            with suppress(Unreadable):  # leasing parks it
+                message = message_of(record)
+                if message.ahead:
+                    yield handle, message
 
     def _move(self, move: Move) -> Moved:
         found = self._execute(sql.TO_MOVE, (move.lane, place_of(*move.after), move.limit + 1)).fetchall()

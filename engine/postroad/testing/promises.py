@@ -7,7 +7,6 @@ I1 to I9 are explained in docs/testing.md.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from ..compose.canonical import forbidden_octets
 from ..message import Kind
 from ..store.contract import TAKEN, StoredMessage, StoredRecipient
 from ..store.states import ENDS, State
@@ -24,8 +24,6 @@ __all__ = ["Arrival", "Attempt", "Evidence", "Letter", "broken_promises", "forbi
 Place: TypeAlias = tuple[str, str]  # message id and recipient
 
 _HOUR = 3600.0
-_LINE_OCTETS = 1000  # with its CRLF (RFC 5321 section 4.5.3.1.6)
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _ENDINGS = {
     State.ACCEPTED: "delivered",
     State.REPORTED: "failed",
@@ -121,17 +119,6 @@ def broken_promises(evidence: Evidence) -> list[str]:
     for check in _CHECKS:
         found += check(evidence)
     return found
-
-
-def forbidden_octets(content: bytes, *, eight_bit: bool = False) -> str:
-    """What must not have passed in a message, as SMTP's DATA carries it: "" where all is well."""
-    if b"\0" in content:
-        return "NUL"
-    if _BARE.search(content):
-        return "a bare CR or LF"
-    if any(len(line) + 2 > _LINE_OCTETS for line in content.split(b"\r\n")):
-        return f"a line of more than {_LINE_OCTETS} octets"
-    return "" if eight_bit or content.isascii() else "an octet over 127"
 
 
 def _without_end(evidence: Evidence) -> Iterator[str]:

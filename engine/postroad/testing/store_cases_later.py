@@ -255,6 +255,24 @@ def retrying_after_the_clock_was_set_back(bench: Bench) -> None:
 
 
 @_case
+def retrying_what_was_given_while_the_clock_was_ahead_of_the_wall(bench: Bench) -> None:
+    """Retry after the clock was set back gives scheduled mail its time by the wall, once; held mail, too."""
+    ahead = {"ahead": 100.0, "send_at": NOW + 170, "expires_at": NOW + 200}
+    bench.accept("m1", recipient("a@x", "one", due=NOW + 170), recipient("b@x", "two", due=NOW + 170), **ahead)
+    bench.accept("m2", recipient("c@x", "two", due=NOW + 170), send_at=NOW + 170)
+    bench.accept("m3", recipient("d@x", "one", due=NOW + 120), **ahead)
+    bench.do(Hold(Filter(recipient="b@x"), "an operator", NOW), Moved)
+    wanted = Moved(3, (LaneDue("one", NOW + 20), LaneDue("two", NOW + 170)))
+    for until in (NOW + 110, NOW + 10):
+        expect(bench.do(Retry(Filter(), NOW, untried_until=until), Moved), wanted, "the answer")
+        expect(lanes_of(bench.store), {"one": NOW + 20, "two": NOW + 170}, "lanes")
+        expect([row.due - NOW for row in bench.message("m1").recipients], [70, 70], "due times, in seconds from now")
+        message = bench.message("m1").message
+        moments = message.accepted_at, message.send_at, message.expires_at
+        expect(moments, (NOW - 100, NOW + 70, NOW + 100), "moments")
+
+
+@_case
 def releasing_scheduled_mail(bench: Bench) -> None:
     """Release leaves what was never settled to its send_at; what was settled before is due now."""
     bench.accept("m1", recipient("a@x", "one", due=NOW + 50), recipient("b@x", "two", due=NOW + 70))

@@ -17,6 +17,7 @@ from ..store.states import State, Step
 from .store_bench import CONTENT, NO_LANES, NONE, NOW, Bench, Unmet, expect, lanes_of, recipient, sure
 from .store_cases import CASES
 from .store_cases_later import LATER_CASES
+from .store_cases_quotas import QUOTA_CASES
 
 __all__ = ["OpenStore", "StoreFailed", "check_store", "store_checks"]
 
@@ -41,7 +42,7 @@ def check_store(open_store: OpenStore, *, durable: bool) -> None:
 
 def store_checks(*, durable: bool) -> Iterator[Callable[[OpenStore], None]]:
     """The cases one by one, each to be called with the opening function; `__name__` names it."""
-    for case in (*CASES, *LATER_CASES):
+    for case in (*CASES, *LATER_CASES, *QUOTA_CASES):
         yield _alone(case)
     if durable:
         yield from map(_named, (everything_is_there_again, leases_outlive_the_process, handles_are_never_given_twice))

@@ -1,0 +1,111 @@
+"""The service's rules for attachments: which names are refused, and which files within ZIP archives.
+
+Nothing is unpacked but archives within archives, and of those at most 64 MB in all, four levels deep.  What cannot be looked
+into (damaged, too deep, too large, encrypted below the surface) is refused: nobody could say what it holds.
+Knows nothing of messages; `service.py` asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .apiproxy_errors import ApplicationError
+from .attachment_types import EXTENSION_BLACKLIST, extension_of
+from .protocol import MailServiceError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+__all__ = ["check_attachments"]
+
+_LEVELS = 4  # of archives within each other, the attachment itself the first
+_UNPACKED_OCTETS = 64 << 20  # of archives within one attachment, in all: twice the largest request
+_FILES = 10_000  # in one archive and those stored within it; reading so many names takes some 50 ms
+_ENTRY = b"PK\x01\x02"  # before each file's entry in an archive's directory (APPNOTE.TXT section 4.3.12)
+_BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
+_BOUNDED = (0, 8)  # stored and deflated (section 4.4.5); Python's readers of others unpack a whole bomb at once
+_IS_ENCRYPTED, _IS_MASKED = 0x1, 0x2000  # an entry's flags (section 4.4.4): its content, and its name
+_UNSEEN_END = re.compile(r"[. \0]+\Z")  # Windows leaves dots and spaces at the end of a name away
+
+
+def check_attachments(attachments: Iterable[Any]) -> None:
+    """Raise ApplicationError (INVALID_ATTACHMENT_TYPE) for the first attachment, or file within one, that is not carried.
+
+    attachments: with FileName and Data, as in a request.
+    """
+    for attachment in attachments:
+        name, data = attachment.FileName, attachment.Data
+        _check_name(name)
+        if extension_of(name) == "zip" or data.startswith(_BEGINNINGS):
+            _Archive(name, is_declared=extension_of(name) == "zip").check(data, name, 1)
+
+
+def _refuse(problem: str) -> ApplicationError:
+    return ApplicationError(MailServiceError.INVALID_ATTACHMENT_TYPE, f"Invalid attachment type; {problem}")
+
+
+def _check_name(name: str) -> None:
+    if re.split(r"[/\\]", name)[-1].startswith("."):
+        raise _refuse(f"attachments cannot be hidden files. Received '{name}'.")
+    if "." not in name:
+        raise _refuse(f"attachments must have a file extension, Received '{name}'.")
+    _check_extension(name, name)
+
+
+def _check_extension(name: str, shown: str) -> None:
+    if extension_of(_UNSEEN_END.sub("", name)) in EXTENSION_BLACKLIST:
+        raise _refuse(
+            f"attachments must not have a file extension that is blacklisted. Received '{shown}'. "
+            f"The extension type must be one of {','.join(EXTENSION_BLACKLIST)}."
+        )
+
+
+class _Archive:
+    """One attachment that is an archive, with all that is within."""
+
+    def __init__(self, name: str, *, is_declared: bool) -> None:
+        self._name = name
+        self._is_declared = is_declared  # by its name; others, such as office documents, may be damaged
+        self._octets_left = _UNPACKED_OCTETS
+
+    def check(self, data: bytes, path: str, level: int) -> None:
+        from io import BytesIO
+        from zipfile import ZipFile
+
+        if data.count(_ENTRY) > _FILES:
+            raise _refuse(f"'{path}' holds more than {_FILES:,} files, which is more than is looked through.")
+        try:
+            with ZipFile(BytesIO(data)) as archive:
+                for entry in archive.infolist():
+                    self._check_entry(archive, entry, path, level)
+        except ApplicationError:
+            raise
+        except Exception as error:  # the reader of archives names no few of its own, and any means the same
+            if self._is_declared or level > 1:
+                raise _refuse(f"the archive '{path}' cannot be read: {error}.") from error
+
+    def _check_entry(self, archive: ZipFile, entry: ZipInfo, path: str, level: int) -> None:
+        name = f"{path}/{entry.filename}"
+        if entry.flag_bits & _IS_MASKED:
+            raise _refuse(f"the archive '{path}' hides the names of its files.")
+        if entry.is_dir():
+            return
+        _check_extension(entry.filename, name)
+        if extension_of(_UNSEEN_END.sub("", entry.filename)) == "zip":
+            self._check_within(archive, entry, name, level + 1)
+
+    def _check_within(self, archive: ZipFile, entry: ZipInfo, name: str, level: int) -> None:
+        if level > _LEVELS:
+            raise _refuse(f"'{name}' is an archive within more than {_LEVELS - 1} others.")
+        if entry.flag_bits & _IS_ENCRYPTED:
+            raise _refuse(f"'{name}' is an archive that is encrypted within another.")
+        if entry.compress_type not in _BOUNDED:
+            raise _refuse(f"'{name}' is an archive that is compressed in an unusual way within another.")
+        with archive.open(entry) as file:
+            data = file.read(self._octets_left + 1)
+        self._octets_left -= len(data)
+        if self._octets_left < 0:
+            raise _refuse(f"the archives within '{self._name}' have more than {_UNPACKED_OCTETS >> 20} MB unpacked.")
+        self.check(data, name, level)

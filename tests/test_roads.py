@@ -1,0 +1,241 @@
+"""A whole engine over two or three roads: mail goes by the next while one is down, comes back, and is never doubled by that."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from postroad import Filter, Submission, hookimpl
+from postroad.store.memory import MemoryStore
+from postroad.store.states import State
+from postroad.testing import ScriptedTransport, open_test_engine
+from postroad.transport import Capabilities
+from postroad.verdict import Disposition, Scope, Verdict
+
+RAW = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"
+DOWN = Verdict.deferred("503 down", scope=Scope.SITE)
+DENIED = Verdict.deferred("401 who are you", scope=Scope.TRANSPORT)
+
+
+class KeptStore(MemoryStore):
+    """Outlives its engines, and uses no thread: under a clock that jumps, time would pass by one."""
+
+    @hookimpl
+    def postroad_register_stores(self, register):
+        register("kept", contextmanager(lambda url, *, folder: iter([self])))
+
+    def close(self):
+        pass
+
+
+class Provider(ScriptedTransport):
+    """Answers what `now` says."""
+
+    def __init__(self, now=None, **fields):
+        super().__init__(**fields)
+        self.now = now
+
+    async def deliver(self, request):
+        verdicts = await super().deliver(request)
+        return [self.now] * len(verdicts) if self.now else verdicts
+
+    @property
+    def took(self):
+        return [] if self.now else sorted(address for call in self.calls for address in call.addresses)
+
+
+@asynccontextmanager
+async def engine_over(first, second, third=None, route=None, store=None, **sections):
+    providers = {name: each for name, each in (("first", first), ("second", second), ("third", third)) if each}
+    _, *further = providers
+    plugins = {name: each.plugin(name) for name, each in providers.items()}
+    if store is not None:
+        plugins["kept"], sections["spool"] = store, {"url": "kept:"}
+    async with open_test_engine(
+        plugins=plugins,
+        transports={name: {"plugin": name} for name in providers},
+        routes=[{"transport": "first", "fail_over": further, **(route or {})}],
+        **sections,
+    ) as engine:
+        yield engine
+
+
+def mail(number):
+    return Submission(sender="a@example.com", recipients=[f"b{number}@example.org"], content=RAW)
+
+
+async def delivered(engine, *submissions):
+    with trio.fail_after(3600):
+        for receipt in await engine.submit_many(submissions):
+            outcome = await receipt.settled()
+            assert outcome.is_delivered
+
+
+async def test_what_the_first_road_cannot_take_goes_by_the_second_at_once(autojump_clock):
+    first, second = Provider(DOWN), Provider()
+    async with engine_over(first, second) as engine:
+        begun = trio.current_time()
+        await delivered(engine, mail(1))
+        assert trio.current_time() - begun < 1
+    assert [call.addresses for call in first.calls] == [("b1@example.org",)]
+    assert second.took == ["b1@example.org"]
+
+
+async def test_a_road_that_is_down_is_left_alone_and_tried_with_one_message_when_its_hold_ends(autojump_clock):
+    first, second = Provider(DOWN), Provider()
+    async with engine_over(first, second, windows={"start": 5, "max": 20, "trouble": 3, "hold_seconds": 60}) as engine:
+        await delivered(engine, *map(mail, range(200)))
+        tried = len(first.calls)
+        assert tried <= 3 + 5, "those under way when the circuit opened, and no more"
+        await delivered(engine, *map(mail, range(200, 300)))
+        assert len(first.calls) == tried
+        await trio.sleep(61)
+        await delivered(engine, mail(300), mail(301), mail(302))
+        assert len(first.calls) == tried + 1, "half open: one probe, which failed"
+        first.now = None
+        await trio.sleep(121)
+        await delivered(engine, *map(mail, range(400, 420)))
+        assert len(first.calls) >= tried + 1 + 20, "closed again"
+    assert sorted(second.took) == sorted(f"b{number}@example.org" for number in [*range(303)])
+
+
+async def test_a_backlog_on_a_road_that_goes_down_moves_to_the_next(autojump_clock):
+    """Queue leases nothing for a held site; where another road is open, what waits is let out to take it."""
+    first, second = Provider(Verdict.deferred("450 later")), Provider()
+    windows = {"hold_seconds": 30_000, "hold_max_seconds": 30_000}
+    async with engine_over(first, second, windows=windows) as engine:
+        receipts = await engine.submit_many([mail(number) for number in range(500)])
+        await first.wait_ended(500)
+        first.now = DENIED
+        await engine.retry(Filter(id=receipts[0].id))
+        with trio.move_on_after(600):
+            for receipt in receipts:
+                await receipt.settled()
+        assert (await engine.status()).by_state == {"accepted": 500}
+    assert len(first.calls) == 501
+    assert len(second.took) == 500
+
+
+async def test_a_credential_that_is_refused_holds_the_road_and_bounces_nothing(autojump_clock):
+    first, second = Provider(DENIED), Provider()
+    with capture_logs() as logs:
+        async with engine_over(first, second) as engine:
+            await delivered(engine, *map(mail, range(20)))
+    assert len(second.took) == 20
+    assert any(log["event"] == "site_held" and log["reply"] == DENIED.reply for log in logs)
+    moved = [log for log in logs if log["event"] == "failed_over"]
+    assert {(log["lane"], log["to"]) for log in moved} == {("first", "first~second")}
+    assert len({log["recipient"] for log in moved}) == 20
+
+
+async def test_with_all_roads_down_mail_waits_and_comes_home_by_the_one_that_returns(autojump_clock):
+    first, second, third = Provider(DOWN), Provider(DOWN), Provider(DOWN)
+    async with engine_over(first, second, third) as engine:
+        receipts = await engine.submit_many([mail(number) for number in range(30)])
+        await trio.sleep(5000)
+        calls = len(first.calls) + len(second.calls) + len(third.calls)
+        assert calls < 300, "no road is tried in a hurry"
+        second.now = None
+        with trio.fail_after(8000):
+            for receipt in receipts:
+                assert (await receipt.settled()).is_delivered
+    assert {address for call in second.calls for address in call.addresses} == {f"b{n}@example.org" for n in range(30)}
+
+
+@pytest.mark.parametrize("eager", [False, True])
+async def test_mail_in_doubt_stays_on_its_road_unless_the_route_says_otherwise(autojump_clock, eager):
+    first, second = Provider(Verdict.in_doubt("cut after the body")), Provider()
+    with capture_logs() as logs:
+        async with engine_over(first, second, route={"fail_over_in_doubt": eager}) as engine:
+            (receipt,) = await engine.submit_many([mail(1)])
+            await first.wait_ended(1)
+            if not eager:
+                await trio.sleep(30_000)
+                assert second.calls == []
+                first.now = None
+            assert (await receipt.settled()).is_delivered
+    assert bool(second.calls) is eager
+    assert any(log["event"] == "maybe_duplicate" for log in logs)
+
+
+async def test_what_is_refused_for_good_is_not_tried_elsewhere(autojump_clock):
+    first = Provider(Verdict.refused("550 no such user", status="5.1.1"))
+    second = Provider()
+    async with engine_over(first, second) as engine:
+        (receipt,) = await engine.submit_many([mail(1)])
+        outcome = await receipt.settled()
+        assert not outcome.is_delivered
+    assert "b1@example.org" not in second.took
+
+
+async def test_the_state_survives_a_restart(autojump_clock):
+    """The next engine does not begin with the broken road, and what was on the second stays there."""
+    store = KeptStore()
+    windows = {"hold_seconds": 3000, "hold_max_seconds": 3000}
+    first, second = Provider(DENIED), Provider(Verdict.deferred("450 later"))
+    async with engine_over(first, second, store=store, windows=windows) as engine:
+        await engine.submit(mail(1))
+        await second.wait_ended(1)
+    tried = len(first.calls)
+    second.now = None
+    with capture_logs() as logs:
+        async with engine_over(first, second, store=store, windows=windows) as engine:
+            (waiting,) = await engine.find(Filter())
+            assert [(row.state, row.lane) for row in waiting.recipients] == [(State.WAITING, "first~second")]
+            await delivered(engine, mail(2))
+            assert len(first.calls) == tried
+            assert any(log["event"] == "site_held" for log in logs)
+            await engine.retry(Filter())
+            await (await engine.receipt(waiting.message.id)).settled()
+    assert second.took[-1:] == ["b2@example.org"]
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_road_held(autojump_clock):
+    store = KeptStore()
+    first, second = Provider(DENIED), Provider()
+    async with engine_over(first, second, store=store) as engine:
+        await delivered(engine, mail(1))
+    first.now = None
+    async with engine_over(first, second, store=store, start=1_000_000_000.0) as engine:
+        await delivered(engine, mail(2))
+    assert "b2@example.org" in first.took
+
+
+async def test_two_routes_over_one_transport_share_its_circuit(autojump_clock):
+    first, second = Provider(DENIED), Provider()
+    routes = [
+        {"transport": "first", "name": "bulk", "recipients": "*@bulk.example", "fail_over": ["second"]},
+        {"transport": "first", "fail_over": ["second"]},
+    ]
+    async with open_test_engine(
+        plugins={"first": first.plugin("first"), "second": second.plugin("second")},
+        transports={"first": {"plugin": "first"}, "second": {"plugin": "second"}},
+        routes=routes,
+    ) as engine:
+        await delivered(engine, mail(1))
+        bulk = Submission(sender="a@example.com", recipients=["c@bulk.example"], content=RAW)
+        await delivered(engine, bulk)
+    assert len(first.calls) == 1
+
+
+async def test_recipients_of_one_message_part_ways_by_what_became_of_each(autojump_clock):
+    class Mixed(Provider):
+        async def deliver(self, request):
+            await super().deliver(request)
+            answers = {"ok": Verdict.accepted("250"), "down": DOWN, "cut": Verdict.in_doubt("cut")}
+            return [answers[recipient.address.partition("@")[0]] for recipient in request.recipients]
+
+    first, second = Mixed(), Provider(capabilities=Capabilities(recipients_per_call=1))
+    async with engine_over(first, second) as engine:
+        everybody = ["ok@example.org", "down@example.org", "cut@example.org"]
+        await engine.submit(Submission(sender="a@example.com", recipients=everybody, content=RAW))
+        await second.wait_ended(1)
+        await trio.sleep(1)
+        (found,) = await engine.find(Filter())
+        assert [row.lane for row in found.recipients] == ["first", "first~second", "first"]
+    assert second.took == ["down@example.org"]
+    assert first.calls[0].verdicts is not None
+    assert {verdict.disposition for verdict in first.calls[0].verdicts} == {Disposition.ACCEPTED}
