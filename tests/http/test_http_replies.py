@@ -81,8 +81,9 @@ async def test_what_proves_nothing_is_temporary(road: Road, status: int, body: b
 async def test_a_redirect_is_never_followed(road: Road) -> None:
     location = ("Location", f"{road.peer.url}/elsewhere")
     road.peer.script = lambda asked: Reply(307, b"", (location,)) if "elsewhere" not in asked.target else None
-    await _one(road)
-    assert len(road.peer.asked) == 1
+    verdict = await _one(road)
+    assert (verdict.disposition, verdict.scope) == (Disposition.DEFERRED, Scope.TRANSPORT)
+    assert len(road.peer.heads) == len(road.peer.asked) == 1
 
 
 async def test_content_too_large_for_the_provider_is_refused(road: Road) -> None:
