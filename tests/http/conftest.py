@@ -1,42 +1,12 @@
-"""A fake of a provider with its peer, and a transport to it."""
+"""Fixtures: roads to fakes of providers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from fakes_of_providers import MAKERS, SECRET, Fake
-from http_peer import Asked, HttpPeer, Reply, http_peer
-
-from postroad.transport import Transport
-from postroad_http import http_transport
-
-
-@dataclass
-class Road:
-    """A transport's way to a fake."""
-
-    fake: Fake
-    peer: HttpPeer
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {**self.fake.settings, "api_key": SECRET, "base_url": self.peer.url}
-
-    @asynccontextmanager
-    async def open(self, **more: Any) -> AsyncGenerator[Transport]:
-        async with http_transport({**self.settings, **more}) as transport:
-            yield transport
-
-
-@asynccontextmanager
-async def road_to(name: str) -> AsyncGenerator[Road]:
-    fake = MAKERS[name]()
-    async with http_peer(fake.answer) as peer:
-        yield Road(fake, peer)
+from fakes_of_providers import MAKERS
+from http_road import Road, road_to
 
 
 @pytest.fixture(params=sorted(MAKERS))
@@ -58,10 +28,3 @@ async def ses() -> AsyncGenerator[Road]:
     """One that takes messages as they are, for several recipients."""
     async with road_to("ses") as found:
         yield found
-
-
-def always(reply: Reply) -> Any:
-    def script(asked: Asked) -> Reply:
-        return reply
-
-    return script

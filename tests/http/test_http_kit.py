@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from conftest import Road, always
 from http_peer import Mode, Reply, http_peer
+from http_road import Road, always
 
 from postroad.testing import check_transport
 from postroad.testing.transport_cases_later import CASES

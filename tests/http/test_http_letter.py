@@ -6,8 +6,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 
 import pytest
+from drawn_letters import Drawn, drawn
 from hypothesis import given
-from letters import Drawn, drawn
 
 from postroad_http.letter import Box, Unfit, read_letter
 

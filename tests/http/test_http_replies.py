@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from conftest import Road, always
 from fakes_of_providers import SECRET, said
 from http_peer import Asked, Mode, Reply
+from http_road import Road, always
 
 from postroad.testing import make_request
 from postroad.verdict import Disposition, Scope, Verdict

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Road
+from drawn_letters import Drawn, drawn
 from fakes_of_providers import MAKERS, SECRET, Fake, Mail
 from http_peer import Asked
+from http_road import Road
 from hypothesis import HealthCheck, given, settings
-from letters import Drawn, drawn
 
 from postroad.message import Message
 from postroad.testing import make_request
@@ -246,7 +246,7 @@ def test_what_is_idempotent_says_so_and_the_others_do_not() -> None:
 
 
 async def test_the_same_recipient_again_is_the_same_request_and_another_one_is_not() -> None:
-    from conftest import road_to
+    from http_road import road_to
 
     async with road_to("resend") as road, road.open() as transport:
         content = b"From: a@example.com\r\nSubject: Hi\r\n\r\nHello.\r\n"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import trustme
-from conftest import Road
 from fakes_of_providers import MAKERS, SECRET
+from http_road import Road
 
 from postroad.errors import ConfigError
 from postroad.testing import make_request
