@@ -66,6 +66,7 @@ scale: $(STAMP) ## a million queued messages, large ones, troubled neighbours: m
 docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
 	@$(BIN)/python -m postroad.configdoc > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	@$(BIN)/python scripts/draw_states.py
+	@$(BIN)/python scripts/write_contract.py
 	@$(BIN)/python tests/faults/fault_page.py
 	@$(BIN)/python tests/mutants/mutant_page.py
 

@@ -11,7 +11,6 @@ import sys
 import typing
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,16 +22,14 @@ import pytest
 from postroad import hookspecs
 from postroad.config import Config
 from postroad.decide.admission import Refusal
-from postroad.errors import ConfigError, StoreError
+from postroad.errors import StoreError
 from postroad.events import RecipientFailed
 from postroad.message import Submission
-from postroad.testing import fakes
-from postroad.transport import Transport
-from postroad.verdict import Disposition
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 ENGINE, PLUGINS = ROOT / "engine" / "postroad", ROOT / "plugins"
+EXAMPLES = sorted((ROOT / "examples" / "plugins").glob("postroad-*"))  # docs/plugins.md speaks of their files
 PAPERS = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 CHECKED = [
     ROOT / "CONTRIBUTING.md",
@@ -111,7 +108,7 @@ def make_targets() -> set[str]:
 
 
 def exists_as_file(token: str) -> bool:
-    return any((base / token).exists() for base in (ROOT, ENGINE, PLUGINS, DOCS, ROOT / "requirements"))
+    return any((base / token).exists() for base in (ROOT, ENGINE, PLUGINS, DOCS, ROOT / "requirements", *EXAMPLES))
 
 
 def exists_outside(parts: list[str]) -> bool:
@@ -297,56 +294,3 @@ def test_postroad_notice_as_on_the_page(hooks_page: tuple[pluggy.PluginManager, 
     manager, plugin = hooks_page
     manager.hook.postroad_notice(event=RecipientFailed(at=0.0, id="1", recipient="c@d.example", status="5.1.1"))
     assert plugin.failed == [("c@d.example", "5.1.1")]
-
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> Any:
-    """The factory that the worked example registers."""
-    transports: dict[str, Any] = {}
-    manager = pluggy.PluginManager("postroad")
-    manager.add_hookspecs(hookspecs)
-    manager.register(module_from("A worked example", tmp_path), "pipe")
-    manager.hook.postroad_register_transports(register=transports.__setitem__)
-    return transports["pipe"]
-
-
-def opened(pipe: Any, script: str) -> AbstractAsyncContextManager[Transport]:
-    return pipe({"command": ["sh", "-c", script]})  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize(
-    ("status", "disposition", "code"),
-    [(0, Disposition.ACCEPTED, "2.0.0"), (67, Disposition.REFUSED, "5.1.1"), (75, Disposition.DEFERRED, "4.3.0")],
-)
-async def test_the_worked_example_says_what_the_program_said(
-    pipe: Any, status: int, disposition: Disposition, code: str
-) -> None:
-    async with opened(pipe, f"cat >/dev/null; exit {status}") as transport:
-        verdicts = await transport.deliver(fakes.make_request(["a@b.example", "c@d.example"]))
-    assert [(verdict.disposition, verdict.status) for verdict in verdicts] == [(disposition, code)] * 2
-
-
-async def test_the_worked_example_hands_over_content_and_recipients(pipe: Any, tmp_path: Path) -> None:
-    begun: list[str] = []
-    request = fakes.make_request(
-        ["-oops@b.example"], content=b"Subject: x\r\n\r\ny\r\n", commit=lambda: begun.append("x")
-    )
-    async with opened(pipe, f'cat >{tmp_path}/content; echo "$@" >{tmp_path}/recipients') as transport:
-        await transport.deliver(request)
-    assert (tmp_path / "content").read_bytes() == b"Subject: x\r\n\r\ny\r\n"
-    assert (tmp_path / "recipients").read_text() == "-oops@b.example\n"
-    assert begun
-
-
-async def test_the_worked_example_refuses_settings_it_does_not_know(pipe: Any) -> None:
-    with pytest.raises(ConfigError, match="comand"):
-        async with pipe({"comand": ["cat"]}):
-            pass
-
-
-async def test_the_worked_examples_own_test_passes(tmp_path: Path) -> None:
-    await module_from("A worked example", tmp_path).test_mail_is_handed_to_the_program()
-
-
-async def test_the_worked_example_does_a_transports_duties_as_on_the_page(tmp_path: Path) -> None:
-    await module_from("A worked example", tmp_path).test_it_does_a_transports_duties(tmp_path)

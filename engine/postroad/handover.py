@@ -50,7 +50,7 @@ from .spool import SpoolPlace
 from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
 
-__all__ = ["Handover"]
+__all__ = ["Handover", "mail_call"]
 
 _WINDOW_CALLS, _WINDOW_OCTETS = 64, 1 << 20  # under way at once: the answers must fit into the socket's buffer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between tries; an insert by another door takes about 0.01
@@ -113,10 +113,7 @@ class Handover:
 
         Raises TypeError for a field that `Engine.send_mail` does not know.
         """
-        call = _mail(fields, id or new_message_id())
-        if to_admins or admin_bytes is not None:
-            call = msgspec.structs.replace(call, to_admins=to_admins, admin_bytes=admin_bytes)
-        return self._ask(call, str)
+        return self._ask(mail_call(fields, id, to_admins=to_admins, admin_bytes=admin_bytes), str)
 
     def _written_new(self, submission: Submission) -> Written:
         return self._written(submission, None)
@@ -301,7 +298,10 @@ def _windows(calls: Sequence[Written]) -> Iterator[list[Written]]:
 _ARGUMENTS = frozenset(Mail.__struct_fields__) - {"id", "to_admins", "admin_bytes"}
 
 
-def _mail(fields: Mapping[str, Any], id: str) -> Mail:
+def mail_call(
+    fields: Mapping[str, Any], id: str | None, *, to_admins: bool = False, admin_bytes: int | None = None
+) -> Mail:
+    """The call that the arguments of `Handover.send_mail` mean.  Raises SubmissionError, and TypeError as that does."""
     for name in fields:
         if name not in _ARGUMENTS:
             raise TypeError(f"send_mail() got an unexpected keyword argument {name!r}")
@@ -313,7 +313,10 @@ def _mail(fields: Mapping[str, Any], id: str) -> Mail:
         [Enclosure.of(each, f"attachments[{number}]") for number, each in enumerate(given["attachments"])]
     )
     options_only = Submission(sender="", recipients=(), content=b"", **options)
-    return _checked(Mail, {**given, **_options_of(options_only), "id": id})
+    call = _checked(Mail, {**given, **_options_of(options_only), "id": id or new_message_id()})
+    if not to_admins and admin_bytes is None:
+        return call
+    return msgspec.structs.replace(call, to_admins=to_admins, admin_bytes=admin_bytes)
 
 
 def _options_of(submission: Submission) -> dict[str, Any]:

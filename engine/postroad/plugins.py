@@ -84,6 +84,16 @@ class Plugins:
                 self._manager.unregister(plugin)
             raise PluginError(f"plugin {name!r} does not fit the contract: {words_for(error, str)}") from error
 
+    def hooks_of(self, name: str) -> Mapping[str, Callable[..., Any]]:
+        """What a plugin that was loaded implements, by the hook's name."""
+        plugin = self._manager.get_plugin(name)
+        return {
+            caller.name: found.function
+            for caller in (self._manager.get_hookcallers(plugin) or () if plugin is not None else ())
+            for found in caller.get_hookimpls()
+            if found.plugin is plugin
+        }
+
     def _check_implementations(self, plugin: object, name: str) -> None:
         """pluggy would take an un-awaited coroutine for an answer; wrappers would come between a hook and its caller."""
         for caller in self._manager.get_hookcallers(plugin) or ():

@@ -114,12 +114,33 @@ class DeliveryRequest:
 
 
 class Transport(Protocol):
-    """Carries messages one hop.
+    """Carries messages one hop.  Its duties, by the numbers that the report of `postroad.testing.check_transport` names:
 
-    Duties: one verdict per recipient, in order.  Trouble of the network or the peer is a verdict, not an exception; an
-    exception defers the message.  Honour cancellation at every await; when cancelled after `committing()`, either find out the
-    answer within `request.doubt_seconds` (shielded) or let Cancelled pass: the engine then takes the recipients as in doubt.
-    Many calls run at once.  Never log content or secrets.
+    T1 One verdict each: a sequence with one Verdict per recipient, in the order of the request, whatever their number.
+    T2 Sound verdicts: the status is of the disposition's class (RFC 3463), texts are printable and short (`printable`), a
+        hint is a finite number of seconds, and what is not accepted says why.
+    T3 Trouble is a verdict: what the network or the peer does, says or leaves unsaid is answered, never raised.  An exception
+        defers this message alone, and is logged with the transport's name.
+    T4 Temporary unless proven: only a reply that proves a permanent failure of this recipient or message is REFUSED.  What the
+        transport brings along, such as its credentials, is DEFERRED with Scope.TRANSPORT and bounces nothing.
+    T5 Say it first: `committing()` is called before any byte after which the peer might take responsibility; nothing is handed
+        over, accepted or in doubt without it.
+    T6 Doubt: where the answer to a hand-over was not seen, that is IN_DOUBT; `handed_over` only if the message was given whole.
+    T7 As it is: content and envelope are canonical at the door and carried unchanged; what cannot be carried is refused.
+    T8 In pieces: content over 256 KiB is read by `chunks`, never as a whole; chunks are closed, and content is let go of.
+    T9 Let go: cancellation is honoured at every await; after `committing()` the answer may be waited for, shielded, within
+        `request.doubt_seconds`.  The deadline is such a cancellation.
+    T10 Many at once: calls run beside each other, none waits for another's trouble or gets another's content.
+    T11 Once: a message goes to the peer once a call.  Whether it is tried again, and what senders hear, is decided elsewhere.
+    T12 Able as declared: `capabilities` stay the same, and what they exclude is refused (5.3.4 too large, 5.6.3 eight bit,
+        5.6.7 UTF-8), not sent.
+    T13 Hints: when the peer says how long to wait, the verdict says so in `retry_after_seconds`.
+    T14 Discretion: neither content nor secrets are logged, said in a verdict, or shown by `repr` or an error.
+    T15 Settings: one that is not known, or of the wrong kind, is refused with a ConfigError that names its key; the mapping is
+        only read.  A peer that is away is no error of the settings.
+    T16 Nothing left: all that a transport opens, starts or keeps ends with its factory's context, or with the mail that
+        needed it; an exception raised inside the context comes out as it is.
+    T17 Never block: no call keeps the thread; half a second is logged as `transport_slow`.
     """
 
     @property

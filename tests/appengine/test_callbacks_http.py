@@ -400,7 +400,8 @@ async def test_it_does_a_transports_duties(autojump_clock, monkeypatch):
         )
     done = {result.case for result in report.results if not result.skipped}
     assert {"committing_comes_first", "large_content", "ten_at_once", "eight_bit", "smtputf8"} <= done
-    assert {result.case for result in report.results if result.skipped} == {"one_refused_among_many"}
+    needs = {result.skipped for result in report.results if result.skipped.startswith("needs")}
+    assert not {"needs broken", "needs silent", "needs handed_over"} & needs
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The mail API beside the original, where that can be imported: the same values give the same fields, errors and MIME.
 
-What differs on purpose is left out of the values, and listed in docs/appengine-differences.md.
+What differs on purpose is left out of the values, and listed in docs/appengine.md.
 """
 
 from __future__ import annotations

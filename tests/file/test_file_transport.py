@@ -402,6 +402,9 @@ def test_the_plugin_registers_the_name_file() -> None:
     assert found == {"file": open_file_transport}
 
 
+NO_LIMITS = {"largest_content", "too_large_content", "no_eight_bit", "no_smtputf8"}
+
+
 @pytest.mark.parametrize(("form", "layout"), [("eml", "one"), ("maildir", "one"), ("maildir", "by_recipient")])
 async def test_it_does_a_transports_duties(tmp_path: Path, form: str, layout: str) -> None:
     (tmp_path / "in the way").write_text("")
@@ -416,4 +419,7 @@ async def test_it_does_a_transports_duties(tmp_path: Path, form: str, layout: st
         handed_over=written,
         broken={"folder": str(tmp_path / "in the way")},
     )
-    assert {r.case for r in report.results if r.skipped} == {"one_refused_among_many", "silent_peer"}
+    no_peer = {r.case for r in report.results if r.skipped.startswith("needs")}
+    assert {
+        r.case for r in report.results if r.skipped
+    } - no_peer == NO_LIMITS  # a disk neither refuses nor keeps silent

@@ -12,6 +12,7 @@ from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
+from mutants_stub import STUB
 from mutants_transports import FILE, SMTP
 
 __all__ = ["GROUPS", "MUTANTS"]
@@ -29,5 +30,6 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "SMTP": SMTP,
     "Mail in files": FILE,
     "Callbacks": CALLBACKS,
+    "The stub for tests of applications": STUB,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)

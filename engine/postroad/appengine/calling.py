@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import apiproxy_errors, service
+from .apiproxy_stub_map import stubbed_call
 from .mail_errors import BadRequestError, Error, InvalidAttachmentTypeError, InvalidHeaderNameError, InvalidSenderError
 from .protocol import MailMessage, MailServiceError, VoidProto
 
@@ -48,7 +49,7 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
-    return _call_of_testbed() or service.make_sync_call
+    return stubbed_call(by_smtp=False) or _call_of_testbed() or service.make_sync_call
 
 
 def _call_of_testbed() -> MakeSyncCall | None:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import ConfigError
 from . import settings
@@ -18,9 +18,8 @@ from .environment import admins_of, config_from_environ, is_smtp_queued, spool_u
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..handover import Handover
 
-__all__ = ["OpenDoor", "configure", "current_door"]
+__all__ = ["OpenDoor", "Taker", "configure", "configured_rules", "current_door"]
 
 _DEADLINE_SECONDS = 60.0  # of the original's calls
 _VARIABLES = ("POSTROAD_CONFIG", "POSTROAD_SPOOL", "POSTROAD_QUEUE_SMTP")
@@ -45,10 +44,18 @@ class _Said(NamedTuple):
     deadline_seconds: float = _DEADLINE_SECONDS
 
 
+class Taker(Protocol):
+    """What takes mail: a Handover, or in tests what stands in for one."""
+
+    def send_mail(self, fields: Mapping[str, Any], id: str | None, *, to_admins: bool, admin_bytes: int | None) -> str:
+        """As `Handover.send_mail`."""
+        ...
+
+
 class OpenDoor(NamedTuple):
     """The door to the spool, and the administrators that this process knows; where it knows none, the engine may."""
 
-    handover: Handover
+    handover: Taker
     admins: tuple[str, ...]
 
 
@@ -124,6 +131,12 @@ def current_door() -> OpenDoor:
         if _open is None or _open[0] != made_from:
             _open = made_from, _made(said)
         return _open[1]
+
+
+def configured_rules() -> tuple[Config | None, tuple[str, ...]]:
+    """The configuration that is meant now, if one is named, and the administrators.  Opens nothing.  Raises ConfigError."""
+    said = _said
+    return _config_of(said), _addresses(said.admins or admins_of())
 
 
 def _environ_of(said: _Said) -> tuple[str | None, ...]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from . import smtp_service
 from .addresses import check_email_valid, kept
+from .apiproxy_stub_map import stubbed_call
 from .attachment_types import mime_type_of
 from .calling import MakeSyncCall, call_service
 from .mail_errors import Error, MissingSenderError
@@ -116,7 +117,7 @@ class EmailMessageBase:
 
         Raises what `ToProto` does, the errors of the service and `apiproxy_errors`.
         """
-        if smtp_service.is_wanted():
+        if stubbed_call(by_smtp=True) is None and smtp_service.is_wanted():
             smtp_service.hand_over(self)
         else:
             call_service(self._API_CALL, self.ToProto(), make_sync_call)

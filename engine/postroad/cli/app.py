@@ -13,6 +13,7 @@ from ..errors import PostroadError
 from .check import check
 from .demo import demo
 from .exits import Told
+from .plugin import plugin
 from .queue import queue
 from .salvage import salvage
 from .send import send
@@ -67,5 +68,5 @@ def postroad(ctx: click.Context, config: str | None, spool: str | None) -> None:
     ctx.obj = Where(config or None, spool or None)
 
 
-for _command in (demo, serve, send, queue, check, salvage):
+for _command in (demo, serve, send, queue, check, salvage, plugin):
     postroad.add_command(_command)

@@ -12,6 +12,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .engine import open_test_engine, test_config
     from .fakes import Hang, MemoryContent, ScriptedTransport, Slow, make_request
+    from .plugin_suite import check_plugin
     from .simulated_server import DAY, HOUR, MINUTE, Mail, MailServer
     from .simulated_world import World
     from .simulation import BrokenPromise, open_simulation, simulate
@@ -30,6 +31,7 @@ _HOMES = {
     "ScriptedTransport": "fakes",
     "Slow": "fakes",
     "World": "simulated_world",
+    "check_plugin": "plugin_suite",
     "check_store": "store_suite",
     "check_transport": "transport_suite",
     "make_request": "fakes",
@@ -51,6 +53,7 @@ __all__ = [
     "ScriptedTransport",
     "Slow",
     "World",
+    "check_plugin",
     "check_store",
     "check_transport",
     "make_request",

@@ -46,6 +46,10 @@ class MemoryContent:
     def size(self) -> int:
         return len(self._data)
 
+    def whole(self) -> bytes:
+        """All of it, for the test itself, at hand or not."""
+        return self._data
+
     def read_nowait(self) -> bytes | None:
         return self._data if self._at_hand else None
 
@@ -89,6 +93,7 @@ def make_request(
     token: int = 1,
     domain: str | None = None,
     deadline: float | None = None,
+    doubt_seconds: float = 20.0,
     commit: Callable[[], None] = lambda: None,
 ) -> DeliveryRequest:
     """One call to a transport as an engine would make it.
@@ -106,11 +111,12 @@ def make_request(
         domain=domain,
         deadline=trio.current_time() + 60.0 if deadline is None else deadline,
         commit=commit,
+        doubt_seconds=doubt_seconds,
     )
 
 
 def _message_of(content: MemoryContent, *, id: str, sender: str) -> Message:
-    head, _, _ = (data := content.read_nowait() or b"").partition(b"\r\n\r\n")
+    head, _, _ = (data := content.whole()).partition(b"\r\n\r\n")
     return Message(
         id=id,
         sender=sender,

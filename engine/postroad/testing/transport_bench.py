@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..transport import Transport, TransportFactory
 
-__all__ = ["Bench", "Mail", "Unmet", "WatchedContent", "require"]
+__all__ = ["Bench", "Mail", "NotTried", "Unmet", "WatchedContent", "require", "secrets_of"]
 
 _CLASSES = {
     Disposition.ACCEPTED: "2",
@@ -32,6 +33,14 @@ _CLASSES = {
     Disposition.IN_DOUBT: "4",
     Disposition.POSTPONED: "4",
 }
+
+
+_SECRET_KEY = re.compile(r"pass|secret|token|key|auth|cred", re.IGNORECASE)
+_SHORTEST_SECRET = 4  # shorter ones would be found in every log
+
+
+class NotTried(Exception):
+    """A case that has nothing to try in this transport; the text says why."""
 
 
 class Unmet(Exception):
@@ -44,12 +53,30 @@ def require(met: bool, otherwise: str) -> None:
         raise Unmet(otherwise)
 
 
-class WatchedContent(MemoryContent):
-    """Content that remembers how it was read.  fails: raise this instead of giving it."""
+def secrets_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Values of settings that are secret by their names."""
+    return {
+        f"the setting {key!r}": value
+        for key, value in settings.items()
+        if isinstance(value, str) and len(value) >= _SHORTEST_SECRET and _SECRET_KEY.search(key)
+    }
 
-    def __init__(self, data: bytes, *, at_hand: bool = True, fails: Exception | None = None) -> None:
-        super().__init__(data, at_hand=at_hand and fails is None)
+
+class WatchedContent(MemoryContent):
+    """Content that remembers how it was read.  fails: raise this instead of giving it, or after so many pieces."""
+
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        at_hand: bool = True,
+        fails: Exception | None = None,
+        after_pieces: int = 0,
+        piece_bytes: int = 65_536,
+    ) -> None:
+        super().__init__(data, at_hand=at_hand and fails is None, piece_bytes=piece_bytes)
         self._fails = fails
+        self._after_pieces = after_pieces
         self.was_read_whole = False
 
     async def read(self) -> bytes:
@@ -62,9 +89,26 @@ class WatchedContent(MemoryContent):
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         async with super().chunks() as pieces:
-            if self._fails:
+            if self._fails and not self._after_pieces:
                 raise self._fails
-            yield pieces
+            yield _BreakingOff(pieces, self._after_pieces, self._fails) if self._fails else pieces
+
+
+class _BreakingOff:
+    def __init__(self, pieces: AsyncIterator[bytes], number: int, error: Exception) -> None:
+        self._pieces = pieces
+        self._left = number
+        self._error = error
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return piece
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +133,13 @@ class Bench:
     refused_recipient: str | None
     broken: Mapping[str, Any] | None
     silent: Mapping[str, Any] | None
+    lost: Mapping[str, Any] | None = None
+    mute: Mapping[str, Any] | None = None
+    deferring: Mapping[str, Any] | None = None
+    forbidden: Mapping[str, Any] | None = None
+    babbling: Mapping[str, Any] | None = None
+    retry_after_seconds: float | None = None
+    renders: bool = False
     marker: str = field(default_factory=lambda: f"mark{new_message_id()}")
     _numbers: count[int] = field(default_factory=count)
 
@@ -100,6 +151,13 @@ class Bench:
     def open(self, settings: Mapping[str, Any] | None = None) -> AbstractAsyncContextManager[Transport]:
         return self.factory(self.settings if settings is None else settings)
 
+    async def require_room(self, size: int) -> None:
+        """Raise NotTried where the transport declares that it takes no content of so many octets."""
+        async with self.open() as transport:
+            limit = transport.capabilities.message_bytes
+        if limit is not None and limit < size:
+            raise NotTried(f"it takes {limit} octets at the most")
+
     def addresses(self, number: int) -> list[str]:
         return [f"box{index}@{self.domain}" for index in range(number)]
 
@@ -108,17 +166,19 @@ class Bench:
         *recipients: str | LeasedRecipient,
         body: bytes = b"Hello.\r\n",
         header: bytes = b"",
-        at_hand: bool = True,
-        fails: Exception | None = None,
+        content: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Mail:
-        """A request with content of its own: its Subject and body carry marks that show up nowhere else."""
+        """A request with content of its own: its Subject and body carry marks that show up nowhere else.
+
+        content: for `WatchedContent`.  more: for `make_request`.
+        """
         mark = self._new_mark()
         data = _head(mark, header) + b"\r\n" + mark + b"\r\n" + body
-        content = WatchedContent(data, at_hand=at_hand, fails=fails)
+        watched = WatchedContent(data, **(content or {}))
         to = recipients or self.addresses(1)
-        request = make_request(to, content=content, commit=lambda: self._note_commit(mail), **self._usual(), **more)
-        mail = Mail(request, content, data)
+        request = make_request(to, content=watched, commit=lambda: self._note_commit(mail), **self._usual(), **more)
+        mail = Mail(request, watched, data)
         return mail
 
     def _new_mark(self) -> bytes:
@@ -133,7 +193,9 @@ class Bench:
 
     async def deliver(self, transport: Transport, mail: Mail) -> list[Verdict]:
         """Deliver, and look at everything that every answer must satisfy."""
-        verdicts = list(await transport.deliver(mail.request))
+        answer: Any = await transport.deliver(mail.request)
+        require(isinstance(answer, list | tuple), f"{type(answer).__name__} instead of a sequence of verdicts")
+        verdicts: list[Verdict] = list(answer)
         expected = len(mail.request.recipients)
         require(len(verdicts) == expected, f"{len(verdicts)} verdicts for {expected} recipients")
         for verdict in verdicts:
@@ -148,6 +210,10 @@ class Bench:
             require(
                 printable(text) == text, f"a verdict's {name} is not printable, or too long: {printable(text, 60)!r}"
             )
+        for what, secret in {"content": self.marker, **secrets_of(self.settings)}.items():
+            require(secret not in verdict.reply + verdict.remote, f"{what} stands in a verdict")
+        hint = verdict.retry_after_seconds
+        require(hint is None or (math.isfinite(hint) and hint >= 0), f"retry_after_seconds is {hint}")
         wanted = _CLASSES[verdict.disposition]
         good = re.fullmatch(wanted + r"\.\d{1,3}\.\d{1,3}", verdict.status)
         require(bool(good), f"status {verdict.status!r} with {verdict.disposition.value}, not {wanted}.x.x")
@@ -171,10 +237,22 @@ class Bench:
         """The body is there as it was, but for its line ends."""
         if self.handed_over is None:
             return
+        if self.renders:
+            require(self.copies(mail) > 0, "accepted, and the peer has nothing")
+            return
         found = [taken for taken in self._taken() if _mark_of(mail) in taken]
         require(bool(found), "accepted, and the peer has nothing")
         body = _unix(mail.data).partition(b"\n\n")[2]
         require(all(_unix(taken).rstrip(b"\n").endswith(body.rstrip(b"\n")) for taken in found), "the body was changed")
+
+    def require_header(self, mail: Mail, *lines: bytes) -> None:
+        """These fields are in what the peer has, however they are folded."""
+        if self.handed_over is None or self.renders:
+            return
+        for taken in self._taken():
+            head = b" ".join(_unix(taken).partition(b"\n\n")[0].replace(b"\n", b"\n ").split())
+            missing = [line for line in lines if b" ".join(line.split()) not in head]
+            require(_mark_of(mail) not in taken or not missing, f"the field {missing[:1]} is not there as it was")
 
     def _taken(self) -> Sequence[bytes]:
         return self.handed_over() if self.handed_over else ()

@@ -4,74 +4,46 @@
         async with my_fake_peer() as peer:
             await check_transport(open_my_transport, {"url": peer.url}, handed_over=lambda: peer.bodies)
 
-The settings lead to a peer that takes everything.  Each case opens a transport of its own, and is a small function in
-`transport_cases.py` or `transport_cases_later.py` that says which duty it tests.
+The settings lead to a peer that takes everything.  Each case opens a transport of its own, and is a small function in one
+of the `transport_cases*.py` that says which duty it tests; the duties stand in `postroad.transport.Transport`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
-import trio.testing
 
 from ..log import printable
 from ..strangers import leaves
-from .transport_bench import Bench, Unmet
-from .transport_cases import Case
-from .transport_cases_later import CASES
+from . import transport_cases_content, transport_cases_factory, transport_cases_later, transport_cases_trouble
+from .duties import duty_text
+from .leftovers import open_things, wait_closed
+from .results import Failed, Report, Result
+from .transport_bench import Bench, NotTried, Unmet, secrets_of
+from .transport_cases import CASES, Case
 
 if TYPE_CHECKING:
     from ..transport import TransportFactory
 
 __all__ = ["Result", "TransportFailed", "TransportReport", "check_transport"]
 
-_SECRET_KEY = re.compile(r"pass|secret|token|key|auth|cred", re.IGNORECASE)
-_SHORTEST_SECRET = 4  # shorter ones would be found in every log
+_ALL = (
+    transport_cases_later,
+    transport_cases_content,
+    transport_cases_trouble,
+    transport_cases_factory,
+)  # each adds its cases
+
+TransportReport = Report
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One case: what was expected, from which duty, and the problem, "" where there was none.  skipped: why not tried."""
-
-    case: str
-    expected: str
-    duty: str
-    problem: str = ""
-    skipped: str = ""
-
-    def __str__(self) -> str:
-        if not self.problem:
-            return f"{self.case}: {'skipped, ' + self.skipped if self.skipped else 'good'}"
-        return f"{self.case}: {self.problem}\n    expected: {self.expected}\n    duty: {self.duty}"
-
-
-@dataclass(frozen=True, slots=True)
-class TransportReport:
-    """What `check_transport` found."""
-
-    results: tuple[Result, ...]
-
-    @property
-    def problems(self) -> tuple[Result, ...]:
-        return tuple(result for result in self.results if result.problem)
-
-    def __str__(self) -> str:
-        return "\n".join(str(result) for result in self.problems or self.results)
-
-
-class TransportFailed(AssertionError):
+class TransportFailed(Failed):
     """A transport does not do its duties; `report` has every case."""
-
-    def __init__(self, report: TransportReport) -> None:
-        super().__init__(f"{len(report.problems)} of {len(report.results)} cases failed\n{report}")
-        self.report = report
 
 
 async def check_transport(
@@ -83,20 +55,50 @@ async def check_transport(
     refused_recipient: str | None = None,
     broken: Mapping[str, Any] | None = None,
     silent: Mapping[str, Any] | None = None,
+    lost: Mapping[str, Any] | None = None,
+    mute: Mapping[str, Any] | None = None,
+    deferring: Mapping[str, Any] | None = None,
+    retry_after_seconds: float | None = None,
+    forbidden: Mapping[str, Any] | None = None,
+    babbling: Mapping[str, Any] | None = None,
+    renders: bool = False,
     skip: Collection[str] = (),
+    only: Collection[str] = (),
     seconds: float = 30.0,
 ) -> TransportReport:
     """Run every case and give the report; raises TransportFailed where a duty is not done.
 
     domain: recipients are at this one.  handed_over: all that the peer took so far, each as it got it; lets the cases
-    compare content and moment.  refused_recipient: an address that the peer refuses for good.  broken: settings that
-    lead nowhere (a closed port); silent: settings that lead to a peer that never answers.
-    skip: names of cases.  seconds: of trio's clock, for each case; "silent" needs 1 of them, or a MockClock.
+    compare content and moment.  renders: the peer gets something made of the content, as a chat does, with its Subject in it.
+    refused_recipient: an address that the peer refuses for good.
+
+    Further settings lead to other peers.  broken: nobody is there (a closed port); silent: never says a word; lost: takes a
+    mail and cuts the connection before its answer; mute: takes a mail and never answers; deferring: says "not now", and after
+    `retry_after_seconds` if it says how long; forbidden: refuses our credentials; babbling: answers what means nothing.
+    skip, only: names of cases.  seconds: of trio's clock, for each case; "silent" and "mute" take 1 to 4 of them, or a MockClock.
     """
     await trio.lowlevel.checkpoint()
-    bench = Bench(factory, settings, domain, handed_over, refused_recipient, broken, silent)
+    if unknown := {*skip, *only} - {case.name for case in CASES}:
+        raise ValueError(f"there is no case {', '.join(sorted(unknown))}")
+    bench = Bench(
+        factory,
+        settings,
+        domain,
+        handed_over,
+        refused_recipient,
+        broken=broken,
+        silent=silent,
+        lost=lost,
+        mute=mute,
+        deferring=deferring,
+        forbidden=forbidden,
+        babbling=babbling,
+        retry_after_seconds=retry_after_seconds,
+        renders=renders,
+    )
     run = _Run(bench, frozenset(skip), seconds)
-    report = TransportReport(tuple([await run.result_of(case) for case in CASES]))
+    chosen = [case for case in CASES if not only or case.name in only]
+    report = TransportReport(tuple([await run.result_of(case) for case in chosen]))
     if report.problems:
         raise TransportFailed(report)
     return report
@@ -110,15 +112,19 @@ class _Run:
 
     async def result_of(self, case: Case) -> Result:
         await trio.lowlevel.checkpoint()
-        reason = "as asked" if case.name in self.skip else self.bench.lacks(case.needs)
-        problem = "" if reason else await self._problem_of(case)
-        return Result(case.name, case.expected, case.duty, problem, reason)
+        reason, problem = "as asked" if case.name in self.skip else self.bench.lacks(case.needs), ""
+        if not reason:
+            try:
+                problem = await self._problem_of(case)
+            except NotTried as error:
+                reason = str(error)
+        return Result(case.name, case.expected, duty_text(case.duty), problem, reason)
 
     async def _problem_of(self, case: Case) -> str:
-        before = _open_things()
+        before = open_things()
         with _captured_logs() as lines:
             problem = await self._failure_of(case)
-        return problem or self._leak(lines) or await _left_open(before)
+        return problem or self._leak(lines) or await wait_closed(before)
 
     async def _failure_of(self, case: Case) -> str:
         await trio.lowlevel.checkpoint()
@@ -128,11 +134,13 @@ class _Run:
         except trio.TooSlowError:
             return f"did not end within {self.seconds:g} s"
         except Exception as error:
-            return "; ".join(_words(leaf) for leaf in leaves(error))
+            if len(causes := leaves(error)) == 1 and isinstance(causes[0], NotTried):
+                raise causes[0] from None
+            return "; ".join(dict.fromkeys(map(_words, causes)))
         return ""
 
     def _leak(self, lines: Sequence[str]) -> str:
-        hidden = {"content": self.bench.marker, **_secrets(self.bench.settings)}
+        hidden = {"content": self.bench.marker, **secrets_of(self.bench.settings)}
         for what, text in hidden.items():
             if any(text in line for line in lines):
                 return f"{what} was written into the log (never log content or secrets)"
@@ -174,32 +182,3 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(record.getMessage())
-
-
-def _secrets(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Values of settings that are secret by their names."""
-    return {
-        f"the setting {key!r}": value
-        for key, value in settings.items()
-        if isinstance(value, str) and len(value) >= _SHORTEST_SECRET and _SECRET_KEY.search(key)
-    }
-
-
-_DESCRIPTORS = "/proc/self/fd"  # Linux; elsewhere descriptors are not counted
-_TURNS, _TURN_SECONDS = 20, 0.001  # for what closes in the background; a sound transport needs one
-
-
-def _open_things() -> tuple[int, int]:
-    files = len(os.listdir(_DESCRIPTORS)) if os.path.isdir(_DESCRIPTORS) else 0
-    return files, trio.lowlevel.current_statistics().tasks_living
-
-
-async def _left_open(before: tuple[int, int]) -> str:
-    await trio.lowlevel.checkpoint()
-    files = tasks = 0
-    for _ in range(_TURNS):
-        await trio.testing.wait_all_tasks_blocked(_TURN_SECONDS)
-        files, tasks = (max(0, now - then) for now, then in zip(_open_things(), before, strict=True))
-        if files == tasks == 0:
-            return ""
-    return f"left {files} descriptors and {tasks} tasks open after its context"

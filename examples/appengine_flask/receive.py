@@ -1,0 +1,28 @@
+"""Takes one incoming mail, for the application to read at /_ah/mail/ADDRESS; ends once the application has taken it.
+
+    python receive.py postroad.toml inbox@example.com <mail.eml
+
+It is an engine of its own, so that `postroad serve` must not run on the same spool.  Where mail comes in all the time, embed the
+engine (docs/embedding.md) and call `engine.receive` where your mail server or provider hands it over.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+import postroad
+
+
+async def main(config: str, address: str) -> None:
+    raw = sys.stdin.buffer.read()
+    async with postroad.open_engine(config) as engine:
+        receipt = await engine.receive(sender="", recipients=[address], raw=raw)
+        print(f"{receipt.id} is on disk")
+        await receipt.settled()
+    print("the application has it")
+
+
+if __name__ == "__main__":
+    trio.run(main, *sys.argv[1:])
