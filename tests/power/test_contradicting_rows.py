@@ -232,3 +232,21 @@ def test_an_end_that_lost_the_time_of_its_settlement_stays_an_end(path: Path) ->
             store.apply([Recover(frozenset(), rebooted=False, now=9.0)])
     assert asked(path, "SELECT state, settled_at IS NULL FROM recipient") == [(6, 0)]
     assert problems_of(path) == []
+
+
+@pytest.mark.parametrize("column", ["sender", "record"])
+async def test_mail_whose_sender_became_another_by_a_flipped_bit_is_sent_in_nobodys_name(
+    path: Path, column: str
+) -> None:
+    accepted(path)
+    with damaging(path) as connection:
+        ((octets,),) = connection.execute(f"SELECT CAST({column} AS BLOB) FROM message")
+        assert b"a@example.com" in octets
+        after = octets.replace(b"a@example.com", b"c@example.com")
+        connection.execute(
+            f"UPDATE message SET {column} = {'CAST(? AS TEXT)' if column == 'sender' else '?'}", (after,)
+        )
+    assert any("different senders" in problem for problem in problems_of(path))
+    sent, logs = await lived(path, 0)
+    assert sent == []
+    assert [log["id"] for log in logs if log["event"] == "parked"] == ["m1"]
