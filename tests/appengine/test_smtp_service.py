@@ -67,6 +67,12 @@ def test_the_server_is_asked_as_the_original_does(smtp):
     assert message.get_payload()[0].get_payload() == "Hi"
 
 
+def test_the_library_may_be_replaced_by_the_name_that_the_module_has_for_it(wanted):
+    with mock.patch("postroad.appengine.mail.smtplib") as replaced:
+        mail.send_mail(**FIELDS)
+    replaced.SMTP.assert_called_once_with("smtp.example.com", 587)
+
+
 @pytest.mark.parametrize(("name", "value"), [("USER", ""), ("PASSWORD", "")])
 def test_without_both_user_and_password_there_is_no_login(smtp, monkeypatch, name, value):
     monkeypatch.setenv(f"APPENGINE_SMTP_{name}", value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from ..forking import no_fork
 from . import apiproxy_errors, failures
 from .doors import configure, current_door
 
@@ -45,8 +46,8 @@ def make_sync_call(service: str, call: str, request: Any, response: Any) -> None
     if _octets_of(request) > _REQUEST_OCTETS:
         raise failures.too_large(call)
     if request.Attachment:
-        from .attachment_rules import check_attachments
-
+        with no_fork:
+            from .attachment_rules import check_attachments
         check_attachments(request.Attachment)
     _sent.id = _hand_over(request, call)
 
@@ -59,10 +60,10 @@ def _octets_of(request: Any) -> int:
 
 
 def _hand_over(request: Any, call: str) -> str:
-    from ..errors import ConfigError, PostroadError
-    from ..message import new_message_id
-    from .transmission import mail_fields
-
+    with no_fork:
+        from ..errors import ConfigError, PostroadError
+        from ..message import new_message_id
+        from .transmission import mail_fields
     try:
         door = current_door()
     except ConfigError as error:
