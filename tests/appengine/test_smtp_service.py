@@ -222,6 +222,21 @@ def test_the_defects_of_the_original_are_put_right_on_the_wire(wanted, monkeypat
     assert read.get_body(("plain",)).get_content().strip() == "x" * 2000
 
 
+def test_an_address_in_other_letters_is_sent_to_where_the_server_takes_them(wanted, monkeypatch):
+    server = Server(extensions=(b"SMTPUTF8", b"8BITMIME"))
+    server.start()
+    monkeypatch.setenv("APPENGINE_SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("APPENGINE_SMTP_PORT", str(server.port))
+    monkeypatch.setenv("APPENGINE_SMTP_USE_TLS", "false")
+    monkeypatch.delenv("APPENGINE_SMTP_USER")
+    mail.send_mail(**FIELDS | {"to": "Jörg <jörg@example.org>"})
+    server.join(60)
+    server.listener.close()
+    assert "rcpt TO:<jörg@example.org>".encode() in server.commands
+    assert any(command.startswith(b"mail ") and b"SMTPUTF8" in command for command in server.commands)
+    assert b"Subject: Hello" in server.content
+
+
 def test_a_server_that_says_nothing_ends_the_call(wanted, monkeypatch):
     monkeypatch.setattr(smtp_service, "_TIMEOUT_SECONDS", 0.05)
     with serving(monkeypatch, is_silent=True), pytest.raises(mail.Error, match="timed out"):
