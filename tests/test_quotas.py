@@ -113,7 +113,7 @@ async def test_the_engine_refuses_what_is_over_a_quota_until_its_window_ends(moc
 
 async def test_administrators_and_bodies_and_attachments_count_apart(mock_clock):
     quotas = {"admins_per_day": 1, "recipients_per_day": 1, "body_bytes_per_day": 5, "attachments_per_day": 1}
-    senders = {"authorized": ["*"], "admins": ["ops@example.com"]}
+    senders = {"authorized": ["*"], "admins": ["ops@Example.com"]}
     async with open_test_engine(quotas=quotas, senders=senders, start=SUMMER) as engine:
         await engine.send_mail_to_admins(sender="a@example.com", subject="x", body="1234")
         with pytest.raises(QuotaExceeded, match="admins_per_day"):

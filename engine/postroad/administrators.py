@@ -9,6 +9,7 @@ import msgspec
 
 from .address import parse_mailboxes
 from .config import Senders
+from .decide.admission import is_admin
 from .errors import SubmissionError, SubmissionTooLarge
 from .gate_protocol import Mail
 
@@ -33,8 +34,7 @@ def with_administrators(call: Mail, senders: Senders) -> Mail:
 def _goes_to_admin(call: Mail, senders: Senders) -> bool:
     if call.report_to:  # this is what mail to administrators has, whoever named them
         return True
-    admins = frozenset(senders.admins)
     fields = (("to", call.to), ("cc", call.cc), ("bcc", call.bcc))
-    return bool(admins) and any(
-        str(mailbox.address) in admins for field, value in fields for mailbox in parse_mailboxes(value, field)
+    return bool(senders.admins) and any(
+        is_admin(str(mailbox.address), senders) for field, value in fields for mailbox in parse_mailboxes(value, field)
     )

@@ -22,7 +22,7 @@ from .arguments import Options, check_expiry, read_addresses, read_options
 from .compose import Canonical, Composed, MailFields, canonicalise, compose
 from .compose.attachment import read_attachments
 from .config import Config, is_hostname
-from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, refusal_error
+from .decide.admission import Refusal, check_hops, check_queue, check_sender, check_size, is_admin, refusal_error
 from .decide.quotas import Use, charges_of, limits_of
 from .errors import SubmissionError, SubmissionTooLarge
 from .message import BOUNCE_ADDRESS, Arrival, Kind, Message, Submission, new_message_id
@@ -66,7 +66,6 @@ class Door:
         self._ahead = ahead
         self._new_id = new_id
         self._quotas = limits_of(config.quotas)
-        self._admins = frozenset(config.senders.admins)
         self.hostname = hostname_of(config)
 
     def read(self, content: Any, id: str, now: float) -> Read:
@@ -284,7 +283,7 @@ class Door:
     def _charges(self, recipients: Sequence[str], report_to: Sequence[str], use: Use, now: float) -> tuple[Charge, ...]:
         if not self._quotas:
             return ()
-        admins = sum(recipient in self._admins or recipient in report_to for recipient in recipients)
+        admins = sum(recipient in report_to or is_admin(recipient, self._config.senders) for recipient in recipients)
         counted = msgspec.structs.replace(use, recipients=len(recipients) - admins, admins=admins)
         return charges_of(counted, self._quotas, now - self._ahead())
 

@@ -29,6 +29,7 @@ from .errors import (
     SubmissionError,
     SubmissionTooLarge,
 )
+from .forking import no_fork
 from .gate_frames import frame_limit
 from .gate_line import GateLost, Line, NobodyListens
 from .gate_protocol import (
@@ -243,7 +244,8 @@ class Handover:
         return answers
 
     def _by_itself(self, calls: Sequence[Call]) -> list[Any]:
-        from .offline import open_offline
+        with no_fork:
+            from .offline import open_offline
 
         with open_offline(self._place, self._config) as spool:
             answers = [_outcome(spool.do, call) for call in calls]

@@ -21,6 +21,7 @@ from .checksum import content_flaw, file_flaw
 from .config import Config, Limits, Quotas, Reports, Senders, Spool
 from .decide.quotas import quota_error
 from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
+from .forking import no_fork
 from .gate_protocol import (
     Call,
     CancelAll,
@@ -90,7 +91,7 @@ def open_offline(place: SpoolPlace, config: Config | None) -> Generator[OfflineS
     Raises SpoolInUse when an engine or another door has the lock, and StoreError.
     """
     folder = place.content_folder or Path()
-    with SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
+    with no_fork, SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
         yield OfflineSpool(store, ContentFolder(place.content_folder), config, place.marks_path)
 
 

@@ -123,10 +123,11 @@ class Site:
 
 
 class Server(threading.Thread):
-    """A server on loopback for one session, without extensions; says what it heard."""
+    """A server on loopback for one session; says what it heard."""
 
-    def __init__(self, *, is_silent=False) -> None:
+    def __init__(self, *, is_silent=False, extensions=()) -> None:
         super().__init__()
+        self.extensions = extensions
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.is_silent = is_silent
@@ -146,4 +147,6 @@ class Server(threading.Thread):
                 if command.upper().startswith(b"DATA"):
                     line.sendall(b"354 go on\r\n")
                     self.content = b"".join(iter(heard.readline, b".\r\n"))
+                if command.upper().startswith(b"EHLO"):
+                    line.sendall(b"".join(b"250-%s\r\n" % extension for extension in (b"server", *self.extensions)))
                 line.sendall(b"221 bye\r\n" if command.upper().startswith(b"QUIT") else b"250 ok\r\n")

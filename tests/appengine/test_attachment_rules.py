@@ -126,6 +126,12 @@ def test_an_archive_of_very_many_files_is_refused():
     assert "more than 10,000 files" in refused("a.zip", archive(*((f"{number}.txt", b"") for number in range(10_001))))
 
 
+def test_files_are_counted_through_all_archives_of_an_attachment():
+    inner = archive(*((f"{number}.txt", b"") for number in range(3_000)))
+    assert "more than 10,000 files" in refused("a.zip", archive(*((f"{number}.zip", inner) for number in range(4))))
+    check("a.zip", archive(*((f"{number}.zip", inner) for number in range(3))))
+
+
 def encrypted(data):
     """The archive with the flag of encryption set in every entry, which is all that is looked at."""
     changed = bytearray(data)

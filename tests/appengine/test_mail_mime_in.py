@@ -283,3 +283,14 @@ def test_any_headers_make_an_inbound_message(headers: list[tuple[str, str]], bod
     for source in (text, text.encode("utf-8", "surrogatepass")):
         message = mail.InboundEmailMessage(source)
         assert set(vars(message)) <= message.PROPERTIES | {"_original"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"Subject: =?idna?q?xn--?=\n\nx",  # a charset that Python has, and that replaces nothing
+        "Subject: x\n\n\u00e9\udcff",  # a text with octets in it, as a file that was opened with surrogateescape gives it
+    ],
+)
+def test_no_charset_and_no_octet_keeps_a_message_from_being_made(source: Any) -> None:
+    assert [kind for kind, _ in mail.InboundEmailMessage(source).bodies()] == ["text/plain"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postroad.appengine import apiproxy_errors, mail, mail_errors
+from postroad.appengine import apiproxy_errors, mail, mail_errors, protocol
 
 ALIASES = {
     "SendMail": "send_mail",
@@ -55,6 +55,14 @@ def test_methods_have_second_names_that_call_the_first(kind: str, name: str, ali
     calls.clear()
     getattr(message, alias)(3, a=4)
     assert calls == [((3,), {"a": 4})]
+
+
+def test_requests_and_codes_have_the_originals_module_name() -> None:
+    from postroad.appengine import mail_service_pb2
+
+    assert mail_service_pb2.MailMessage is protocol.MailMessage
+    assert mail_service_pb2.MailServiceError.BAD_REQUEST in mail.ERROR_MAP
+    assert mail.mail_service_pb2 is mail_service_pb2
 
 
 @pytest.mark.parametrize("name", ERRORS.split())

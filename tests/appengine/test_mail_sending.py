@@ -117,16 +117,30 @@ def test_an_error_of_the_originals_is_known_too(service: RecordingService) -> No
         mail.send_mail(*SENT, make_sync_call=refuse)
 
 
-class MailServiceStub:
-    """Named as the original's stub for tests."""
+class RemoteStub:
+    """Named as what the original's remote_api registers for every service."""
 
 
-@pytest.mark.parametrize(("stub", "is_used"), [(MailServiceStub(), True), (object(), False), (None, False)])
-def test_the_originals_stub_is_used_where_a_test_has_set_it_up(
-    stub: object, is_used: bool, service: RecordingService, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stubs", "default", "is_used"),
+    [
+        ({"mail": "a stub"}, None, True),
+        ({"mail": "a stub"}, "default", True),
+        ({"datastore": "a stub"}, "default", False),
+        ({"mail": RemoteStub()}, None, False),
+        ({}, None, False),
+    ],
+)
+def test_a_stub_is_used_where_a_test_has_registered_one_for_mail(
+    stubs: dict[str, object],
+    default: object,
+    is_used: bool,
+    service: RecordingService,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stubbed = RecordingService()
-    stub_map = SimpleNamespace(apiproxy=SimpleNamespace(GetStub={"mail": stub}.get), MakeSyncCall=stubbed)
+    apiproxy = SimpleNamespace(GetStub=lambda name: stubs.get(name, default))
+    stub_map = SimpleNamespace(apiproxy=apiproxy, MakeSyncCall=stubbed)
     monkeypatch.setitem(sys.modules, "google.appengine.api.apiproxy_stub_map", stub_map)  # type: ignore[arg-type]  # as one
     mail.send_mail(*SENT)
     assert (len(stubbed.calls), len(service.calls)) == ((1, 0) if is_used else (0, 1))

@@ -327,6 +327,11 @@ def test_without_administrators_the_error_says_where_to_name_them(site):
     assert "[senders] admins" in refused(call="SendToAdmins").error_detail
 
 
+def test_an_administrator_is_one_however_the_domain_is_written(site):
+    site.configure(senders={"authorized": ["*"], "admins": ["ops@Example.COM"]})
+    assert "16,384 are allowed" in refused(TextBody="x" * 16_384, To=["ops@example.com"]).error_detail
+
+
 @pytest.mark.parametrize("with_engine", [False, True])
 def test_a_message_with_an_administrator_among_its_recipients_has_at_most_16_kb(site, with_engine):
     def try_all():

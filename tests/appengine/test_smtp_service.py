@@ -67,6 +67,12 @@ def test_the_server_is_asked_as_the_original_does(smtp):
     assert message.get_payload()[0].get_payload() == "Hi"
 
 
+def test_the_library_may_be_replaced_by_the_name_that_the_module_has_for_it(wanted):
+    with mock.patch("postroad.appengine.mail.smtplib") as replaced:
+        mail.send_mail(**FIELDS)
+    replaced.SMTP.assert_called_once_with("smtp.example.com", 587)
+
+
 @pytest.mark.parametrize(("name", "value"), [("USER", ""), ("PASSWORD", "")])
 def test_without_both_user_and_password_there_is_no_login(smtp, monkeypatch, name, value):
     monkeypatch.setenv(f"APPENGINE_SMTP_{name}", value)
@@ -214,6 +220,21 @@ def test_the_defects_of_the_original_are_put_right_on_the_wire(wanted, monkeypat
     assert attached[1].get_content().strip() == "grün"
     assert attached[2]["content-id"] == "<logo>"
     assert read.get_body(("plain",)).get_content().strip() == "x" * 2000
+
+
+def test_an_address_in_other_letters_is_sent_to_where_the_server_takes_them(wanted, monkeypatch):
+    server = Server(extensions=(b"SMTPUTF8", b"8BITMIME"))
+    server.start()
+    monkeypatch.setenv("APPENGINE_SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("APPENGINE_SMTP_PORT", str(server.port))
+    monkeypatch.setenv("APPENGINE_SMTP_USE_TLS", "false")
+    monkeypatch.delenv("APPENGINE_SMTP_USER")
+    mail.send_mail(**FIELDS | {"to": "Jörg <jörg@example.org>"})
+    server.join(60)
+    server.listener.close()
+    assert "rcpt TO:<jörg@example.org>".encode() in server.commands
+    assert any(command.startswith(b"mail ") and b"SMTPUTF8" in command for command in server.commands)
+    assert b"Subject: Hello" in server.content
 
 
 def test_a_server_that_says_nothing_ends_the_call(wanted, monkeypatch):

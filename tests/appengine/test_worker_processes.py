@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 PREFORK = Path(__file__).with_name("prefork.py")
+FORK_AMID = Path(__file__).with_name("fork_amid.py")
+FORKS = 6
 
 
 def run(site, *counts, first=""):
@@ -18,6 +20,12 @@ def run(site, *counts, first=""):
     words = [sys.executable, PREFORK, site.url, *map(str, counts), *([first] if first else [])]
     said = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120, check=False)
     return said.stdout.split(), said
+
+
+def fork_amid(site):
+    return subprocess.run(
+        [sys.executable, FORK_AMID, site.url, str(FORKS)], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def subjects(processes, threads, messages):
@@ -43,6 +51,19 @@ def test_all_that_workers_send_while_no_engine_runs_is_in_the_spool_once(site):
     assert sorted(each.message.id for each, _ in stored) == sorted(ids)
     found = Counter(message_from_bytes(content)["Subject"] for _, content in stored)
     assert found == subjects(3, 2, 5) + Counter(["first", "last"])
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["engine", "no engine"])
+def test_a_child_that_is_forked_while_others_send_can_send_too(site, is_running):
+    with site.engine():
+        if is_running:
+            said = fork_amid(site)
+    if not is_running:
+        said = fork_amid(site)
+    assert said.returncode == 0, said.stderr
+    ids = said.stdout.split()
+    assert len(set(ids)) == len(ids) > FORKS
+    assert sorted(each.message.id for each, _ in site.stored()) == sorted(ids)
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["engine", "no engine"])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..forking import no_fork
 from .apiproxy_errors import ApplicationError
 from .attachment_types import EXTENSION_BLACKLIST, extension_of
 from .protocol import MailServiceError
@@ -22,7 +23,7 @@ __all__ = ["check_attachments"]
 
 _LEVELS = 4  # of archives within each other, the attachment itself the first
 _UNPACKED_OCTETS = 64 << 20  # of archives within one attachment, in all: twice the largest request
-_FILES = 10_000  # in one archive and those stored within it; reading so many names takes some 50 ms
+_FILES = 10_000  # in one attachment, archives within it included; reading so many names takes some 50 ms
 _ENTRY = b"PK\x01\x02"  # before each file's entry in an archive's directory (APPNOTE.TXT section 4.3.12)
 _BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
 _BOUNDED = (0, 8)  # stored and deflated (section 4.4.5); Python's readers of others unpack a whole bomb at once
@@ -69,15 +70,17 @@ class _Archive:
         self._name = name
         self._is_declared = is_declared  # by its name; others, such as office documents, may be damaged
         self._octets_left = _UNPACKED_OCTETS
+        self._files_left = _FILES
 
     def check(self, data: bytes, path: str, level: int) -> None:
-        from io import BytesIO
-        from zipfile import ZipFile
-
-        if data.count(_ENTRY) > _FILES:
-            raise _refuse(f"'{path}' holds more than {_FILES:,} files, which is more than is looked through.")
+        with no_fork:
+            from io import BytesIO
+            from zipfile import ZipFile
+        if data.count(_ENTRY) > self._files_left:
+            raise _refuse(f"'{self._name}' holds more than {_FILES:,} files, which is more than is looked through.")
         try:
             with ZipFile(BytesIO(data)) as archive:
+                self._files_left -= len(archive.infolist())
                 for entry in archive.infolist():
                     self._check_entry(archive, entry, path, level)
         except ApplicationError:

@@ -49,13 +49,19 @@ def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall |
 
 
 def _service() -> MakeSyncCall:
-    return stubbed_call(by_smtp=False) or _call_of_testbed() or service.make_sync_call
+    return stubbed_call(by_smtp=False) or _call_of_stub() or service.make_sync_call
 
 
-def _call_of_testbed() -> MakeSyncCall | None:
-    """The call of the original's stub, if a test has set it up (`testbed.init_mail_stub()`)."""
+def _call_of_stub() -> MakeSyncCall | None:
+    """The call of the original's, if a test has registered a stub for mail (`testbed.init_mail_stub()`, or one of its own).
+
+    Not the stub that answers for every service, nor remote_api's: they lead to App Engine, and applications leave them in force.
+    """
     stub_map: Any = sys.modules.get("google.appengine.api.apiproxy_stub_map")
-    if stub_map is None or type(stub_map.apiproxy.GetStub("mail")).__name__ != "MailServiceStub":
+    if stub_map is None:
+        return None
+    stub = stub_map.apiproxy.GetStub("mail")
+    if stub is None or stub is stub_map.apiproxy.GetStub("postroad") or type(stub).__name__ == "RemoteStub":
         return None
     call: MakeSyncCall = stub_map.MakeSyncCall
     return call

@@ -7,12 +7,12 @@ Asked by `service.py` only.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import ConfigError
+from ..forking import no_fork
 from . import settings
 from .environment import admins_of, config_from_environ, is_smtp_queued, spool_url
 
@@ -61,16 +61,6 @@ class OpenDoor(NamedTuple):
 
 _said = _Said()
 _open: tuple[object, OpenDoor] | None = None  # with what it was made from
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """A child must not wait for a thread that only its parent has."""
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
 
 
 def configure(
@@ -100,7 +90,7 @@ def configure(
         admins=_listed(admins),
         deadline_seconds=float(deadline_seconds),
     )
-    with _lock:
+    with no_fork:
         _said, _open = said, None
         settings.strict_headers = strict_headers
 
@@ -127,7 +117,7 @@ def current_door() -> OpenDoor:
     found = _open
     if found is not None and found[0] == made_from:
         return found[1]
-    with _lock:
+    with no_fork:
         if _open is None or _open[0] != made_from:
             _open = made_from, _made(said)
         return _open[1]

@@ -11,8 +11,7 @@ import os
 import smtplib
 from typing import Any
 
-from . import apiproxy_errors, attachment_types, message_base, mime_in
-from . import protocol as mail_service_pb2
+from . import apiproxy_errors, attachment_types, mail_service_pb2, message_base, mime_in
 from .addresses import check_email_valid, invalid_email_reason, is_email_valid
 from .attachment_types import EXTENSION_BLACKLIST, EXTENSION_MIME_MAP
 from .bounce_notification import BounceNotification

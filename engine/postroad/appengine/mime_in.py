@@ -59,7 +59,7 @@ def _text(piece: str | bytes, charset: str | None) -> str:
         return piece.decode("latin-1")  # so decode_header hands out what is not encoded
     try:
         return piece.decode(charset, "replace")
-    except LookupError:  # a charset that nobody knows, or octets that name none
+    except (LookupError, UnicodeError):  # a charset that nobody knows, or that replaces nothing
         return _guessed(piece)
 
 
@@ -81,7 +81,7 @@ def leaves_of(mime_message: MimeMessage) -> Iterator[MimeMessage]:
     waiting = [mime_message]
     while waiting:
         part = waiting.pop()
-        inner: Any = part.get_payload()
+        inner: Any = vars(part)["_payload"]  # get_payload fails for octets beside other letters
         if part.is_multipart():
             waiting += reversed(inner)
         elif inner:

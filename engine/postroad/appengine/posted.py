@@ -90,5 +90,5 @@ def _field(part: bytes) -> tuple[str, Value] | None:
 def _text(octets: bytes, charset: str | None) -> str:
     try:
         return octets.decode(charset or "utf-8", "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
         return octets.decode("utf-8", "replace")

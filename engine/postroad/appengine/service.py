@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 from ..errors import ConfigError, PostroadError
+from ..forking import no_fork
 from . import apiproxy_errors, failures
 from .doors import OpenDoor, configure, current_door
 
@@ -56,8 +57,8 @@ def check_call(service: str, call: str, request: Any) -> None:
     if _octets_of(request) > _REQUEST_OCTETS:
         raise failures.too_large(call)
     if request.Attachment:
-        from .attachment_rules import check_attachments
-
+        with no_fork:
+            from .attachment_rules import check_attachments
         check_attachments(request.Attachment)
 
 
@@ -70,8 +71,9 @@ def _octets_of(request: Any) -> int:
 
 def hand_over_to(door: OpenDoor, call: str, request: Any) -> None:
     """Have a door take a message that `check_call` let pass.  `last_receipt` tells its id.  Raises as `make_sync_call`."""
-    from ..message import new_message_id
-    from .transmission import mail_fields
+    with no_fork:
+        from ..message import new_message_id
+        from .transmission import mail_fields
 
     id = new_message_id()
     try:

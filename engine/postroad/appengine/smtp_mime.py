@@ -11,6 +11,7 @@ import time
 from email import encoders
 from email.header import Header
 from email.message import Message
+from email.policy import Compat32
 from typing import Any, cast
 
 from ..address import Mailbox, parse_mailboxes
@@ -22,6 +23,12 @@ from .mailboxes import mailboxes_of
 __all__ = ["make_fit", "wire_addresses"]
 
 _ADDRESS_FIELDS = ("From", "Reply-To", "To", "Cc", "Resent-From", "Resent-To")
+
+
+class _Policy(Compat32):
+    """The library's, and knows UTF-8, which smtplib asks for where an address needs it (RFC 6531)."""
+
+    utf8 = False
 
 
 def wire_addresses(given: list[str]) -> list[str]:
@@ -55,6 +62,7 @@ def make_fit(mime: Any, request: Any) -> None:
     if "Message-ID" not in mime:
         mime["Message-ID"] = f"<{new_message_id()}@{_domain_of(request.Sender)}>"
     _encode_parts(mime, request)
+    mime.policy = _Policy()
 
 
 def _domain_of(sender: str) -> str:

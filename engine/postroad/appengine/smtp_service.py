@@ -11,10 +11,12 @@ import logging
 import os
 import smtplib
 import ssl
+import sys
 from email.message import Message
 from typing import Any
 
 from ..errors import ConfigError
+from ..forking import no_fork
 from .apiproxy_errors import FeatureNotEnabledError
 from .environment import admins_of, is_smtp_wanted
 from .mail_errors import Error, InvalidSenderError, MissingRecipientsError
@@ -44,8 +46,8 @@ def hand_over(message: Any) -> None:
     request = message.ToProto()
     mime = message.to_mime_message()
     is_admin_mail = message._API_CALL == "SendToAdmins"  # as the original knows by the class
-    from .smtp_mime import make_fit, wire_addresses
-
+    with no_fork:
+        from .smtp_mime import make_fit, wire_addresses
     given = list(admins_of()) if is_admin_mail else [*request.To, *request.Cc, *request.Bcc]
     recipients = wire_addresses(given)
     if not recipients:
@@ -84,8 +86,9 @@ def _send(mime: Message, sender: str, recipients: list[str]) -> None:
 
 def _connector(port: int) -> Any:
     """What a test put in the place of smtplib.SMTP; else smtplib's own, with a timeout, which its caller may not give."""
-    if smtplib.SMTP is not _REAL_SMTP:
-        return smtplib.SMTP
+    named = getattr(sys.modules.get(f"{__package__}.mail"), "smtplib", smtplib)  # a test may replace the library there
+    if named.SMTP is not _REAL_SMTP:
+        return named.SMTP
     return _ImplicitTls if port == _IMPLICIT_TLS_PORT else _Bounded
 
 

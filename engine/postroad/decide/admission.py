@@ -13,7 +13,16 @@ from ..config import Limits, Senders
 from ..errors import NotAuthorized, PostroadError, QueueFull, SubmissionError, SubmissionTooLarge
 from ..store.contract import Tally
 
-__all__ = ["Refusal", "check_hops", "check_queue", "check_sender", "check_size", "is_authorized", "refusal_error"]
+__all__ = [
+    "Refusal",
+    "check_hops",
+    "check_queue",
+    "check_sender",
+    "check_size",
+    "is_admin",
+    "is_authorized",
+    "refusal_error",
+]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +51,14 @@ def matches(pattern: str, address: str) -> bool:
     return domain == pattern_domain and bool(domain)
 
 
+def is_admin(address: str, rules: Senders) -> bool:
+    """Whether an address is one of `[senders] admins`."""
+    return any(matches(admin, address) for admin in rules.admins)
+
+
 def is_authorized(sender: str, rules: Senders) -> bool:
     """Whether a return path may be used: an authorized sender or an administrator."""
-    return any(matches(pattern, sender) for pattern in (*rules.authorized, *rules.admins))
+    return any(matches(pattern, sender) for pattern in rules.authorized) or is_admin(sender, rules)
 
 
 def check_sender(sender: str, rules: Senders) -> None:
