@@ -69,6 +69,7 @@ docs: $(STAMP) ## write anew the parts of docs/ that are made from the code
 	@$(BIN)/python scripts/write_contract.py
 	@$(BIN)/python tests/faults/fault_page.py
 	@$(BIN)/python tests/mutants/mutant_page.py
+	@$(BIN)/python scripts/provider_table.py
 
 format: $(STAMP) ## put the code into ruff's form
 	@$(BIN)/ruff check --fix --quiet

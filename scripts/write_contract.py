@@ -30,6 +30,18 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "appengine": {"": {"url": "http://127.0.0.1:8080"}},
     "smtp": {"to a smarthost": {"smarthost": "127.0.0.1:2525"}, "by MX": {}},
     "file": {"": {"folder": "mail"}},
+    "http": {
+        "to Amazon SES": {"provider": "ses", "region": "eu-west-1", "access_key_id": "AKIAEXAMPLE", "api_key": "a-key"},
+        "to Mailgun": {"provider": "mailgun", "domain": "example.com", "api_key": "a-key"},
+        "to SendGrid": {"provider": "sendgrid", "api_key": "a-key"},
+        "to Postmark": {"provider": "postmark", "api_key": "a-key"},
+        "to Mailjet": {"provider": "mailjet", "public_key": "key", "api_key": "a-key"},
+        "to Resend": {"provider": "resend", "api_key": "a-key"},
+        "to Brevo": {"provider": "brevo", "api_key": "a-key"},
+        "to SparkPost": {"provider": "sparkpost", "api_key": "a-key"},
+        "to MailerSend": {"provider": "mailersend", "api_key": "a-key"},
+        "to Mandrill": {"provider": "mandrill", "api_key": "a-key"},
+    },
 }
 
 MATRIX = """\

@@ -9,6 +9,7 @@ import trio
 from structlog.testing import capture_logs
 
 from postroad import Filter, Submission, hookimpl
+from postroad.store.contract import Remember
 from postroad.store.memory import MemoryStore
 from postroad.store.states import State
 from postroad.testing import ScriptedTransport, open_test_engine
@@ -57,8 +58,7 @@ async def engine_over(first, second, third=None, route=None, store=None, **secti
     async with open_test_engine(
         plugins=plugins,
         transports={name: {"plugin": name} for name in providers},
-        routes=[{"transport": "first", "fail_over": further, **(route or {})}],
-        **sections,
+        **{"routes": [{"transport": "first", "fail_over": further, **(route or {})}], **sections},
     ) as engine:
         yield engine
 
@@ -219,6 +219,63 @@ async def test_two_routes_over_one_transport_share_its_circuit(autojump_clock):
         bulk = Submission(sender="a@example.com", recipients=["c@bulk.example"], content=RAW)
         await delivered(engine, bulk)
     assert len(first.calls) == 1
+
+
+async def test_a_road_that_mail_without_other_roads_found_down_is_left_by_the_mail_that_has_them(autojump_clock):
+    """One transport carries a route without fail-over, too; the hold of their site concerns both."""
+    store = KeptStore()
+    first, second = Provider(DENIED), Provider()
+    routes = [
+        {"transport": "first", "name": "bulk", "recipients": "*@bulk.example"},
+        {"transport": "first", "fail_over": ["second"]},
+    ]
+    bulk = [Submission(sender="a@example.com", recipients=["c@bulk.example"], content=RAW) for _ in range(30)]
+    windows = {"hold_seconds": 1800}
+    for number in (1, 2):  # the second engine finds it held
+        async with engine_over(first, second, store=store, windows=windows, routes=routes) as engine:
+            await engine.submit_many(bulk)
+            await first.wait_ended(1)
+            await trio.sleep(1)
+            tried, begun = len(first.calls), trio.current_time()
+            await delivered(engine, mail(number))
+            assert trio.current_time() - begun < 1
+            assert len(first.calls) == tried
+    assert second.took == ["b1@example.org", "b2@example.org"]
+
+
+async def test_mail_in_doubt_that_may_not_leave_a_held_road_keeps_nobody_else_there(autojump_clock):
+    first, second = Provider(Verdict.in_doubt("cut")), Provider()
+    windows = {"start": 20, "hold_seconds": 30_000, "hold_max_seconds": 30_000}
+    async with engine_over(first, second, windows=windows) as engine:
+        await engine.submit_many([mail(number) for number in range(20)])
+        await first.wait_ended(20)
+        await trio.sleep(1000)  # all became due, and were put off until the hold ends
+        begun = trio.current_time()
+        await delivered(engine, mail(100))
+        assert trio.current_time() - begun < 1
+    assert second.took == ["b100@example.org"]
+    assert len(first.calls) == 20
+
+
+async def test_a_password_that_is_refused_for_good_sends_mail_on_at_once(autojump_clock):
+    first, second = Provider(Verdict.refused("535 no", scope=Scope.TRANSPORT)), Provider()
+    async with engine_over(first, second) as engine:
+        begun = trio.current_time()
+        await delivered(engine, mail(1))
+        assert trio.current_time() - begun < 1
+    assert second.took == ["b1@example.org"]
+
+
+async def test_a_damaged_note_of_held_roads_keeps_no_engine_from_starting(autojump_clock):
+    store = KeptStore()
+    first, second = Provider(Verdict.deferred("503 na\u00efve", scope=Scope.TRANSPORT)), Provider()
+    async with engine_over(first, second, store=store) as engine:
+        await delivered(engine, mail(1))
+    kept = store.recall("circuits")
+    assert kept is not None
+    store.apply([Remember("circuits", kept.replace(b"\xc3", b"\x43"))])
+    async with engine_over(first, second, store=store) as engine:
+        await delivered(engine, mail(2))
 
 
 async def test_recipients_of_one_message_part_ways_by_what_became_of_each(autojump_clock):

@@ -39,6 +39,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         means "never"; where it depends on the peer, say True and refuse with 5.6.3 or 5.6.7 when it turns out so.
     callbacks: whether it tells the application: of bounces (`postroad.callbacks.is_bounce`), and of incoming mail, whose
         content is as it came: any octets, not canonical.
+    idempotent: the peer knows what it has: the same message for the same recipients again, within a day, makes no second one.
     """
 
     by_domain: bool = False
@@ -47,6 +48,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     eight_bit: bool = True
     smtputf8: bool = True
     callbacks: bool = False
+    idempotent: bool = False
 
 
 class Content(Protocol):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from postroad.spool import SpoolLock
+
+ROOT = Path(__file__).parents[2]
 
 
 def problems(command, text, code=78):
@@ -21,6 +26,17 @@ def test_a_sound_configuration_has_no_problems(command):
     assert command.ok("check") == "no problems"
     command.ok("queue", "status")
     assert command.ok("check", "--spool") == "no problems, and the spool is sound"
+
+
+SHIPPED = [path for path in ROOT.glob("examples/**/*.toml") if path.name == "postroad.toml"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_configurations_of_the_examples_have_no_problems(command, path, monkeypatch):
+    """Those with [callbacks], too: what names a transport must not be asked while another is looked at alone."""
+    for name in re.findall(r'_env = "(\w+)"', path.read_text()):
+        monkeypatch.setenv(name, "a-secret")
+    assert problems(command, path.read_text(), code=0) == set()
 
 
 def test_every_problem_is_told_at_once(command):

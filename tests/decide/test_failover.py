@@ -69,6 +69,7 @@ def test_the_generation_changes_with_the_transports_and_the_weights():
     [
         (DOWN, True),
         (Verdict.deferred("401", scope=Scope.TRANSPORT), True),
+        (Verdict.refused("535 wrong password", scope=Scope.TRANSPORT), True),
         (Verdict.deferred("450 mailbox full"), False),
         (Verdict.deferred("raised", scope=Scope.LOCAL), False),
         (Verdict.refused("550 nobody"), False),

@@ -10,6 +10,7 @@ from mutants_contents import CONTENTS
 from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
+from mutants_http import HTTP
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
 from mutants_stub import STUB
@@ -29,6 +30,7 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "Fail-over": ROADS,
     "SMTP": SMTP,
     "Mail in files": FILE,
+    "Mail through providers": HTTP,
     "Callbacks": CALLBACKS,
     "The stub for tests of applications": STUB,
 }

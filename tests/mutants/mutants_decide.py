@@ -43,8 +43,8 @@ ROADS = (
         "P6",
         "begins the next round without a pause",
         _FAILOVER,
-        "and (recipient.attempts + 1) % roads != 0",
-        "",
+        "return (recipient.attempts + 1) % roads != 0",
+        "return True",
         (f"{_OF_FAILOVER}::test_once_all_roads_were_tried_the_schedule_goes_on",),
     ),
     Mutant(
@@ -55,6 +55,15 @@ ROADS = (
         "site.clearing = CLEARING if site.has_others else 0",
         "site.clearing = 0",
         (f"{_OF_ROADS}::test_a_backlog_on_a_road_that_goes_down_moves_to_the_next",),
+    ),
+    Mutant(
+        "mail that may not leave a held road keeps the other mail there",
+        "P1",
+        "lets nothing more out of a held site once ten leases in a row could not leave it",
+        "engine/postroad/actors/policy.py",
+        " or self._detours.is_any_open(lease, road, now)",
+        "",
+        (f"{_OF_ROADS}::test_mail_in_doubt_that_may_not_leave_a_held_road_keeps_nobody_else_there",),
     ),
     Mutant(
         "circuits are forgotten",

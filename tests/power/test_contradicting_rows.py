@@ -206,3 +206,47 @@ def test_salvage_takes_a_recipient_whose_state_and_token_differ_as_in_doubt(path
     with sqlite_store(str(new), folder=new.parent) as store:
         assert store.content(1) == RAW
         assert store.check() == []
+
+
+@pytest.mark.parametrize("state", [6, 7, 8, 9])
+async def test_mail_whose_state_became_an_end_by_a_flipped_bit_is_not_lost(path: Path, state: int) -> None:
+    """Nothing settled it, and its message counts it as unfinished."""
+    accepted(path)
+    with damaging(path) as connection:
+        connection.execute(f"UPDATE recipient SET state = {state}")
+    assert any("was never settled" in problem for problem in problems_of(path))
+    sent, logs = await lived(path, 1)
+    assert sent == [RAW]
+    assert "mended" in {log["event"] for log in logs}
+    assert "maybe_duplicate" in {log["event"] for log in logs}
+
+
+def test_an_end_that_lost_the_time_of_its_settlement_stays_an_end(path: Path) -> None:
+    accepted(path)
+    with damaging(path) as connection:
+        connection.execute("UPDATE recipient SET state = 6")
+        connection.execute("UPDATE message SET unfinished = 0, finished_at = 5.0")
+        connection.execute("DELETE FROM content")
+    for _ in range(2):
+        with sqlite_store(str(path), folder=path.parent) as store:
+            store.apply([Recover(frozenset(), rebooted=False, now=9.0)])
+    assert asked(path, "SELECT state, settled_at IS NULL FROM recipient") == [(6, 0)]
+    assert problems_of(path) == []
+
+
+@pytest.mark.parametrize("column", ["sender", "record"])
+async def test_mail_whose_sender_became_another_by_a_flipped_bit_is_sent_in_nobodys_name(
+    path: Path, column: str
+) -> None:
+    accepted(path)
+    with damaging(path) as connection:
+        ((octets,),) = connection.execute(f"SELECT CAST({column} AS BLOB) FROM message")
+        assert b"a@example.com" in octets
+        after = octets.replace(b"a@example.com", b"c@example.com")
+        connection.execute(
+            f"UPDATE message SET {column} = {'CAST(? AS TEXT)' if column == 'sender' else '?'}", (after,)
+        )
+    assert any("different senders" in problem for problem in problems_of(path))
+    sent, logs = await lived(path, 0)
+    assert sent == []
+    assert [log["id"] for log in logs if log["event"] == "parked"] == ["m1"]

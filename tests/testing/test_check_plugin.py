@@ -21,6 +21,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
     "smtp": {"smarthost": "127.0.0.1:2525"},
     "file": {"folder": "mail"},
     "appengine": {"url": "http://127.0.0.1:8080"},
+    "http": {"provider": "postmark", "api_key": "a-secret-key"},
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from ..config import Windows
 from ..decide.limits import Window
@@ -32,23 +33,28 @@ class Circuits:
     """kept: the fact as an earlier engine left it, None or damaged for none."""
 
     def __init__(self, kept: bytes | None = None) -> None:
-        self._circuits: dict[str, Circuit] = {}
         try:
             found = msgspec.msgpack.decode(kept or b"\x90", type=tuple[Circuit, ...])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             found = ()
-        self._circuits = {circuit.site: circuit for circuit in found}
+        self._circuits: dict[str, Circuit] = {circuit.site: circuit for circuit in found}
 
     def held(self, table: RoutingTable, now: float) -> Iterator[Circuit]:
         """Those whose hold runs on, and whose road is still one of several; a clock that was set back prolongs none."""
         for circuit in list(self._circuits.values()):
             road = table.road_of(circuit.lane)
-            if road and road.others and road.shared_by and _is_running(circuit.window, road.windows, now):
-                yield circuit
+            if road is None or not road.shared_by or not table.failing_over(road.transport):
+                continue
+            if _is_running(circuit.window, road.windows, now):
+                yield replace(circuit, window=_sound(circuit.window, road.windows))
 
     def note(self, site: str, lane: str, window: Window, now: float) -> bytes:
-        """The fact, after a hold of the site began or ended."""
-        self._circuits.pop(site, None)
+        """The fact, after a hold of the site began or ended.  What has ended meanwhile is dropped."""
+        self._circuits = {
+            name: circuit
+            for name, circuit in self._circuits.items()
+            if name != site and circuit.window.hold_until > now
+        }
         if window.hold_until > now:
             self._circuits[site] = Circuit(site, lane, window)
         return msgspec.msgpack.encode(tuple(self._circuits.values()))
@@ -56,3 +62,15 @@ class Circuits:
 
 def _is_running(window: Window, settings: Windows, now: float) -> bool:
     return now < window.hold_until <= now + settings.hold_max_seconds
+
+
+def _sound(window: Window, settings: Windows) -> Window:
+    """As a hold leaves it.  What else a damaged fact says (a size of 0) would keep the road closed for ever."""
+    return Window(
+        size=1,
+        trouble=settings.trouble,
+        hold_until=window.hold_until,
+        hold_seconds=min(max(settings.hold_seconds, window.hold_seconds), settings.hold_max_seconds),
+        failed_at=window.failed_at,
+        reason=window.reason,
+    )

@@ -39,6 +39,14 @@ class Detours:
                 lanes[recipient.number] = self._told(lease, recipient, lane)
         return lanes
 
+    def is_any_open(self, lease: Lease, road: Road, now: float) -> bool:
+        """Whether mail that waits behind this lease, for the same site, might go by another road, though this may not."""
+        return any(
+            self._open_lane(each, recipient, now)
+            for each in self._table.failing_over(road.transport)
+            for recipient in lease.recipients
+        )
+
     def taken(
         self, lease: Lease, road: Road, verdicts: Sequence[Verdict], outcomes: tuple[Outcome, ...], now: float
     ) -> tuple[Outcome, ...]:

@@ -172,7 +172,7 @@ class Policy:
             self._settle_all(
                 lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}", delay_notice=notice, lanes=lanes, now=now
             )
-        is_moving = is_given_up or notice or bool(lanes)
+        is_moving = is_given_up or notice or bool(lanes) or self._detours.is_any_open(lease, road, now)
         site.clearing = CLEARING if is_moving else max(0, site.clearing - 1)
         self._tell_room(site, now)
 
@@ -269,7 +269,7 @@ class Policy:
     def _keep_alone(self, site: Site, lane: str, road: Road) -> None:
         """What waits for a site that has other roads is let out, a few leases at a time, to take one."""
         heapq.heappush(self._holds, (site.window.hold_until, next(self._count), site))
-        site.held_lane, site.has_others = lane, bool(road.others)
+        site.held_lane, site.has_others = lane, bool(self._ports.table.failing_over(road.transport))
         site.clearing = CLEARING if site.has_others else 0
 
     def _note_circuit(self, site: Site, transport: str, now: float) -> None:

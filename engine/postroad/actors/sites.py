@@ -24,7 +24,7 @@ class Site:
 
     held_lane: whose mail brought the last hold.  clearing: how many leases more are wanted while it is held, because mail was so
     old that its sender had to be told, and there may be more of it behind younger mail (such as the reports), or because another
-    road of its route is open.  has_others: its road is one of several.
+    road of its route is open.  has_others: some road that leads to it is one of several.
     """
 
     __slots__ = ("clearing", "has_others", "held_lane", "in_flight", "name", "settings", "told", "waiting", "window")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import trio
 
-from ..config import Config
+from ..config import Callbacks, Config
 from ..errors import ConfigError, PluginError, PostroadError, SpoolInUse
 from ..plugins import Plugins
 from .checking_config import TAKEN_OUT, Reading, read_all
@@ -63,7 +63,8 @@ def _plugin_problems(config: Config, plugins: Plugins) -> Iterator[Finding]:
 
 
 def _load_kind(plugins: Plugins, config: Config, transport: str) -> Iterator[Finding]:
-    alone = msgspec.structs.replace(config, plugins=(), routes=(), transports={transport: config.transports[transport]})
+    table = {transport: config.transports[transport]}
+    alone = msgspec.structs.replace(config, plugins=(), routes=(), callbacks=Callbacks(), transports=table)
     try:
         plugins.load_for(alone)
     except ConfigError as error:

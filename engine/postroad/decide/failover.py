@@ -7,7 +7,7 @@ its route would rather have it twice than late.  docs/failover.md.
 from __future__ import annotations
 
 from ..store.contract import LeasedRecipient
-from ..verdict import Disposition, Verdict
+from ..verdict import Disposition, Scope, Verdict
 from . import limits
 from .routing import Road
 
@@ -22,12 +22,15 @@ def may_change(road: Road, recipient: LeasedRecipient) -> bool:
 def may_go_on(road: Road, recipient: LeasedRecipient, verdict: Verdict) -> bool:
     """Whether an attempt that failed is followed at once by one on the next road.
 
-    Trouble of the site only: what concerns the message or the recipient is no better elsewhere.  Once all roads were tried
-    in a round, the retry schedule goes on.
+    Trouble of the site only: what concerns the message or the recipient is no better elsewhere.  What was refused because of
+    the transport as a whole (wrong credentials) is trouble, too.  Once all roads were tried in a round, the retry schedule
+    goes on.
     """
     if not may_change(road, recipient) or not limits.is_site_trouble(verdict):
         return False
     if verdict.disposition is Disposition.IN_DOUBT and not road.fails_over_in_doubt:
         return False
+    if verdict.disposition is Disposition.REFUSED and verdict.scope is not Scope.TRANSPORT:
+        return False
     roads = len(road.others) + 1
-    return verdict.disposition is not Disposition.REFUSED and (recipient.attempts + 1) % roads != 0
+    return (recipient.attempts + 1) % roads != 0

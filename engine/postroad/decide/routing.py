@@ -10,7 +10,7 @@ routes and plugins say.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -100,6 +100,10 @@ class RoutingTable:
             for route in (*config.routes, *([callbacks] if callbacks else []))
             for label, transport, others in _roads_of(route)
         }
+        self._failing_over: dict[str, list[Road]] = {}
+        for road in self.roads.values():
+            if road.others:
+                self._failing_over.setdefault(road.transport, []).append(road)
         self._shares = {route.label: tuple(accumulate(route.weights)) for route in config.routes if route.weights}
         self._labels = {route.label: tuple(label for label, _, _ in _roads_of(route)) for route in config.routes}
         self.callback_lane = CALLBACKS if callbacks else None
@@ -146,6 +150,10 @@ class RoutingTable:
         if road is None or road.by_domain != ("/" in lane):
             return None
         return road
+
+    def failing_over(self, transport: str) -> Sequence[Road]:
+        """The roads by a transport that are one of several.  Others by it, of routes without fail-over, share its sites."""
+        return self._failing_over.get(transport, ())
 
     @property
     def generation(self) -> bytes:

@@ -245,21 +245,21 @@ def recovered(row: Row, recover: Recover) -> Row:
 
 
 def is_torn(row: Row) -> bool:
-    """Whether state and token contradict each other: a token is what a LEASED row has, and no other."""
-    return (row.state is State.LEASED) is not bool(row.token)
+    """Whether a row contradicts itself: a token is what a LEASED one has, and no other; what has its end was settled once."""
+    return (row.state is State.LEASED) is not bool(row.token) or (row.state in ENDS and row.settled_at is None)
 
 
 def untorn(row: Row, doubt: Callable[[str], Step], *, is_open: bool) -> Row:
     """A torn row as it goes on: what may have been delivered is in doubt.  doubt: as in Recover.
 
-    is_open: its message counts it as unfinished, so an end that it shows beside a token never was.
+    is_open: its message counts it as unfinished, so an end that it shows never was.
     """
     if row.state in (State.WAITING, State.LEASED) or (is_open and row.state in ENDS):
         had = Recover(frozenset(), rebooted=True, now=row.due, doubt=doubt)
         after = recovered(replace(row, state=State.LEASED, settled_at=None if is_open else row.settled_at), had)
         return replace(after, reason=TORN) if after.state is State.HELD else after
     if row.state in ENDS or row.state is State.FAILED:
-        return replace(row, token=0)
+        return replace(row, token=0, settled_at=row.due if row.settled_at is None else row.settled_at)
     is_silent = row.state is State.HELD and (not row.reason or row.reason.startswith(NO_ROUTE))
     return replace(row, token=0, doubted=True, reason=TORN if is_silent else row.reason)
 

@@ -145,7 +145,7 @@ DUE_PLACES = sql_of(
 )
 # What a lease needs of its message: how many octets of its content are there (in a file: nobody looked), in which file, and
 # the content, too, if it has at most ?2 and lies in the spool.
-MESSAGE_TO_LEASE = """SELECT id, record, delay, size,
+MESSAGE_TO_LEASE = """SELECT id, CAST(sender AS BLOB), record, delay, size,
         iif(file IS NULL, (SELECT iif(typeof(bytes) = 'blob', length(bytes), 0) FROM content WHERE seq = ?1), size), file,
         iif(size <= ?2, (SELECT bytes FROM content WHERE seq = ?1 AND typeof(bytes) = 'blob'), NULL)
     FROM message WHERE seq = ?1"""
@@ -336,7 +336,7 @@ COUNT_DOUBTS = sql_of("SELECT count(*) FROM recipient WHERE doubted = 1 AND stat
 # --- Reading everything ---
 
 INTEGRITY = "PRAGMA integrity_check"
-RECORDS = """SELECT CAST(id AS BLOB), size, record FROM message
+RECORDS = """SELECT CAST(id AS BLOB), CAST(sender AS BLOB), size, record FROM message
     WHERE typeof(id) = 'text' AND typeof(size) = 'integer' AND typeof(record) = 'blob'"""
 PARKED = sql_of(
     """SELECT CAST(id AS BLOB), place & <MASK>, CAST(reason AS BLOB) FROM recipient JOIN message ON seq = place >> <BITS>

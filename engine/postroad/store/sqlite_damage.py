@@ -201,7 +201,7 @@ def damages(connection: Database, doubt: Doubt = sent_again) -> Iterator[Damage]
         elif is_torn(row):
             is_open = connection.execute(sql_damage.COUNTS_MORE, (row.handle,)).get == 1
             after = untorn(row, doubt, is_open=is_open)
-            yield _recipient_damage(connection, after, f"is {row.state.name} and has the token {row.token}")
+            yield _recipient_damage(connection, after, _contradiction(row))
     for columns in _suspects(connection, sql_damage.ALL_MESSAGES, _message_and_counters):
         yield from _message_damage(connection, columns, doubt)
     yield from _key_damages(connection)
@@ -221,6 +221,11 @@ def mend(connection: Database, doubt: Doubt = sent_again) -> list[Damage]:
     return mended
 
 
+def _contradiction(row: Row) -> str:
+    has = f"has the token {row.token}" if row.token or row.state is State.LEASED else "was never settled"
+    return f"is {row.state.name} and {has}"
+
+
 def _suspects(connection: Database, statement: str, read: Callable[[Columns], object]) -> Iterator[Columns]:
     """The careful columns of all rows near one that cannot be read."""
     found: list[Columns] = [(sql_damage.FIRST,)]
@@ -238,7 +243,7 @@ def _suspects(connection: Database, statement: str, read: Callable[[Columns], ob
 def _whole_row(columns: Columns) -> None:
     """Raises Unreadable where anything is wrong with it."""
     if is_torn(row_of(columns)):
-        raise Unreadable("the state and the token of a recipient contradict each other")
+        raise Unreadable("a recipient contradicts itself")
 
 
 def _recipient_damage(connection: Database, row: Row, why: str) -> Damage:

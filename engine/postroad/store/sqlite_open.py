@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 
 from ..errors import SpoolDamaged, SpoolTooNew, StoreError, remedy_of
+from ..log import get_logger
 from . import sql
 from .sqlite_log import PAGE_BYTES, lost_commits
 from .sqlite_port import Connect, Database
@@ -30,7 +31,7 @@ __all__ = [
 _OLDEST_SQLITE = (3, 51, 3)  # before it, a checkpoint beside a writer could corrupt a WAL
 BUSY_MILLISECONDS = 10_000  # a backup or a scanner may hold the file; longer is trouble
 _CACHE_KIB = 8192
-_QUICK_CHECK_BYTES = 64 << 20  # reading so much takes 0.2 s; larger spools are read by `postroad check`
+_QUICK_CHECK_BYTES = 64 << 20  # checking so much takes 0.5 s; larger spools are read by `postroad check`
 _DAMAGED = (
     "nothing was changed: look after its disk, keep a copy of the folder, then `postroad salvage` or restore a backup"
 )
@@ -41,7 +42,10 @@ _REMEDIES: dict[type[apsw.Error], str] = {
     apsw.BusyError: "end the program that keeps it locked (a backup, a scanner)",
 }
 _OF_A_ROW = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in \w+\.\w+|CHECK constraint failed in \w+")
+_OF_AN_INDEX = re.compile(r"(?:missing from|entries in|entry in|differ from|of) index (\w+)$")
 _COPIED_BYTES = 1 << 20  # at once
+
+_log = get_logger()
 
 _FOR_WRITING = (
     "PRAGMA journal_mode = WAL",
@@ -88,7 +92,7 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
             connection.close()
             raise
         sync_folder(path.parent)
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.ConstraintError) as error:
         raise SpoolDamaged(f"the spool {path} cannot be opened: {error}; {_DAMAGED}") from error
     except OSError as error:
         raise StoreError(f"the spool {path} cannot be opened: {remedy_of(error)}") from error
@@ -198,10 +202,28 @@ def is_read_at_once(path: Path) -> bool:
 
 
 def _check_file(path: Path, connection: Database) -> None:
-    """Refuse damaged pages.  A row with a value that does not belong there keeps nobody out: it is parked."""
+    """Refuse damaged pages, and make indexes anew that differ from their rows: what they do not lead to would wait for ever.
+
+    A row with a value that does not belong there keeps nobody out: it is parked.
+    """
     if not is_read_at_once(path):
         return
-    found = [text for (text,) in connection.execute("PRAGMA quick_check") if text != "ok"]
-    problems = [text for text in found if not _OF_A_ROW.fullmatch(text)]
+    mended: set[str] = set()
+    while (problems := _problems(connection)) and (indexes := _all_indexes(problems)) - mended:
+        for name in sorted(indexes):
+            connection.execute(f'REINDEX "{name}"')
+        _log.error("mended", id="", problem=f"indexes differed from their rows: {', '.join(sorted(indexes))}")
+        mended |= indexes
     if problems:
         raise SpoolDamaged(f"the spool {path} is damaged: {'; '.join(problems[:3])}; {_DAMAGED}")
+
+
+def _problems(connection: Database) -> list[str]:
+    found = [text for (text,) in connection.execute(sql.INTEGRITY) if text != "ok"]
+    return [text for text in found if not _OF_A_ROW.fullmatch(text)]
+
+
+def _all_indexes(problems: list[str]) -> set[str]:
+    """The indexes that the problems are about; none where one is about anything else."""
+    found = [_OF_AN_INDEX.search(text) for text in problems]
+    return {match[1] for match in found if match} if all(found) else set()

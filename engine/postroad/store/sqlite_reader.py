@@ -187,10 +187,10 @@ def _legible(name: object) -> object:
 
 def _unreadable(connection: Database) -> Iterator[str]:
     """Records; the columns beside them are among the damages."""
-    for id, size, record in connection.execute(sql.RECORDS):
+    for id, sender, size, record in connection.execute(sql.RECORDS):
         name = id.decode(errors="replace")
         try:
-            problem = flaw_of(name, size, size, message_of(record))
+            problem = flaw_of(name, sender, size, size, message_of(record))
         except Unreadable as error:
             problem = f"its record cannot be read ({error})"
         if problem:

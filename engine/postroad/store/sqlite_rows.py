@@ -166,10 +166,15 @@ def message_row(columns: Columns) -> Columns:
     return columns
 
 
-def flaw_of(id: str, size: int, content: int | None, message: Message) -> str:
-    """What keeps a message from being handed over, "" where nothing does.  content: how many octets of it are there."""
+def flaw_of(id: str, sender: bytes | None, size: int, content: int | None, message: Message) -> str:
+    """What keeps a message from being handed over, "" where nothing does.
+
+    message: its record, which must say what its columns do.  content: how many octets of it are there.
+    """
     if message.id != id:
         return f"its record is that of {message.id}"
+    if message.sender.encode() != sender:
+        return f"its record and its row name different senders, {message.sender!r} and {sender!r}"
     if message.size != size:
         return f"its record says {message.size} octets instead of {size}"
     if content is None:

@@ -82,7 +82,7 @@ _LEASED = int(sql.only_target(Step.LEASE, LEASABLE))
 _PARKED = int(sql.only_target(Step.PARK, LEASABLE))
 _HELD = int(sql.only_target(Step.HOLD, LEASABLE))
 _MISSING: Columns = (0, "?", "", 0, b"", None, 0)  # recipients whose message is not there
-_MISSING_TO_LEASE: Columns = ("?", b"", 0, 0, 0, None, None)
+_MISSING_TO_LEASE: Columns = ("?", b"", b"", 0, 0, 0, None, None)
 _UNKNOWN_LETTER = "\ufffd"  # stands where a damaged address was mended; no address holds it
 _RELEASED = {State.HELD: Step.RELEASE, State.PARKED: Step.SALVAGE}
 
@@ -235,12 +235,12 @@ class Writer:
         self, take: TakeLeases, token: int, handle: int, budget: int, parked: dict[int, str]
     ) -> LeaseRecord | None:
         found = self._one(sql.MESSAGE_TO_LEASE, handle, budget) or _MISSING_TO_LEASE
-        id, record, delay, size, octets, file, content = found
+        id, sender, record, delay, size, octets, file, content = found
         if not isinstance(file, str | None):
             raise Contradiction("a message does not tell where its content is")
         try:
             message, chosen = message_of(record), self._due_rows(take, handle)
-            if flaw := flaw_of(id, size, octets, message):
+            if flaw := flaw_of(id, sender, size, octets, message):
                 raise Unreadable(flaw)
         except Unreadable as error:
             self._execute(sql.PARK_MESSAGE, (handle, _PARKED, f"{UNREADABLE}: {error}"))

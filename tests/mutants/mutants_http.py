@@ -1,0 +1,77 @@
+"""Mutants of what keeps mail through providers from being lost, doubled unseen, bounced without proof, or shown to others."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+__all__ = ["HTTP"]
+
+_PLUGIN = "plugins/postroad_http"
+_REPLIES = "http/test_http_replies.py"
+_REQUESTS = "http/test_http_requests.py"
+
+HTTP = (
+    Mutant(
+        "a provider's answer is thrown away on cancelling",
+        "P4",
+        "ends a request whose last octets are out, and so makes a duplicate",
+        f"{_PLUGIN}/exchange.py",
+        "grace = doubt_seconds if self._body.is_committed else 0.0",
+        "grace = 0.0",
+        (f"{_REPLIES}::test_cancelled_after_the_request_it_waits_for_the_answer",),
+    ),
+    Mutant(
+        "a provider's redirect is followed",
+        "P5",
+        "sends the secret and the mail to wherever a reply says",
+        f"{_PLUGIN}/exchange.py",
+        "stream=True, follow_redirects=False",
+        "stream=True, follow_redirects=True",
+        (f"{_REPLIES}::test_a_redirect_is_never_followed[postmark]",),
+    ),
+    Mutant(
+        "a success that says nothing known is taken for one",
+        "P2",
+        "takes a gateway's page for the provider's word",
+        f"{_PLUGIN}/transport.py",
+        "verdicts = [Verdict.in_doubt(said, handed_over=True)] * len(parcel.recipients)",
+        "verdicts = [Verdict.accepted(said)] * len(parcel.recipients)",
+        (f"{_REPLIES}::test_a_success_that_says_nothing_known_is_in_doubt",),
+    ),
+    Mutant(
+        "a refused key does not hold the transport",
+        "P2",
+        "tries every message in turn with a key that is refused",
+        f"{_PLUGIN}/verdicts.py",
+        "frozenset({401, 402, 403, 407})",
+        "frozenset({402})",
+        (f"{_REPLIES}::test_refused_credentials_hold_the_transport_and_bounce_nothing",),
+    ),
+    Mutant(
+        "one bad address bounces the whole request",
+        "P2",
+        "does not try the others alone",
+        f"{_PLUGIN}/transport.py",
+        "if len(recipients) == 1 or not all(map(_refuses_the_whole, verdicts)):",
+        "if verdicts:",
+        (f"{_REPLIES}::test_a_refused_recipient_is_refused_and_no_other[ses]",),
+    ),
+    Mutant(
+        "a message through fields shows itself as another",
+        "P5",
+        "hides the other recipients without being told to",
+        f"{_PLUGIN}/fields.py",
+        'if settings.others == "refuse" and any(',
+        "if not settings.others and any(",
+        (f"{_REQUESTS}::test_others_are_neither_sent_to_nor_hidden_unless_it_is_said[postmark]",),
+    ),
+    Mutant(
+        "a provider's echo shows the secret",
+        "P5",
+        "writes into log and report what the provider says back",
+        f"{_PLUGIN}/transport.py",
+        'verdict.reply.replace(secret, "[hidden]")',
+        "verdict.reply",
+        (f"{_REPLIES}::test_a_secret_that_the_provider_says_back_is_hidden[postmark]",),
+    ),
+)
