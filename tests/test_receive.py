@@ -14,7 +14,6 @@ from postroad.errors import (
     ConfigError,
     EngineClosed,
     IdempotencyConflict,
-    PostroadError,
     QueueFull,
     SubmissionError,
     SubmissionTooLarge,
@@ -167,7 +166,7 @@ async def test_a_bounce_that_is_asked_twice_is_told_once(site):
     assert site.told == [("bounce", "b@example.org")]
 
 
-async def test_a_large_mail_arrives_by_both_roads_and_its_file_is_not_written_twice(tmp_path):
+async def test_a_large_mail_arrives_once_by_either_road(tmp_path):
     site = Site(tmp_path, spool={"content_file_bytes": 4096})
     raw, ids = RAW + bytes(range(256)) * 12_000, [new_message_id(), new_message_id()]
     for _ in range(2):
@@ -353,4 +352,3 @@ async def test_an_ending_engine_leaves_it_to_another_road(site, monkeypatch):
             monkeypatch.undo()
     assert isinstance(ids[0], str)
     assert [stored.message.id for stored in site.stored()] == ids
-    assert issubclass(EngineClosed, PostroadError)
