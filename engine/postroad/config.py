@@ -372,6 +372,10 @@ class Callbacks(_Section, frozen=True, kw_only=True):
             windows=self.windows,
         )
 
+    @property
+    def tells_bounces(self) -> bool:
+        return bool(self.transport) and self.bounces
+
 
 class Config(_Section, frozen=True, kw_only=True):
     """Everything an engine needs to know.  `transports` maps a name to its settings; `plugin` names the transport kind."""

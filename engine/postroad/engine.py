@@ -360,6 +360,12 @@ class Engine:
         self._open_ports()
         return await self._incoming.take_mail(sender, recipients, raw, idempotency_key)
 
+    @property
+    def incoming(self) -> Incoming:
+        """For the gate: mail that other processes hand over, under ids that they minted.  Raises EngineClosed."""
+        self._open_ports()
+        return self._incoming
+
     def _give_returned(self, note: Returned) -> None:
         if self._ring is None:
             raise EngineClosed("the engine's actors do not run yet")

@@ -33,6 +33,8 @@ from .gate_protocol import (
     Look,
     Mail,
     Picture,
+    Receive,
+    ReceiveBounce,
     ReleaseAll,
     Request,
     RetryAll,
@@ -265,10 +267,7 @@ class _Visit:
         """Asked before, and the answer was lost.  Only where it matters: a large content's file must not be written anew."""
         if _octets(call) <= self._engine.config.spool.content_file_bytes // 2:
             return False
-        with contextlib.suppress(UnknownMessage):
-            await self._engine.receipt(call.id)
-            return True
-        return False
+        return await _is_stored(self._engine, call.id)
 
     def _encoded(self, number: int, outcome: str | Exception) -> bytes:
         if isinstance(outcome, Exception):
@@ -304,8 +303,32 @@ def _octets(call: _Sending) -> int:
     return texts + sum(len(enclosure.octets) for enclosure in call.attachments)
 
 
+async def _is_stored(engine: Engine, id: str) -> bool:
+    with contextlib.suppress(UnknownMessage):
+        await engine.message(id)
+        return True
+    return False
+
+
+async def _receive(engine: Engine, call: Receive) -> str:
+    if await _is_stored(engine, call.id):
+        return call.id
+    receipt = await engine.incoming.take_mail(call.sender, call.recipients, call.raw, call.idempotency_key, call.id)
+    return receipt.id
+
+
+async def _receive_bounce(engine: Engine, call: ReceiveBounce) -> None:
+    """What is stored was told as events, too: they shall not come twice."""
+    if not await _is_stored(engine, call.id):
+        await engine.incoming.take_bounce(call.raw, call.id)
+
+
 async def _do(engine: Engine, call: Call) -> Any:
     match call:
+        case Receive():
+            return await _receive(engine, call)
+        case ReceiveBounce():
+            return await _receive_bounce(engine, call)
         case Find():
             return await engine.find(call.filter, min(call.limit, _FIND_MOST), call.after)
         case Look():

@@ -35,6 +35,8 @@ __all__ = [
     "Look",
     "Mail",
     "Picture",
+    "Receive",
+    "ReceiveBounce",
     "ReleaseAll",
     "Request",
     "RetryAll",
@@ -160,6 +162,23 @@ class Mail(_Sending, frozen=True, kw_only=True, tag=True):
         return MailFields(**given)
 
 
+class Receive(_Call, frozen=True, kw_only=True, tag=True):
+    """Take mail that came for the application, as `Engine.receive`.  Answer: its id."""
+
+    id: Annotated[str, msgspec.Meta(pattern=_ID)]
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes
+    idempotency_key: str | None = None
+
+
+class ReceiveBounce(_Call, frozen=True, kw_only=True, tag=True):
+    """Take mail that came back to a sender, as `Engine.receive_bounce`.  id: of what it becomes.  Answer: None."""
+
+    id: Annotated[str, msgspec.Meta(pattern=_ID)]
+    raw: bytes
+
+
 class Find(_Call, frozen=True, kw_only=True, tag=True):
     """Messages, as `Engine.find`.  Answer: a list of StoredMessage."""
 
@@ -210,12 +229,25 @@ class RetryAll(_Call, frozen=True, kw_only=True, tag=True):
 
 
 Call: TypeAlias = (
-    Written | Mail | Find | Look | Picture | CancelAll | HoldAll | ReleaseAll | TakeAllAsDelivered | RetryAll
+    Written
+    | Mail
+    | Receive
+    | ReceiveBounce
+    | Find
+    | Look
+    | Picture
+    | CancelAll
+    | HoldAll
+    | ReleaseAll
+    | TakeAllAsDelivered
+    | RetryAll
 )
 
 _VALUES: Mapping[type, Any] = {
     Written: str,
     Mail: str,
+    Receive: str,
+    ReceiveBounce: None,
     Find: list[StoredMessage],
     Look: StoredMessage,
     Picture: Status,

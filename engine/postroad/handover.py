@@ -12,13 +12,14 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 import msgspec
 
-from .arguments import OPTIONS, listed, mail_arguments, read_options
+from .arguments import OPTIONS, listed, mail_arguments, read_key, read_options
+from .arrivals import check_raw
 from .config import Config, Limits
 from .errors import (
     ConfigError,
@@ -41,6 +42,8 @@ from .gate_protocol import (
     Look,
     Mail,
     Picture,
+    Receive,
+    ReceiveBounce,
     ReleaseAll,
     RetryAll,
     TakeAllAsDelivered,
@@ -161,6 +164,40 @@ class Handover:
         if not isinstance(content, bytes):
             raise SubmissionError("content", "the file is open as text; open it in binary mode")
         return content
+
+    # --- mail from outside, for the application ---
+
+    def receive(
+        self,
+        sender: str,
+        recipients: str | Iterable[str],
+        raw: bytes,
+        *,
+        id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Have mail that came for the application taken, as `Engine.receive`, and return its id once it is safely in the spool.
+
+        id: as for `send`.  Raises what that does, and ConfigError where there are no [callbacks].
+        """
+        given = {
+            "id": id or new_message_id(),
+            "sender": sender,
+            "recipients": tuple(listed(recipients, "recipients")),
+            "raw": check_raw(raw, self._message_octets),
+            "idempotency_key": read_key(idempotency_key),
+        }
+        return self._ask(_checked(Receive, given), str)
+
+    def receive_bounce(self, raw: bytes, *, id: str | None = None) -> None:
+        """Have mail that came back to a sender taken, as `Engine.receive_bounce`.
+
+        Where it becomes a callback, that is safely in the spool when this returns; id: as for `send`.  RemoteBounce events are
+        told by a running engine only: where none runs, mail that would be nothing but events raises EngineClosed.  Then, and at
+        what `send` raises, hand it over again later.
+        """
+        raw = check_raw(raw, self._message_octets)
+        self._ask(_checked(ReceiveBounce, {"id": id or new_message_id(), "raw": raw}), type(None))
 
     # --- looking and operating ---
 

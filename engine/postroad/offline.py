@@ -1,7 +1,8 @@
 """Does what another process asks for while no engine runs: under the spool's lock, through the store itself.
 
-Submissions pass the same door as in the engine, but for plugins and lanes: they wait on the lane UNROUTED until an engine
-starts and gives them theirs.  Synchronous, imports no trio; asked by `handover.py` only.
+Submissions, and mail for the application, pass the same door as in the engine, but for plugins and lanes: they wait on the
+lane UNROUTED until an engine starts and gives them theirs.  Nobody hears of events: what would be nothing else is refused.
+Synchronous, imports no trio; asked by `handover.py` only.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from .administrators import with_administrators
+from .arrivals import check_raw, no_callbacks, read_arrival, tells_bounce, tells_failure
 from .checksum import content_flaw, file_flaw
-from .config import Config, Limits, Quotas, Reports, Senders, Spool
+from .config import Callbacks, Config, Limits, Quotas, Reports, Senders, Spool
 from .decide.quotas import quota_error
-from .errors import ConfigError, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
+from .errors import ConfigError, EngineClosed, IdempotencyConflict, StoreBroken, StoreError, UnknownMessage
 from .forking import no_fork
 from .gate_protocol import (
     Call,
@@ -30,15 +32,19 @@ from .gate_protocol import (
     Look,
     Mail,
     Picture,
+    Receive,
+    ReceiveBounce,
     ReleaseAll,
     RetryAll,
     TakeAllAsDelivered,
     Written,
 )
+from .message import BOUNCE_ADDRESS, Arrival
 from .recovery import recovery
 from .spool import ContentFolder, Marks, SpoolLock, SpoolPlace, boot_id
 from .status import Status
 from .store.contract import (
+    UNROUTED,
     Accept,
     Accepted,
     Cancel,
@@ -62,6 +68,7 @@ __all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
 
 RULES = "rules"  # the fact's name
 _UNFINISHED = Filter(states=tuple(frozenset(State) - ENDS))
+_Stored: TypeAlias = Written | Mail | Receive | ReceiveBounce
 _AT_ONCE = 100
 _NAMED_PROBLEMS = 100  # of contents; a lost folder would name millions
 
@@ -74,13 +81,14 @@ class _Rules(msgspec.Struct, frozen=True):
     reports: Reports
     content_file_bytes: int
     quotas: Quotas = Quotas()
+    callbacks: Callbacks = Callbacks()
 
 
 def rules_of(config: Config, hostname: str) -> bytes:
     """What an engine writes into its spool (under RULES), for doors that have no configuration of their own."""
     reports = msgspec.structs.replace(config.reports, hostname=hostname)
     return msgspec.msgpack.encode(
-        _Rules(config.senders, config.limits, reports, config.spool.content_file_bytes, config.quotas)
+        _Rules(config.senders, config.limits, reports, config.spool.content_file_bytes, config.quotas, config.callbacks)
     )
 
 
@@ -121,8 +129,10 @@ class OfflineSpool:
     def do(self, call: Call) -> Any:
         """Answer a call as the gate of a running engine would."""
         match call:
-            case Written() | Mail():
+            case Written() | Mail() | Receive():
                 return self._insert(call)
+            case ReceiveBounce():
+                return self._receive_bounce(call)
             case Find():
                 return self._store.find(call.filter, call.limit, call.after)
             case Look():
@@ -169,7 +179,17 @@ class OfflineSpool:
         except (OSError, StoreError) as error:
             return f"its file cannot be read ({error})"
 
-    def _insert(self, call: Written | Mail) -> str:
+    def _receive_bounce(self, call: ReceiveBounce) -> None:
+        """Where it becomes a callback it is stored.  Events are nothing that would wait for an engine."""
+        from .dsn import read_report
+
+        report = read_report(check_raw(call.raw, self._config.limits.message_bytes))
+        if self._config.callbacks.tells_bounces and tells_bounce(report):
+            self._insert(call)
+        elif report is not None:
+            raise EngineClosed("no engine runs that would tell what this mail says; hand it over when one does")
+
+    def _insert(self, call: _Stored) -> str:
         if self._store.message(call.id) is not None:
             return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
         accept = self._with_content_placed(self._prepare(call))
@@ -202,14 +222,35 @@ class OfflineSpool:
         if isinstance(accept.content, ContentPlace):
             self._contents.delete([accept.content.name])
 
-    def _prepare(self, call: Written | Mail) -> Accept:
+    def _prepare(self, call: _Stored) -> Accept:
         from .door import Door
 
         door, now = Door(self._config), time.time()
+        if isinstance(call, Receive | ReceiveBounce):
+            arrival = self._arrival(call)
+            return door.incoming(arrival, UNROUTED, tally=self._store.tally(), now=now, id=call.id)
         if isinstance(call, Written):
             return door.prepare(call.submission(), tally=self._store.tally(), now=now, id=call.id)
         call = with_administrators(call, self._config.senders)
         return door.compose(call.fields(), call.options, tally=self._store.tally(), now=now, id=call.id)
+
+    def _arrival(self, call: Receive | ReceiveBounce) -> Arrival:
+        """Mail as it came, but for a bounce of ours: it names a message of this spool as failed."""
+        from .dsn import read_report
+
+        if isinstance(call, ReceiveBounce):
+            return Arrival(recipients=(BOUNCE_ADDRESS,), raw=call.raw)
+        config = self._config
+        if config.callbacks.route is None:
+            raise no_callbacks()
+        arrival = read_arrival(call.sender, call.recipients, call.raw, call.idempotency_key, config.limits)
+        report = read_report(call.raw) if config.callbacks.tells_bounces else None
+        if report is None or not tells_failure(report) or not self._is_known(report.our_id):
+            return arrival
+        return msgspec.structs.replace(arrival, recipients=(BOUNCE_ADDRESS,))
+
+    def _is_known(self, id: str) -> bool:
+        return bool(id) and self._store.message(id) is not None
 
     def _with_content_placed(self, accept: Accept) -> Accept:
         content = accept.content
@@ -236,6 +277,8 @@ class OfflineSpool:
             limits=rules.limits,
             quotas=rules.quotas,
             reports=rules.reports,
+            callbacks=rules.callbacks,
+            transports={rules.callbacks.transport: {"plugin": ""}} if rules.callbacks.transport else {},  # never opened
             spool=Spool(content_file_bytes=rules.content_file_bytes),
         )
 

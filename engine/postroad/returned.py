@@ -9,8 +9,9 @@ import trio
 
 from .actors.bounce import RETURNED_AT_ONCE
 from .actors.notes import Returned
+from .arrivals import check_raw
 from .config import Limits
-from .errors import EngineClosed, SubmissionError, SubmissionTooLarge
+from .errors import EngineClosed
 
 __all__ = ["ReturnedMail"]
 
@@ -29,7 +30,7 @@ class ReturnedMail:
 
         Raises SubmissionError (field "raw"), or EngineClosed where nobody reads it any more.
         """
-        self.check(raw)
+        check_raw(raw, self._limits.message_bytes)
         async with self._slots:
             await self._wait_for_room()
             if self._is_closed:
@@ -46,16 +47,6 @@ class ReturnedMail:
             if done.is_set():
                 del self._unread[done]  # it was read just now
             done.set()
-
-    def check(self, raw: Any) -> None:
-        """Raises SubmissionError (field "raw")."""
-        if not isinstance(raw, bytes):
-            raise SubmissionError("raw", f"must be the mail as bytes, not {type(raw).__name__}")
-        if len(raw) > self._limits.message_bytes:
-            raise SubmissionTooLarge(
-                "raw",
-                f"the mail has {len(raw):,} octets, [limits] message_bytes allows {self._limits.message_bytes:,}",
-            )
 
     async def _wait_for_room(self) -> None:
         """What cancelled callers left in the inbox takes room there until it is read."""

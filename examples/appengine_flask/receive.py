@@ -2,8 +2,8 @@
 
     python receive.py postroad.toml inbox@example.com <mail.eml
 
-It is an engine of its own, so that `postroad serve` must not run on the same spool.  Where mail comes in all the time, embed the
-engine (docs/embedding.md) and call `engine.receive` where your mail server or provider hands it over.
+It is an engine of its own, so that `postroad serve` must not run on the same spool.  Beside `postroad serve`,
+`postroad receive ADDRESS <mail.eml` does the same, as a mail server's pipe, too (docs/callbacks.md).
 """
 
 from __future__ import annotations

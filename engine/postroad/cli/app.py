@@ -15,6 +15,7 @@ from .demo import demo
 from .exits import Told
 from .plugin import plugin
 from .queue import queue
+from .receive import receive
 from .salvage import salvage
 from .send import send
 from .serve import serve
@@ -68,5 +69,5 @@ def postroad(ctx: click.Context, config: str | None, spool: str | None) -> None:
     ctx.obj = Where(config or None, spool or None)
 
 
-for _command in (demo, serve, send, queue, check, salvage, plugin):
+for _command in (demo, serve, send, receive, queue, check, salvage, plugin):
     postroad.add_command(_command)

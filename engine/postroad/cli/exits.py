@@ -11,18 +11,37 @@ from ..errors import (
     ConfigError,
     EngineClosed,
     EngineCrashed,
+    IdempotencyConflict,
     PluginError,
     PostroadError,
     QueueFull,
     SpoolDamaged,
     SpoolTooNew,
     StoreError,
+    SubmissionError,
+    SubmissionTooLarge,
 )
 
-__all__ = ["CONFIG", "DATA", "SOFTWARE", "TEMPFAIL", "USER", "Told", "exit_code_of", "serve_exit_code_of"]
+__all__ = [
+    "CONFIG",
+    "DATA",
+    "NO_INPUT",
+    "SOFTWARE",
+    "TEMPFAIL",
+    "USAGE",
+    "USER",
+    "Told",
+    "exit_code_of",
+    "receive_exit_code_of",
+    "serve_exit_code_of",
+]
 
 USER = 1
-DATA = 65  # EX_DATAERR: `serve` cannot work on what is there, however often it is started
+USAGE = 64  # EX_USAGE: for a mail server, which knows no 2
+DATA = (
+    65  # EX_DATAERR: `serve` cannot work on what is there, however often it is started; `receive` cannot take the mail
+)
+NO_INPUT = 66  # EX_NOINPUT
 SOFTWARE = 70  # EX_SOFTWARE of sysexits.h
 TEMPFAIL = 75  # EX_TEMPFAIL: the same command may succeed later
 CONFIG = 78  # EX_CONFIG
@@ -46,6 +65,17 @@ def serve_exit_code_of(error: PostroadError) -> int:
 
     reasons = [error, *leaves(error.__cause__)] if error.__cause__ else [error]
     return DATA if any(isinstance(reason, SpoolDamaged) for reason in reasons) else exit_code_of(error)
+
+
+def receive_exit_code_of(error: PostroadError) -> int:
+    """A mail server returns mail to its author at every code but 75: only what is wrong with that mail may end so."""
+    match error:
+        case SubmissionTooLarge() | IdempotencyConflict():
+            return DATA
+        case SubmissionError():
+            return USAGE
+        case _:
+            return TEMPFAIL
 
 
 class Told(click.ClickException):

@@ -107,7 +107,7 @@ class RoutingTable:
         self._shares = {route.label: tuple(accumulate(route.weights)) for route in config.routes if route.weights}
         self._labels = {route.label: tuple(label for label, _, _ in _roads_of(route)) for route in config.routes}
         self.callback_lane = CALLBACKS if callbacks else None
-        self.tells_bounces = self.callback_lane is not None and config.callbacks.bounces
+        self.tells_bounces = config.callbacks.tells_bounces
 
     def lane_of(self, message: Message, address: str) -> str | None:
         """The lane of a recipient of a message, or None where no route fits."""
