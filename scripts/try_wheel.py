@@ -31,7 +31,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 testing = ("postroad.testing.", "postroad.appengine.testing.")
 extras = {"rich": "postroad.cli.", "aiosmtpd": "postroad.cli.", "pytest": testing, "pytest_trio": testing}
-extras["h11"] = "postroad_appengine."
+extras |= {"h11": ("postroad_appengine.", "postroad_http."), "httpx2": "postroad_http."}
 count = 0
 for package in sys.argv[1:]:
     top = importlib.import_module(package)
