@@ -81,7 +81,6 @@ class Policy:
             site = self._sites.of(circuit.lane, road.windows, road.shared_by)
             site.window = circuit.window
             self._keep_alone(site, circuit.lane, road)
-            site.told = -1  # whatever queue takes for granted
             self._queue.put(Room(site.name, site.clearing, circuit.lane))
             site.told = site.clearing
             _log.warning(
