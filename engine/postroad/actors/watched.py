@@ -26,19 +26,20 @@ class Watched(Generic[_T]):
 
     def __await__(self) -> Generator[Any, Any, _T]:
         steps: Any = self._awaited.__await__()
-        clock, step, given = time.perf_counter, next, (steps,)
+        clock = time.perf_counter
+        step: Callable[[Any], Any] = next
+        given: Any = steps
         while True:
             begun = clock()
             try:
-                trap = step(*given)
+                trap = step(given)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
                 if clock() - begun > _SLOW_SECONDS:
                     self._tell(clock() - begun)
             try:
-                sent = yield trap
+                given = yield trap
+                step = steps.send
             except BaseException as error:  # noqa: ASYNC103  # it is raised in what is awaited
-                step, given = steps.throw, (error,)
-            else:
-                step, given = steps.send, (sent,)
+                step, given = steps.throw, error
