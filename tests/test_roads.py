@@ -72,10 +72,11 @@ def mail(number):
 
 
 async def delivered(engine, *submissions):
-    with trio.fail_after(3600):
+    with trio.move_on_after(3600) as wait:
         for receipt in await engine.submit_many(submissions):
             outcome = await receipt.settled()
             assert outcome.is_delivered
+    assert not wait.cancelled_caught, "it waits"
 
 
 async def test_what_the_first_road_cannot_take_goes_by_the_second_at_once(autojump_clock):
