@@ -26,7 +26,7 @@ class HttpMode(Enum):
 
     ANSWER = "read it, then answer"
     SILENT = "read it, never answer"
-    DEAF = "read its head, and nothing more"
+    DEAF = "read its head, and nothing more, not even that the client leaves"
     CUT_BEFORE = "close when its head is there"
     CUT_AFTER = "read it, then close"
     CUT_ANSWER = "close in the midst of the answer's body"

@@ -45,7 +45,7 @@ def that(**says: Any) -> HttpPeer:
 async def test_it_does_a_transports_duties(tmp_path: Path) -> None:
     for name, secret in (("secret", SECRET), ("wrong", "wrong")):
         (tmp_path / name).write_text(f"{secret}\n")
-    willing, silent, lost = HttpPeer(answer), that(mode=HttpMode.DEAF), that(mode=HttpMode.CUT_AFTER)
+    willing, silent, lost = HttpPeer(answer), that(mode=HttpMode.SILENT), that(mode=HttpMode.CUT_AFTER)
     mute, babbling = that(mode=HttpMode.SILENT), that(mode=HttpMode.RAW, body=b"hello\r\n\xff hello\r\n\r\n")
     busy = that(status=503, headers=[("Retry-After", "90")])
 
