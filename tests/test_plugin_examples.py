@@ -52,7 +52,6 @@ def test_the_page_alone_leads_to_a_package_that_works(tmp_path: Path) -> None:
     run(sys.executable, "-m", "postroad.cli", "plugin", "new", "chat", cwd=tmp_path)
     package = tmp_path / "postroad-chat"
     for place, text in shown.items():
-        place = place.replace("http_peer.py", "postroad-chat/tests/http_peer.py")
         if place.startswith("postroad-chat/"):
             (tmp_path / place).write_text(text, encoding="utf-8")
     words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not installed and not duties")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -9,6 +10,9 @@ import trio
 from structlog.testing import capture_logs
 
 from postroad import Filter, Submission, hookimpl
+from postroad.actors.circuits import Circuits
+from postroad.actors.policy import Policy
+from postroad.decide.limits import Window
 from postroad.store.contract import Remember
 from postroad.store.memory import MemoryStore
 from postroad.store.states import State
@@ -68,10 +72,11 @@ def mail(number):
 
 
 async def delivered(engine, *submissions):
-    with trio.fail_after(3600):
+    with trio.move_on_after(3600) as wait:
         for receipt in await engine.submit_many(submissions):
             outcome = await receipt.settled()
             assert outcome.is_delivered
+    assert not wait.cancelled_caught, "it waits"
 
 
 async def test_what_the_first_road_cannot_take_goes_by_the_second_at_once(autojump_clock):
@@ -97,8 +102,9 @@ async def test_a_road_that_is_down_is_left_alone_and_tried_with_one_message_when
         assert len(first.calls) == tried + 1, "half open: one probe, which failed"
         first.now = None
         await trio.sleep(121)
-        await delivered(engine, *map(mail, range(400, 420)))
-        assert len(first.calls) >= tried + 1 + 20, "closed again"
+        await delivered(engine, mail(400))
+        await delivered(engine, *map(mail, range(401, 420)))
+        assert len(first.calls) == tried + 1 + 20, "closed again"
     assert sorted(second.took) == sorted(f"b{number}@example.org" for number in [*range(303)])
 
 
@@ -296,3 +302,203 @@ async def test_recipients_of_one_message_part_ways_by_what_became_of_each(autoju
     assert second.took == ["down@example.org"]
     assert first.calls[0].verdicts is not None
     assert {verdict.disposition for verdict in first.calls[0].verdicts} == {Disposition.ACCEPTED}
+
+
+@pytest.mark.parametrize("puts_off", ["first", "second"])
+async def test_an_earlier_try_that_failed_for_another_reason_takes_no_road_away(autojump_clock, puts_off):
+    """A mailbox that was full is no round of the roads."""
+    providers = {"first": Provider(), "second": Provider()}
+    providers[puts_off].now = Verdict.deferred("450 mailbox full")
+    other = "second" if puts_off == "first" else "first"
+    async with engine_over(*providers.values(), route={"weights": [1, 0] if puts_off == "first" else [0, 1]}) as engine:
+        (receipt,) = await engine.submit_many([mail(1)])
+        await providers[puts_off].wait_ended(1)
+        providers[puts_off].now = DOWN
+        begun = trio.current_time()
+        await engine.retry(Filter())
+        with trio.fail_after(3600):
+            assert (await receipt.settled()).is_delivered
+        assert trio.current_time() - begun < 1
+    assert len(providers[other].calls) == 1
+
+
+async def test_a_round_asks_each_road_once_and_counts_each_call_as_an_attempt(autojump_clock):
+    providers = [Provider(DOWN), Provider(DOWN), Provider(DOWN)]
+    windows = {"trouble": 100}
+    retry, start, begun = {"first_seconds": 300, "jitter": 0}, 1_800_000_000.0, trio.current_time()
+    async with engine_over(*providers, windows=windows, retry=retry, start=start) as engine:
+        await engine.submit(mail(1))
+        for round in range(1, 5):
+            await trio.sleep(1)
+            assert [len(each.calls) for each in providers] == [round] * 3
+            (found,) = await engine.find(Filter())
+            assert [row.attempts for row in found.recipients] == [3 * round]
+            due = found.recipients[0].due - start - (trio.current_time() - begun)
+            assert due == pytest.approx(300, abs=10), "the schedule goes by the message's age, not by the attempts"
+            await engine.retry(Filter())
+
+
+class Slow(Provider):
+    """While `is_hanging`, keeps its calls until `answer` is set."""
+
+    is_hanging = False
+
+    def __init__(self, *args, **fields):
+        super().__init__(*args, **fields)
+        self.answer = trio.Event()
+        self.hanging = 0
+        self.is_asked = trio.Event()
+
+    async def deliver(self, request):
+        if self.is_hanging:
+            self.hanging += 1
+            self.is_asked.set()
+            await self.answer.wait()
+        return await super().deliver(request)
+
+
+async def test_while_a_probe_is_under_way_the_other_mail_of_its_road_takes_another(autojump_clock):
+    first, second = Slow(DENIED), Provider()
+    async with engine_over(first, second, windows={"hold_seconds": 60}) as engine:
+        await delivered(engine, mail(1))
+        await trio.sleep(61)
+        first.is_hanging, first.now = True, None
+        receipts = await engine.submit_many([mail(number) for number in range(100, 200)])
+        await trio.sleep(1)
+        assert first.hanging == 1, "half open: one probe"
+        assert len(second.took) == 1 + 99, "who waited for it although the second road was well"
+        first.answer.set()
+        for receipt in receipts:
+            assert (await receipt.settled()).is_delivered
+        first.is_hanging = False
+        await delivered(engine, *map(mail, range(200, 220)))
+    assert len(first.calls) == 1 + 1 + 20, "closed again"
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_half_open_road_is_offered_to_one_of_a_backlog_and_to_all_once_it_works(autojump_clock, works):
+    first, second = Provider(Verdict.deferred("450 later")), Slow(Verdict.deferred("450 later"))
+    windows = {"hold_seconds": 3000, "hold_max_seconds": 3000, "trouble": 1}
+    retry = {"first_seconds": 5, "max_seconds": 20}
+    async with engine_over(first, second, windows=windows, retry=retry, route={"weights": [1, 1]}) as engine:
+        receipts = await engine.submit_many([mail(number) for number in range(100)])
+        await trio.sleep(1)
+        second.now = DENIED
+        await trio.sleep(60)
+        first.now = DENIED
+        await trio.sleep(60)  # now all wait, each on its road, for a hold to end; the second's ends first
+        second.is_hanging, second.now = True, None if works else DENIED
+        with trio.fail_after(3000):
+            await second.is_asked.wait()
+        with capture_logs() as logs:
+            await trio.sleep(20)
+        assert second.hanging == 1
+        assert [log for log in logs if log["event"] == "failed_over"] == [], "the backlog stays where it is"
+        second.is_hanging = False
+        probed = trio.current_time()
+        second.answer.set()
+        if not works:
+            await trio.sleep(20)
+            assert sum(call.verdicts == [DENIED] for call in second.calls) <= 2 + 5
+            assert (await engine.status()).by_state == {"waiting": 100}
+            return
+        for receipt in receipts:
+            assert (await receipt.settled()).is_delivered
+        assert trio.current_time() - probed < 30, "nobody waits for its own road's hold"
+
+
+async def test_a_restart_finds_a_half_open_road_half_open(autojump_clock):
+    """The hold had ended, and nothing was tried since: one probe goes first, and what follows doubles on."""
+    store = KeptStore()
+    first, second = Provider(DENIED), Provider()
+    windows = {"hold_seconds": 60, "hold_max_seconds": 3000, "trouble": 5}
+    start = 1_800_000_000.0
+    async with engine_over(first, second, store=store, windows=windows, start=start) as engine:
+        await delivered(engine, mail(1))
+        await trio.sleep(61)
+    first.now = DOWN
+    with capture_logs() as logs:
+        async with engine_over(first, second, store=store, windows=windows, start=start + 61) as engine:
+            await delivered(engine, *map(mail, range(100, 120)))
+    assert len(first.calls) == 1 + 1, "one probe"
+    assert [log["seconds"] for log in logs if log["event"] == "site_held"] == [120]
+
+
+async def test_a_road_that_works_again_is_open_after_a_restart(autojump_clock):
+    store = KeptStore()
+    first, second = Provider(DENIED), Provider()
+    async with engine_over(first, second, store=store) as engine:
+        await delivered(engine, mail(1))
+        await trio.sleep(61)
+        first.now = None
+        await delivered(engine, mail(2))
+    kept = store.recall("circuits")
+    assert Circuits(kept).note("", "", Window(size=1), 0.0) == Circuits().note("", "", Window(size=1), 0.0)
+
+
+async def test_what_a_crashed_ring_brings_home_goes_on_by_the_next_road_at_once(autojump_clock, monkeypatch):
+    first, second = Provider(DOWN), Provider()
+    take = Policy._return
+
+    def crash_once(self, note, now):
+        monkeypatch.setattr(Policy, "_return", take)
+        raise RuntimeError("a bug of the ring")
+
+    monkeypatch.setattr(Policy, "_return", crash_once)
+    async with engine_over(first, second) as engine:
+        begun = trio.current_time()
+        await delivered(engine, mail(1))
+        assert trio.current_time() - begun < 1
+    assert len(first.calls) == len(second.calls) == 1
+
+
+class Weather(Provider):
+    """Answers by chance, some of it late; notes who was tried here, and what was said."""
+
+    def __init__(self, name, chance, log):
+        super().__init__()
+        self.name, self.chance, self.log = name, chance, log
+        self.answers = [Verdict.accepted("250")]
+
+    def turn(self):
+        bad = self.chance.choice([DOWN, DENIED, Verdict.in_doubt("cut"), Verdict.deferred("450 later")])
+        self.answers = self.chance.choice([[bad], [bad, Verdict.accepted("250")], [Verdict.accepted("250")]])
+
+    async def deliver(self, request):
+        await super().deliver(request)
+        await trio.sleep(self.chance.choice([0, 0, 1, 50]))
+        verdicts = [self.chance.choice(self.answers) for _ in request.recipients]
+        self.log += [(self.name, each.address, said) for each, said in zip(request.recipients, verdicts, strict=True)]
+        return verdicts
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+async def test_in_any_weather_all_mail_arrives_once_and_no_doubt_changes_its_road(autojump_clock, seed, eager):
+    """Roads that are down, flap, are slow or lose answers, weights of 0, and restarts in the midst of it."""
+    chance, log, store = random.Random(seed), [], KeptStore()
+    roads = [Weather(name, chance, log) for name in ("first", "second", "third")]
+    weights = chance.choice([[], [1, 0, 0], [1, 1, 0], [2, 3, 4]])
+    route = {"fail_over_in_doubt": eager, "weights": weights}
+    start, begun = 1_800_000_000.0, trio.current_time()
+    for life in range(6):
+        now = start + trio.current_time() - begun
+        async with engine_over(*roads, store=store, start=now, route=route, windows={"trouble": 2}) as engine:
+            if not life:
+                await engine.submit_many([mail(number) for number in range(40)])
+            for _ in range(20):
+                await trio.sleep(chance.choice([1, 20, 400]))
+                for road in roads:
+                    road.turn()
+            if life == 5:
+                for road in roads:
+                    road.answers = [Verdict.accepted("250")]
+                await trio.sleep(10_000)
+                assert (await engine.status()).by_state == {"accepted": 40}
+    for number in range(40):
+        story = [(name, said) for name, address, said in log if address == f"b{number}@example.org"]
+        assert [said.disposition for _, said in story].count(Disposition.ACCEPTED) == 1
+        assert len(story) < 150, "nothing is tried in a hurry"
+        doubts = [place for place, (_, said) in enumerate(story) if said.disposition is Disposition.IN_DOUBT]
+        if doubts and not eager:
+            assert len({name for name, _ in story[doubts[0] :]}) == 1

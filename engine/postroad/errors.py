@@ -22,6 +22,7 @@ __all__ = [
     "QueueFull",
     "QuotaExceeded",
     "SpoolDamaged",
+    "SpoolForeign",
     "SpoolInUse",
     "SpoolTooNew",
     "StoreBroken",
@@ -128,6 +129,10 @@ class StoreFull(StoreError):
 
 class SpoolInUse(StoreError):
     """Another engine (or a command that changes the spool) works on this spool right now."""
+
+
+class SpoolForeign(StoreError):
+    """The file is a database of another program, and stays as it is: `[spool] url` names the wrong place."""
 
 
 class SpoolTooNew(StoreError):

@@ -76,8 +76,8 @@ async def open_engine(
     Leaving the block drains: running attempts have `in_flight.drain_seconds` to end; when the block is left by an error or a
     cancellation, they end at once.  What was accepted stays in the spool.
 
-    Raises ConfigError (with `.key`), PluginError, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the block,
-    when the engine could not go on.
+    Raises ConfigError (with `.key`), PluginError, SpoolForeign, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the
+    block, when the engine could not go on.
     """
     settings = await _with_hostname(revalidate(load_config(config)))
     body = Body()

@@ -7,10 +7,13 @@ Only a reply that proves a permanent failure is REFUSED; all unknown trouble is 
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 
-__all__ = ["Disposition", "Scope", "Verdict"]
+__all__ = ["Disposition", "Scope", "Verdict", "retry_after"]
+
+_LONGEST_HINT = 86_400.0  # seconds: a peer that asks for more is asked again in a day, and may say it again
 
 
 class Disposition(enum.Enum):
@@ -129,3 +132,30 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             reply=reply,
             retry_after_seconds=retry_after_seconds,
         )
+
+
+def retry_after(value: str, *, date: str = "", now: float) -> float | None:
+    """The seconds that an HTTP reply's Retry-After asks for, at most a day; None where it says nothing of use.
+
+    It gives seconds or a date (RFC 9110 section 10.2.3).  A date counts from the reply's own Date, because both come from the
+    server's clock, which may be hours off; where there is none it counts from `now`, wall seconds, and one that is past says
+    nothing.
+    """
+    text = value.strip()
+    if re.fullmatch(r"[0-9]{1,10}", text):
+        return min(float(text), _LONGEST_HINT)
+    until, begun = _moment(text), _moment(date)
+    if until is None or (begun is None and until <= now):
+        return None
+    return min(max(0.0, until - (now if begun is None else begun)), _LONGEST_HINT)
+
+
+def _moment(text: str) -> float | None:
+    """An HTTP-date (RFC 9110 section 5.6.7) in wall seconds; None for what is none, or lacks its zone."""
+    from email.utils import parsedate_to_datetime  # late: it brings sockets and more, and few replies give a date
+
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment.timestamp() if moment.tzinfo else None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +12,7 @@ from msgspec import Meta
 
 from postroad.config import PathSetting
 from postroad.errors import ConfigError
+from postroad.secret import read_secret
 
 __all__ = ["AppEngineSettings", "Place", "place_of", "secret_of"]
 
@@ -29,7 +28,6 @@ _OURS = (
     "idempotency-key",
     "transfer-encoding",
 )
-_SECRET_OCTETS = 8192  # as much header as servers take
 
 
 def _seconds(text: str) -> Meta:
@@ -144,29 +142,7 @@ def _check_url(url: str, parts: SplitResult) -> None:
 
 def secret_of(settings: AppEngineSettings) -> str:
     """The secret as it is now, "" where there is none.  Raises ConfigError, which does not show it."""
-    if settings.secret_env:
-        return _checked("secret_env", _from_env(settings.secret_env))
-    if settings.secret_file:
-        return _checked("secret_file", _from_file(settings.secret_file))
+    for key in ("secret_env", "secret_file"):
+        if place := getattr(settings, key):
+            return read_secret(key, place)
     return ""
-
-
-def _from_env(name: str) -> str:
-    if name not in os.environ:
-        raise ConfigError("secret_env", f"the environment has no {name}")
-    return os.environ[name]
-
-
-def _from_file(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            line = file.readline(_SECRET_OCTETS + 3)
-    except (OSError, ValueError) as error:
-        raise ConfigError("secret_file", f"cannot be read: {error}") from None
-    return line.rstrip(b"\r\n").decode("utf-8", "replace")
-
-
-def _checked(key: str, secret: str) -> str:
-    if not re.fullmatch(rf"[!-~]{{1,{_SECRET_OCTETS}}}", secret):
-        raise ConfigError(key, f"the secret must be 1 to {_SECRET_OCTETS} visible ASCII characters")
-    return secret

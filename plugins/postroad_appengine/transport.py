@@ -6,6 +6,7 @@ A connection serves one request: a kept one that the application closed meanwhil
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import quote
@@ -79,7 +80,7 @@ class AppEngineTransport:
             return verdict_of_unsent(trouble, self._remote, self._site)
         except Unanswered as trouble:
             return verdict_of_unanswered(trouble, self._remote, self._site)
-        return verdict_of(answer, self._remote, self._site)
+        return verdict_of(answer, self._remote, self._site, time.time())
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[trio.abc.Stream]:

@@ -5,11 +5,8 @@ Nothing is refused: an application that does not want a mail says 200, and a wro
 
 from __future__ import annotations
 
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-
 from postroad.log import printable
-from postroad.verdict import Scope, Verdict
+from postroad.verdict import Scope, Verdict, retry_after
 
 from .client import Answer, Unanswered, Unsent
 
@@ -18,19 +15,17 @@ __all__ = ["verdict_of", "verdict_of_unanswered", "verdict_of_unsent"]
 # RFC 9110: the server, or a proxy before it, has no time now; whatever was asked would have fared the same.
 _BUSY = {408: "4.4.2", 429: "4.4.5", 502: "4.4.1", 503: "4.3.2", 504: "4.4.1"}
 _NOT_ALLOWED = (401, 403, 407)
-_SECONDS_CHARS = 9  # of Retry-After: thirty years
 
 
-def verdict_of(answer: Answer, remote: str, site: str) -> Verdict:
+def verdict_of(answer: Answer, remote: str, site: str, now: float) -> Verdict:
     said = printable(f"HTTP {answer.status} {answer.reason}".strip())
     if 200 <= answer.status < 300:
         return Verdict.accepted(said, remote=remote, site=site)
     if 300 <= answer.status < 400:
         said = printable(f"{said}; redirects are not followed")
     scope, status = _scope(answer.status)
-    return Verdict.deferred(
-        said, status=status, scope=scope, remote=remote, site=site, retry_after_seconds=_retry_after(answer)
-    )
+    hint = retry_after(answer.retry_after, date=answer.date, now=now)
+    return Verdict.deferred(said, status=status, scope=scope, remote=remote, site=site, retry_after_seconds=hint)
 
 
 def _scope(status: int) -> tuple[Scope, str]:
@@ -49,20 +44,3 @@ def verdict_of_unsent(trouble: Unsent, remote: str, site: str) -> Verdict:
 
 def verdict_of_unanswered(trouble: Unanswered, remote: str, site: str) -> Verdict:
     return Verdict.in_doubt(printable(str(trouble)), handed_over=trouble.is_whole, remote=remote, site=site)
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Seconds, or a date, which counts from the answer's own (RFC 9110 section 10.2.3); None for anything else."""
-    text = answer.retry_after.strip()
-    if text.isascii() and text.isdigit() and len(text) <= _SECONDS_CHARS:
-        return float(text)
-    until, now = _moment(text), _moment(answer.date)
-    return max(0.0, (until - now).total_seconds()) if until and now else None
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else None

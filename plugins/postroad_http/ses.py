@@ -19,11 +19,12 @@ from msgspec import Meta
 
 from postroad.config import PathSetting
 from postroad.errors import ConfigError
+from postroad.secret import read_secret
 from postroad.verdict import Scope, Verdict
 
 from .fields import check_tags
 from .provider import Able, Answer, Call, Parcel, Unreadable
-from .settings import HttpTable, check_word, read_secret
+from .settings import HttpTable, check_word
 from .sigv4 import Signer, sign
 from .verdicts import accepted, deferred, refused
 

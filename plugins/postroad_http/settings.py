@@ -7,9 +7,7 @@ and not of an error.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -18,10 +16,10 @@ from msgspec import Meta
 
 from postroad.config import PathSetting
 from postroad.errors import ConfigError
+from postroad.secret import read_secret
 
-__all__ = ["FieldTable", "HttpTable", "check_word", "read_secret"]
+__all__ = ["FieldTable", "HttpTable", "check_word"]
 
-_SECRET_OCTETS = 8192  # as much header as servers take
 _SOURCES = ("api_key", "api_key_file", "api_key_env")
 _LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
@@ -111,30 +109,6 @@ class FieldTable(HttpTable, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "refuse: the message is not sent by this transport. hide: each recipient gets a copy that names it alone."
         ),
     ] = "refuse"
-
-
-def read_secret(key: str, place: str) -> str:
-    """The secret of the setting `key`: as it stands, from a file's first line or from the environment.  Raises ConfigError."""
-    if key.endswith("_env"):
-        if place not in os.environ:
-            raise ConfigError(key, f"the environment has no {place}")
-        secret = os.environ[place]
-    elif key.endswith("_file"):
-        secret = _from_file(key, place)
-    else:
-        secret = place
-    if not re.fullmatch(rf"[!-~]{{1,{_SECRET_OCTETS}}}", secret):
-        raise ConfigError(key, f"the secret must be 1 to {_SECRET_OCTETS} visible ASCII characters")
-    return secret
-
-
-def _from_file(key: str, path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            line = file.readline(_SECRET_OCTETS + 3)
-    except (OSError, ValueError) as error:
-        raise ConfigError(key, f"cannot be read: {error}") from None
-    return line.rstrip(b"\r\n").decode("utf-8", "replace")
 
 
 def check_word(key: str, value: str, pattern: str = r"[A-Za-z0-9._-]{1,255}") -> None:

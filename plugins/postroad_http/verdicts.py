@@ -6,18 +6,13 @@ RFC 9110 section 15, RFC 6585 section 4.
 
 from __future__ import annotations
 
-import email.utils
-import re
-from collections.abc import Mapping
-
 from postroad.log import printable
-from postroad.verdict import Scope, Verdict
+from postroad.verdict import Scope, Verdict, retry_after
 
 from .provider import Answer
 
-__all__ = ["accepted", "deferred", "general", "refused", "retry_after"]
+__all__ = ["accepted", "deferred", "general", "refused"]
 
-_LONGEST_SECONDS = 86_400.0  # a hint of more than a day is none
 _SAID = 300  # characters of a body that are shown
 _CREDENTIALS = frozenset({401, 402, 403, 407})
 _NOT_THERE = frozenset({404, 405, 410, 421})
@@ -33,7 +28,7 @@ def refused(answer: Answer, said: str, status: str = "5.6.0", *, scope: Scope = 
 
 
 def deferred(answer: Answer, said: str, status: str = "4.0.0", *, scope: Scope = Scope.MESSAGE, now: float) -> Verdict:
-    hint = retry_after(answer.headers, now)
+    hint = retry_after(answer.headers.get("retry-after", ""), date=answer.headers.get("date", ""), now=now)
     return Verdict.deferred(_told(answer, said), status=status, scope=scope, retry_after_seconds=hint)
 
 
@@ -60,15 +55,3 @@ def general(answer: Answer, now: float) -> Verdict:
 
 def _told(answer: Answer, said: str) -> str:
     return printable(f"{answer.status} {' '.join(said.split())[:_SAID]}".rstrip())
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds of Retry-After, which gives them or a moment (RFC 9110 section 10.2.3); None for none that is of use."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,10}", value):
-        return min(float(value), _LONGEST_SECONDS)
-    try:
-        moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-    return min(moment - now, _LONGEST_SECONDS) if moment > now else None

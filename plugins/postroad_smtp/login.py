@@ -5,16 +5,14 @@ A secret is never part of a text for people: not of `repr`, not of an error.
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from pathlib import Path
 from typing import NamedTuple
 
 from postroad.errors import ConfigError
+from postroad.secret import SECRET_OCTETS, secret_text
 
 __all__ = ["Login", "Source"]
 
-_SECRET_OCTETS = 8192  # the longest tokens have about 4,000; base64 of this fits RFC 4954's 12,288
 _NAME_OCTETS = 512
 
 
@@ -39,26 +37,9 @@ class Source(NamedTuple):
     def read(self) -> Login:
         """The login as it is now.  Raises ConfigError, which names the setting, where it is not to be had or cannot be used."""
         _check_name(self.username)
-        secret = self._from_env() if self.key.endswith("_env") else self._from_file()
-        login = Login(self.username, secret, is_token=self.key.startswith("token_"))
+        login = Login(self.username, secret_text(self.key, self.place), is_token=self.key.startswith("token_"))
         self._check(login)
         return login
-
-    def _from_env(self) -> str:
-        if self.place not in os.environ:
-            raise ConfigError(self.key, f"the environment has no {self.place}")
-        return os.environ[self.place]
-
-    def _from_file(self) -> str:
-        try:
-            with Path(self.place).open("rb") as file:
-                line = file.readline(_SECRET_OCTETS + 3)
-        except (OSError, ValueError) as error:
-            raise ConfigError(self.key, f"cannot be read: {error}") from None
-        try:
-            return line.rstrip(b"\r\n").decode()
-        except UnicodeDecodeError:  # whose text would show the octets
-            raise ConfigError(self.key, "the file's first line is not UTF-8") from None
 
     def _check(self, login: Login) -> None:
         what = "the token" if login.is_token else "the password"
@@ -72,8 +53,8 @@ class Source(NamedTuple):
             octets = len(login.secret.encode())
         except UnicodeEncodeError:  # an environment that is not UTF-8
             raise ConfigError(self.key, f"{what} is not UTF-8") from None
-        if octets > _SECRET_OCTETS:
-            raise ConfigError(self.key, f"{what} is over {_SECRET_OCTETS} octets")
+        if octets > SECRET_OCTETS:  # base64 of which fits RFC 4954's 12,288
+            raise ConfigError(self.key, f"{what} is over {SECRET_OCTETS} octets")
 
 
 def _check_name(username: str) -> None:

@@ -57,13 +57,15 @@ class Parts:
 
     START = START
 
-    def ports(self, *, store=None, transports=None, by_domain=True, plugin_notice=None, **sections) -> Ports:
+    def ports(
+        self, *, store=None, transports=None, by_domain=True, plugin_notice=None, names=("out",), **sections
+    ) -> Ports:
         config = load_config(
             {
                 "spool": {"url": "memory:"},
                 "senders": {"authorized": ["*"]},
                 "reports": {"hostname": "engine.test"},
-                "transports": {"out": {"plugin": "scripted"}},
+                "transports": {name: {"plugin": "scripted"} for name in names},
                 "routes": [{"transport": "out"}],
                 **sections,
             }

@@ -412,3 +412,19 @@ async def test_a_notice_of_delay_is_wanted_once_after_its_time(mock_clock, desk,
         for attempt in policy.attempts():
             await policy.come_back(attempt, Verdict.deferred("451"))
         assert [note.outcomes[0].delay_notice for note in policy.settled()] == [wanted, False]
+
+
+async def test_the_end_of_a_hold_lets_go_what_may_take_that_road_and_looks_at_nothing_else(mock_clock, desk):
+    """With a hold for each of many domains, a walk over all of them at each end would be a walk for each domain."""
+    route = {"transport": "out", "fail_over": ["alt"]}
+    domains = [f"d{number}.example" for number in range(30)]
+    async with desk(names=("out", "alt"), routes=[route], windows={"trouble": 1}) as policy:
+        for lane in [f"{road}/{domain}" for road in ("out", "out~alt") for domain in domains]:
+            mock_clock.jump(0.5)
+            await policy.fail(1, lane)
+        policy.rooms()
+        for site in policy.policy._sites._sites.values():
+            site.clearing = site.told = 0  # what could leave has left
+        mock_clock.jump(60 - 30 + 0.75)
+        await wait_all_tasks_blocked()
+        assert {room.site for room in policy.rooms()} == {"out/d0.example", "out~alt/d0.example"}

@@ -1,32 +1,20 @@
-"""An application on loopback that does what its script says: HTTP/1.1 by h11, and faults that h11 would not make."""
+"""An application on loopback that does what its script says, one step for each request."""
 
 from __future__ import annotations
 
 import email
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-import h11
 import trio
 
+from postroad.testing import HttpMode, HttpPeer, HttpReply, HttpRequest
+
 OK = 200
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer.  early: before the body was read, and the connection is closed then."""
-
-    status: int = OK
-    headers: Sequence[tuple[str, str]] = ()
-    reason: str = ""
-    body: bytes = b"done"
-    passing: int = 0
-    early: bool = False
-    after_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,7 @@ class Deaf:
     """Accepts, and reads nothing."""
 
 
-Step: TypeAlias = int | Reply | Raw | Hang | Deaf
+Step: TypeAlias = int | HttpReply | Raw | Hang | Deaf
 
 
 @dataclass
@@ -82,79 +70,59 @@ def form_of(content_type: str, body: bytes) -> dict[str, Message]:
 
 @dataclass
 class Application:
-    """script: a step for each request, then `default`.  requests: what was read whole, in order."""
+    """script: a step for each request, then `default`."""
 
     script: Iterator[Step]
     default: Step
-    port: int = 0
-    requests: list[Request] = field(default_factory=list)
-    connections: int = 0
-    changed: trio.Event = field(default_factory=trio.Event)
+    peer: HttpPeer = field(default_factory=HttpPeer)
+    _steps: dict[str, Step] = field(default_factory=dict)  # of the requests whose head is there, by their keys
+
+    def __post_init__(self) -> None:
+        self.peer.script = self._reply_to
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return self.peer.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def connections(self) -> int:
+        return self.peer.connections
+
+    @property
+    def requests(self) -> list[Request]:
+        """What was read whole, in order."""
+        return [Request(asked.target, asked.headers, asked.body) for asked in self.peer.asked]
 
     def keys(self) -> list[str]:
         return [request.key for request in self.requests]
 
     async def wait_requests(self, number: int) -> list[Request]:
-        while len(self.requests) < number:
-            await self.changed.wait()
+        await self.peer.wait_asked(number)
         return self.requests
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
-        self.connections += 1
-        async with stream:
-            try:
-                await self._answer(stream, next(self.script, self.default))
-            except (trio.BrokenResourceError, h11.RemoteProtocolError):
-                return
-
-    async def _answer(self, stream: trio.abc.Stream, step: Step) -> None:
-        talk = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-        if isinstance(step, Deaf):
-            await trio.sleep_forever()
-        if isinstance(step, Reply) and step.early:
-            await _next(talk, stream)
-            await _say(talk, stream, step)
-            return
-        await self._read(talk, stream)
-        if isinstance(step, Hang):
-            await stream.receive_some(1)  # it only hears of the end
-            return
-        if isinstance(step, Raw):
-            await stream.send_all(step.octets or b"") if step.octets else None
-            return
-        await _say(talk, stream, Reply(step) if isinstance(step, int) else step)
-
-    async def _read(self, talk: h11.Connection, stream: trio.abc.Stream) -> None:
-        head = await _next(talk, stream)
-        if not isinstance(head, h11.Request):
-            raise trio.BrokenResourceError("it went away without a word")
-        body = b""
-        while isinstance(event := await _next(talk, stream), h11.Data):
-            body += event.data
-        headers = {name.decode(): value.decode() for name, value in head.headers}
-        self.requests.append(Request(head.target.decode(), headers, body))
-        self.changed.set()
-        self.changed = trio.Event()
+    def _reply_to(self, asked: HttpRequest) -> HttpReply:
+        key = asked.headers.get("idempotency-key", "")
+        if not asked.is_whole:
+            self._steps[key] = next(self.script, self.default)
+        return _reply_of(self._steps.pop(key) if asked.is_whole else self._steps[key])
 
 
-async def _next(talk: h11.Connection, stream: trio.abc.Stream) -> Any:
-    while (event := talk.next_event()) is h11.NEED_DATA:
-        talk.receive_data(bytes(await stream.receive_some(65_536)))
-    return event
-
-
-async def _say(talk: h11.Connection, stream: trio.abc.Stream, reply: Reply) -> None:
-    if reply.after_seconds:
-        await trio.sleep(reply.after_seconds)
-    for _ in range(reply.passing):
-        await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-    headers = [*reply.headers, ("content-length", str(len(reply.body)))]
-    octets = talk.send(h11.Response(status_code=reply.status, headers=headers, reason=reply.reason)) or b""
-    await stream.send_all(octets + (talk.send(h11.Data(data=reply.body)) or b""))
+def _reply_of(step: Step) -> HttpReply:
+    match step:
+        case int():
+            return HttpReply(step, b"done")
+        case Raw():
+            return HttpReply(body=step.octets, mode=HttpMode.RAW)
+        case Hang():
+            return HttpReply(mode=HttpMode.SILENT)
+        case Deaf():
+            return HttpReply(mode=HttpMode.DEAF)
+        case HttpReply():
+            return step
 
 
 @asynccontextmanager
@@ -163,16 +131,8 @@ async def open_application(
 ) -> AsyncGenerator[Application]:
     """at: a port that was closed until now."""
     application = Application(iter(script), default)
-    bound = at or await BoundPort.make()
-    bound.sock.listen(100)
-    application.port = bound.number
-    listener: Any = trio.SocketListener(bound.sock)
-    if ssl_context:
-        listener = trio.SSLListener(listener, ssl_context, https_compatible=True)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, application.serve, [listener])
+    async with application.peer.listening(tls=ssl_context, socket=at.sock if at else None):
         yield application
-        nursery.cancel_scope.cancel()
 
 
 @dataclass

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import trio
-from scripted_application import Raw, Reply, closed_port, open_application
+from scripted_application import Raw, closed_port, open_application
 from structlog.testing import capture_logs
 
 from postroad import ConfigError, DsnOptions, Filter, QueueFull, Submission, SubmissionError, Verdict, hookimpl
@@ -17,6 +17,7 @@ from postroad.message import BOUNCE_ADDRESS, Kind
 from postroad.store.contract import Accept, Report
 from postroad.store.memory import MemoryStore
 from postroad.store.states import State
+from postroad.testing import HttpReply
 from postroad.testing.engine import open_test_engine, test_config
 from postroad.testing.fakes import ScriptedTransport
 
@@ -178,7 +179,7 @@ async def test_an_application_that_is_down_hears_of_it_when_it_is_up(autojump_cl
 
 
 async def test_errors_are_tried_again_with_the_same_key(autojump_clock):
-    script = (500, 404, 503, Reply(302, [("location", "/x")]), Raw(), 401, Raw(b"HTTP/1.1 500 x\r\n\r\n"))
+    script = (500, 404, 503, HttpReply(302, headers=[("location", "/x")]), Raw(), 401, Raw(b"HTTP/1.1 500 x\r\n\r\n"))
     async with open_application(*script) as application, engine_on(application) as engine:
         await send(engine)
         await wait_done(engine)
@@ -265,7 +266,8 @@ async def test_a_doubt_may_be_held(autojump_clock):
 
 
 async def test_retry_after_is_honoured(autojump_clock):
-    async with open_application(Reply(503, [("retry-after", "7200")])) as application, engine_on(application) as engine:
+    busy = HttpReply(503, headers=[("retry-after", "7200")])
+    async with open_application(busy) as application, engine_on(application) as engine:
         await send(engine)
         await application.wait_requests(1)
         await trio.sleep(7100)
@@ -306,7 +308,7 @@ async def test_nothing_is_lost_between_the_report_and_the_post(autojump_clock):
 
 async def test_what_was_under_way_when_the_engine_ended_comes_again_as_perhaps_a_duplicate(autojump_clock):
     store = SharedStore()
-    async with open_application(Reply(after_seconds=50)) as application:
+    async with open_application(HttpReply(after_seconds=50)) as application:
         with trio.move_on_after(20):
             async with engine_on(application, store, in_flight={"drain_seconds": 1, "doubt_seconds": 1}) as engine:
                 await send(engine)

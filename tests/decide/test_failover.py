@@ -93,11 +93,6 @@ def test_a_doubt_keeps_a_recipient_on_its_road_unless_the_route_would_rather_hav
     assert may_go_on(eager, someone(), Verdict.in_doubt("cut"))
 
 
-def test_once_all_roads_were_tried_the_schedule_goes_on():
-    road = table(fail_over=("second", "mx")).roads["first"]
-    assert [may_go_on(road, someone(attempts), DOWN) for attempts in range(6)] == [True, True, False] * 2
-
-
 @pytest.mark.parametrize(
     ("route", "key"),
     [

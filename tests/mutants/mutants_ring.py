@@ -180,8 +180,8 @@ RING = (
         "P6 I7",
         "sends to a site that is to be left alone",
         _POLICY,
-        "elif site.window.hold_until > now:",
-        "elif False:",
+        "elif site.window.hold_until > now or (site.is_probed(now)",
+        "elif (site.is_probed(now)",
         (f"{_OF_POLICY}::test_one_refused_login_holds_all_that_goes_to_the_same_servers",),
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -17,7 +18,7 @@ from typing import Any
 import apsw
 import pytest
 
-from postroad.errors import SpoolTooNew, StoreBroken, StoreError
+from postroad.errors import SpoolForeign, SpoolTooNew, StoreBroken, StoreError
 from postroad.store import sql
 from postroad.store.contract import Accepted, Filter, Move, Prune, Recover, Release, Remember, TakeLeases, Taken
 from postroad.store.sqlite import SqliteStore, sqlite_store
@@ -142,7 +143,7 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="not a Postroad spool"):
+    with pytest.raises(SpoolForeign, match=f"{re.escape(str(path))} is a database of another program"):
         SqliteStore(path)
     assert path.read_bytes() == before
 

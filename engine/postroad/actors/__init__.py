@@ -23,12 +23,14 @@ from ..store.states import Step
 from ..strangers import is_theirs, words_for
 from .bounce import RETURNED_AT_ONCE, Bounce, BounceNote
 from .delivery import Delivery
+from .detours import Detours
 from .inbox import Inbox
 from .notes import Attempt, Drain, Lease, Returned
 from .policy import HOLDS_PER_TURN, Policy, PolicyNote, judge
 from .ports import Ports
 from .queue import Queue, QueueNote
 from .record import Recorder
+from .sites import Sites
 
 __all__ = ["Ring", "supervise"]
 
@@ -147,7 +149,9 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
 def _outcomes_after_crash(lease: Lease, ports: Ports, now: float) -> tuple[Outcome, ...]:
     road = ports.table.road_of(lease.lane)
     if lease.verdicts is not None and road is not None:
-        return judge(lease, lease.verdicts, road, ports, now)
+        judged = judge(lease, lease.verdicts, road, ports, now)
+        # Which roads are held the next ring knows, and sends on what comes by one of them.
+        return Detours(ports.table, Sites()).taken(lease, road, lease.verdicts, judged, now)
     step, due = Step.POSTPONE, now
     if lease.marked:
         step = doubt.step(road.in_doubt if road else "send_again", is_proven=False)

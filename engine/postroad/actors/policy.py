@@ -34,6 +34,9 @@ __all__ = ["HOLDS_PER_TURN", "Policy", "PolicyNote", "judge"]
 
 PolicyNote: TypeAlias = Leased | Attempted
 
+_PROBE_SECONDS = (
+    15.0  # what a half-open site keeps from leaving asks again then; mostly the probe's end lets it go before
+)
 HOLDS_PER_TURN = 1000  # holds ended at once: bounds the notes that queue gets from it
 
 _log = get_logger()
@@ -72,7 +75,7 @@ class Policy:
                 self._attempts = []
 
     def _resume_circuits(self) -> None:
-        """Roads that were held when the last engine ended are left alone for the rest of it."""
+        """Roads that were held when the last engine ended are left alone for the rest of it; then one probe goes first."""
         now = self._ports.clock.now()
         for circuit in self._ports.circuits.held(self._ports.table, now):
             road = self._ports.table.road_of(circuit.lane)
@@ -83,9 +86,9 @@ class Policy:
             self._keep_alone(site, circuit.lane, road)
             self._queue.put(Room(site.name, site.clearing, circuit.lane))
             site.told = site.clearing
-            _log.warning(
-                "site_held", seconds=round(circuit.window.hold_until - now, 1), site=site.name, lane=circuit.lane
-            )
+            if circuit.window.hold_until > now:
+                seconds = round(circuit.window.hold_until - now, 1)
+                _log.warning("site_held", seconds=seconds, site=site.name, lane=circuit.lane)
 
     async def _wait_for_notes(self) -> list[PolicyNote]:
         if not self._holds:
@@ -118,7 +121,7 @@ class Policy:
             self._say_where(lease.lane, site)
         if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply="not delivered before it expired")
-        elif site.window.hold_until > now:
+        elif site.window.hold_until > now or (site.is_probed(now) and self._detours.is_any_open(lease, road, now)):
             self._postpone(lease, site, road, now)
         elif site.is_open(now):
             self._send(lease, site, road)
@@ -154,12 +157,13 @@ class Policy:
 
     def _send(self, lease: Lease, site: Site, road: Road) -> None:
         site.in_flight += 1
+        site.invited_until = 0.0
         lease.site = site
         seconds = self._ports.config.in_flight.attempt_seconds
         self._attempts.append(Attempt(lease, road.transport, domain_of_lane(lease.lane), seconds))
 
     def _postpone(self, lease: Lease, site: Site, road: Road, now: float) -> None:
-        """The site is left alone.  What ran out of time meanwhile fails, unless only the clock jumped."""
+        """It is left alone, or is being probed.  What ran out of time meanwhile fails, unless only the clock jumped."""
         window, clock = site.window, self._ports.clock
         end = retry.expires_at(lease.message, road.retry)
         is_given_up = now >= end and (clock.jumped_at is None or window.failed_at >= clock.jumped_at)
@@ -169,36 +173,47 @@ class Policy:
         if is_given_up:
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply=f"given up: {window.reason}")
         else:
-            due = window.hold_until + self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
-            due = min(due, end) if now < end else due
             lanes = self._detours.around(lease, road, now)
+            dues = self._dues(lease, lanes, window, road, now)
             self._settle_all(
-                lease, Step.POSTPONE, due=due, reply=f"held: {window.reason}", delay_notice=notice, lanes=lanes, now=now
+                lease, Step.POSTPONE, reply=f"held: {window.reason}", delay_notice=notice, lanes=lanes, dues=dues
             )
         is_moving = is_given_up or notice or bool(lanes) or self._detours.is_any_open(lease, road, now)
         site.clearing = CLEARING if is_moving else max(0, site.clearing - 1)
         self._tell_room(site, now)
+
+    def _dues(
+        self, lease: Lease, lanes: Mapping[int, str], window: limits.Window, road: Road, now: float
+    ) -> Mapping[int, float]:
+        """When what was not tried goes on, by the recipients' numbers: when a hold ends of a road that it may take."""
+        jitter = self._ports.random.random() * min(window.hold_seconds, 60.0) * road.retry.jitter
+        end = retry.expires_at(lease.message, road.retry)
+        dues: dict[int, float] = {}
+        for recipient in lease.recipients:
+            ends = (window.hold_until, self._detours.soonest(road, recipient, now))
+            due = min(until if until > now else now + _PROBE_SECONDS for until in ends) + jitter
+            dues[recipient.number] = now if recipient.number in lanes else min(due, end) if now < end else due
+        return dues
 
     def _settle_all(
         self,
         lease: Lease,
         step: Step,
         *,
-        due: float = 0.0,
         status: str = "",
         reply: str = "",
         delay_notice: bool = False,
         lanes: Mapping[int, str] = {},  # only read
-        now: float = 0.0,
+        dues: Mapping[int, float] = {},  # only read
     ) -> None:
-        """lanes: where recipients, by their numbers, go on at once."""
+        """lanes, dues: by which road, and when, recipients go on, by their numbers."""
         outcomes = tuple(
             Outcome(
                 token=lease.token,
                 handle=lease.handle,
                 number=recipient.number,
                 step=step,
-                due=now if recipient.number in lanes else due,
+                due=dues.get(recipient.number, 0.0),
                 lane=lanes.get(recipient.number, ""),
                 tried=False,
                 status=status,
@@ -247,9 +262,8 @@ class Policy:
                 self._begin_hold(site, lease.lane, road, trouble, now)
         elif any(limits.is_answer(verdict) for verdict in verdicts):
             site.window = limits.after_success(before, site.settings)
-        if before.hold_until > now >= site.window.hold_until:
-            self._say_resumed(site, now)  # an attempt that began before the hold got through
-            self._note_circuit(site, road.shared_by, now)
+        if before.trouble >= site.settings.trouble and not site.window.trouble:
+            self._open_again(site, before, road, now)
         if site.window is not before:
             self._tell_room(site, now)
 
@@ -269,11 +283,21 @@ class Policy:
         if self._ports.observers.is_active:
             self._ports.observers.publish(LaneHeld(at=now, until=until, **about))
 
+    def _open_again(self, site: Site, before: limits.Window, road: Road, now: float) -> None:
+        """The probe got through, or an attempt that began before the hold."""
+        if before.hold_until > now:
+            self._say_resumed(site, now)
+        self._note_circuit(site, road.shared_by, now)
+        self._let_others_take(site, now)
+        self._sites.note_up(site)
+
     def _keep_alone(self, site: Site, lane: str, road: Road) -> None:
         """What waits for a site that has other roads is let out, a few leases at a time, to take one."""
         heapq.heappush(self._holds, (site.window.hold_until, next(self._count), site))
         site.held_lane, site.has_others = lane, bool(self._ports.table.failing_over(road.transport))
         site.clearing = CLEARING if site.has_others else 0
+        if site.has_others:
+            self._sites.note_down(site, road.transport)
 
     def _note_circuit(self, site: Site, transport: str, now: float) -> None:
         if site.has_others and transport:
@@ -314,13 +338,15 @@ class Policy:
                 self._let_others_take(site, now)
 
     def _let_others_take(self, resumed: Site, now: float) -> None:
-        """A road is open again: what waits on those that are held may take it."""
-        if not resumed.has_others:
-            return
-        for _, _, site in self._holds:
-            if site.has_others and site.window.hold_until > now and not site.clearing:
+        """A road is open again, or half open: what waits on those that are down may take it."""
+        for site in self._detours.beside(resumed):
+            if site.window.hold_until > now:
                 site.clearing = CLEARING
                 self._tell_room(site, now)
+            elif site is not resumed:
+                waiting, site.waiting = site.waiting, deque()
+                for lease in waiting:
+                    self._leave(lease, now)
 
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:

@@ -16,6 +16,7 @@ from ..errors import (
     PostroadError,
     QueueFull,
     SpoolDamaged,
+    SpoolForeign,
     SpoolTooNew,
     StoreError,
     SubmissionError,
@@ -49,7 +50,7 @@ CONFIG = 78  # EX_CONFIG
 
 def exit_code_of(error: PostroadError) -> int:
     match error:
-        case ConfigError() | PluginError() | SpoolTooNew():
+        case ConfigError() | PluginError() | SpoolForeign() | SpoolTooNew():
             return CONFIG
         case QueueFull() | StoreError() | EngineClosed():
             return TEMPFAIL

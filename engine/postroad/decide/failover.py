@@ -23,14 +23,10 @@ def may_go_on(road: Road, recipient: LeasedRecipient, verdict: Verdict) -> bool:
     """Whether an attempt that failed is followed at once by one on the next road.
 
     Trouble of the site only: what concerns the message or the recipient is no better elsewhere.  What was refused because of
-    the transport as a whole (wrong credentials) is trouble, too.  Once all roads were tried in a round, the retry schedule
-    goes on.
+    the transport as a whole (wrong credentials) is trouble, too.
     """
     if not may_change(road, recipient) or not limits.is_site_trouble(verdict):
         return False
     if verdict.disposition is Disposition.IN_DOUBT and not road.fails_over_in_doubt:
         return False
-    if verdict.disposition is Disposition.REFUSED and verdict.scope is not Scope.TRANSPORT:
-        return False
-    roads = len(road.others) + 1
-    return (recipient.attempts + 1) % roads != 0
+    return verdict.disposition is not Disposition.REFUSED or verdict.scope is Scope.TRANSPORT

@@ -11,7 +11,7 @@ import msgspec
 from ..config import Windows
 from ..verdict import Disposition, Scope, Verdict
 
-__all__ = ["Window", "after_failure", "after_success", "fresh", "is_answer", "is_site_trouble", "room"]
+__all__ = ["Window", "after_failure", "after_success", "fresh", "is_answer", "is_half_open", "is_site_trouble", "room"]
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +39,11 @@ def fresh(settings: Windows) -> Window:
 def room(window: Window, now: float) -> int:
     """How many leases the site's lanes may have in all: twice the window, so that the next ones are at hand; none on hold."""
     return 0 if window.hold_until > now else 2 * window.size
+
+
+def is_half_open(window: Window, settings: Windows, now: float) -> bool:
+    """Whether a hold has ended, and nothing shows yet that the site works again: what goes there now is the probe."""
+    return window.trouble >= settings.trouble and window.hold_until <= now
 
 
 def is_site_trouble(verdict: Verdict) -> bool:

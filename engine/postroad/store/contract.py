@@ -600,7 +600,7 @@ class Store(Protocol):
 class StoreFactory(Protocol):
     """Opens a store: called with the URL behind its scheme and the folder for content files.
 
-    Raises SpoolInUse, SpoolTooNew or StoreError.  The context manager closes the store.
+    Raises SpoolForeign, SpoolInUse, SpoolTooNew or StoreError.  The context manager closes the store.
     """
 
     def __call__(self, url: str, *, folder: os.PathLike[str]) -> AbstractContextManager[Store]: ...

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from ..errors import SpoolDamaged, SpoolTooNew, StoreError, remedy_of
+from ..errors import SpoolDamaged, SpoolForeign, SpoolTooNew, StoreError, remedy_of
 from ..log import get_logger
 from . import sql
 from .sqlite_log import PAGE_BYTES, lost_commits
@@ -75,7 +75,7 @@ def require_sqlite() -> None:
 def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
     """The writing connection of the spool at `path`, which exists afterwards, durably.
 
-    Raises StoreError: SpoolDamaged, or SpoolTooNew for a spool of a later version.
+    Raises StoreError: SpoolDamaged, SpoolForeign, or SpoolTooNew for a spool of a later version.
     """
     require_sqlite()
     try:
@@ -85,7 +85,7 @@ def open_spool(path: Path, connect: Connect, *, exclusive: bool) -> Database:
             raise SpoolDamaged(f"the spool {path} is damaged: {lost}; {_DAMAGED}")
         connection = connect(str(path))
         try:
-            _set_up(connection, exclusive=exclusive)
+            _set_up(path, connection, exclusive=exclusive)
             _renew_log(path, connection)
             _check_file(path, connection)
         except BaseException:
@@ -135,10 +135,10 @@ def _make_file(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _set_up(connection: Database, *, exclusive: bool) -> None:
+def _set_up(path: Path, connection: Database, *, exclusive: bool) -> None:
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     connection.execute("PRAGMA locking_mode = " + ("EXCLUSIVE" if exclusive else "NORMAL"))
-    _refuse_foreign(connection)
+    _refuse_foreign(path, connection)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA synchronous = EXTRA")
     for pragma in (*_FOR_WRITING, *_FOR_READING):
@@ -148,16 +148,17 @@ def _set_up(connection: Database, *, exclusive: bool) -> None:
     _make_schema(connection)
 
 
-def _refuse_foreign(connection: Database) -> None:
+def _refuse_foreign(path: Path, connection: Database) -> None:
     """Leave alone what another program or a later version wrote."""
     if connection.execute("PRAGMA schema_version").get == 0:
         return  # nothing was ever written here
     if connection.execute("PRAGMA application_id").get != sql.APPLICATION_ID:
-        raise StoreError("this SQLite file is not a Postroad spool; name another path in [spool] url")
+        raise SpoolForeign(f"{path} is a database of another program, not a spool; name another path in [spool] url")
     version = connection.execute("PRAGMA user_version").get
     if version > sql.SCHEMA_VERSION:
         raise SpoolTooNew(
-            f"this spool has version {version}, and this Postroad knows up to {sql.SCHEMA_VERSION}; use the newer Postroad"
+            f"the spool {path} has version {version}, and this Postroad knows up to {sql.SCHEMA_VERSION}; "
+            "use the newer Postroad"
         )
 
 

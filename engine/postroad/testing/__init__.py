@@ -12,6 +12,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .engine import open_test_engine, test_config
     from .fakes import Hang, MemoryContent, ScriptedTransport, Slow, make_request
+    from .http_peer import HttpMode, HttpPeer, HttpReply, HttpRequest
     from .plugin_suite import check_plugin
     from .simulated_server import DAY, HOUR, MINUTE, Mail, MailServer
     from .simulated_world import World
@@ -24,6 +25,10 @@ _HOMES = {
     "DAY": "simulated_server",
     "HOUR": "simulated_server",
     "Hang": "fakes",
+    "HttpMode": "http_peer",
+    "HttpPeer": "http_peer",
+    "HttpReply": "http_peer",
+    "HttpRequest": "http_peer",
     "MINUTE": "simulated_server",
     "Mail": "simulated_server",
     "MailServer": "simulated_server",
@@ -47,6 +52,10 @@ __all__ = [
     "MINUTE",
     "BrokenPromise",
     "Hang",
+    "HttpMode",
+    "HttpPeer",
+    "HttpReply",
+    "HttpRequest",
     "Mail",
     "MailServer",
     "MemoryContent",

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from http_peer import Answer, HttpPeer, Taken
-from postroad.testing import check_plugin, check_transport, make_request
+from postroad.testing import (
+    HttpMode,
+    HttpPeer,
+    HttpReply,
+    HttpRequest,
+    check_plugin,
+    check_transport,
+    make_request,
+)
 
 from postroad_chat import open_chat
 from postroad_chat.transport import text_of
@@ -15,18 +23,22 @@ from postroad_chat.transport import text_of
 REFUSED = "nobody@example.org"
 
 
-def answer(taken: Taken) -> Answer:
-    if taken.headers.get("authorization") != "Bearer xoxb-1":
-        return Answer(401)
-    return Answer(404) if json.loads(taken.body)["channel"] == "nobody" else Answer(200, body=b"ok")
+def answer(asked: HttpRequest) -> HttpReply:
+    if asked.headers.get("authorization") != "Bearer xoxb-1":
+        return HttpReply(401)
+    return HttpReply(404) if json.loads(asked.body)["channel"] == "nobody" else HttpReply(200, body=b"ok")
+
+
+def that(**says: Any) -> HttpPeer:
+    return HttpPeer(script=lambda _: HttpReply(**says))
 
 
 async def test_it_does_a_transports_duties(tmp_path: Path) -> None:
     for name, token in (("token", "xoxb-1"), ("wrong", "xoxb-2")):
         (tmp_path / name).write_text(f"{token}\n")
-    willing, silent, lost = HttpPeer(answer), HttpPeer(behaviour="silent"), HttpPeer(behaviour="lost")
-    mute, babbling = HttpPeer(behaviour="mute"), HttpPeer(behaviour="babbling")
-    busy = HttpPeer(lambda _: Answer(429, {"Retry-After": "90"}))
+    willing, silent, lost = HttpPeer(answer), that(mode=HttpMode.SILENT), that(mode=HttpMode.CUT_AFTER)
+    mute, babbling = that(mode=HttpMode.SILENT), that(mode=HttpMode.RAW, body=b"hello\r\n\xff hello\r\n\r\n")
+    busy = that(status=429, headers=[("Retry-After", "90")])
     async with (
         willing.listening() as url,
         silent.listening() as silent_url,

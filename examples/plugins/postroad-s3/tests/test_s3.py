@@ -6,10 +6,18 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from http_peer import Answer, HttpPeer, Taken
-from postroad.testing import check_plugin, check_transport, make_request
+from postroad.testing import (
+    HttpMode,
+    HttpPeer,
+    HttpReply,
+    HttpRequest,
+    check_plugin,
+    check_transport,
+    make_request,
+)
 from postroad.verdict import Disposition
 
 from postroad_s3 import open_s3
@@ -18,24 +26,28 @@ from postroad_s3.signing import signed
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
-def answer(taken: Taken) -> Answer:
+def answer(asked: HttpRequest) -> HttpReply:
     """As a storage does: a wrong signature or digest is refused."""
-    stamp = datetime.strptime(taken.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    digest = hashlib.sha256(taken.body).hexdigest()
-    covered = {name: taken.headers[name] for name in ("host", "content-type")}
-    path = unquote(taken.target)
+    stamp = datetime.strptime(asked.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    digest = hashlib.sha256(asked.body).hexdigest()
+    covered = {name: asked.headers[name] for name in ("host", "content-type")}
+    path = unquote(asked.target)
     expected = signed(
         "PUT", path, covered, payload_sha256=digest, key_id="K1", secret=SECRET, region="us-east-1", now=stamp
     )
-    return Answer(200 if taken.headers["authorization"] == expected["Authorization"] else 403)
+    return HttpReply(200 if asked.headers["authorization"] == expected["Authorization"] else 403)
+
+
+def that(**says: Any) -> HttpPeer:
+    return HttpPeer(script=lambda _: HttpReply(**says))
 
 
 async def test_it_does_a_transports_duties(tmp_path: Path) -> None:
     for name, secret in (("secret", SECRET), ("wrong", "wrong")):
         (tmp_path / name).write_text(f"{secret}\n")
-    willing, silent, lost = HttpPeer(answer), HttpPeer(behaviour="silent"), HttpPeer(behaviour="lost")
-    mute, babbling = HttpPeer(behaviour="mute"), HttpPeer(behaviour="babbling")
-    busy = HttpPeer(lambda _: Answer(503, {"Retry-After": "90"}))
+    willing, silent, lost = HttpPeer(answer), that(mode=HttpMode.SILENT), that(mode=HttpMode.CUT_AFTER)
+    mute, babbling = that(mode=HttpMode.SILENT), that(mode=HttpMode.RAW, body=b"hello\r\n\xff hello\r\n\r\n")
+    busy = that(status=503, headers=[("Retry-After", "90")])
 
     def settings(endpoint: str, secret: str = "secret") -> dict[str, str]:
         secret_file = str(tmp_path / secret)
@@ -80,7 +92,7 @@ async def test_the_same_mail_again_replaces_itself(tmp_path: Path) -> None:
             for token in (1, 2):
                 [verdict] = await transport.deliver(make_request(id="m1", token=token))
                 assert verdict.disposition is Disposition.ACCEPTED
-    assert [taken.target for taken in peer.taken] == ["/mail/in%20box/%C3%BC/m1.0.eml"] * 2
+    assert [asked.target for asked in peer.taken] == ["/mail/in%20box/%C3%BC/m1.0.eml"] * 2
 
 
 def test_a_signature_is_that_of_the_documentation() -> None:

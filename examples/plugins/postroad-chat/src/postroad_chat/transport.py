@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from postroad import ConfigError
 from postroad.config import PathSetting
 from postroad.log import printable
 from postroad.transport import Capabilities, DeliveryRequest
-from postroad.verdict import Scope, Verdict
+from postroad.verdict import Scope, Verdict, retry_after
 
 __all__ = ["ChatSettings", "ChatTransport", "headers_of"]
 
@@ -101,5 +102,5 @@ def verdict_of(answer: httpx2.Response) -> Verdict:
 
 
 def _hint_of(answer: httpx2.Response) -> float | None:
-    wanted = answer.headers.get("Retry-After", "")
-    return float(wanted) if wanted.isascii() and wanted.isdigit() else None
+    said = answer.headers
+    return retry_after(said.get("Retry-After", ""), date=said.get("Date", ""), now=time.time())

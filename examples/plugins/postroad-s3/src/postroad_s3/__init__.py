@@ -27,10 +27,11 @@ async def open_s3(settings: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     """A transport for the keys of a `[transports.NAME]` table.  Raises ConfigError for those it cannot use."""
     import httpx2
     from postroad.config import read_settings
+    from postroad.secret import read_secret
 
-    from .transport import S3Settings, S3Transport, read_secret
+    from .transport import S3Settings, S3Transport
 
     known = read_settings(settings, S3Settings)
-    secret = read_secret(known)
+    secret = read_secret("secret_key_file", known.secret_key_file)
     async with httpx2.AsyncClient(timeout=known.timeout_seconds) as client:
         yield S3Transport(known, secret, client)

@@ -7,24 +7,23 @@ read twice, once for their digest and once to be sent, and never lie in memory a
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 import httpx2
 import msgspec
 from msgspec import Meta
-from postroad import ConfigError
 from postroad.config import PathSetting
 from postroad.log import printable
 from postroad.transport import Capabilities, Content, DeliveryRequest
-from postroad.verdict import Scope, Verdict
+from postroad.verdict import Scope, Verdict, retry_after
 
 from .signing import signed
 
-__all__ = ["S3Settings", "S3Transport", "read_secret"]
+__all__ = ["S3Settings", "S3Transport"]
 
 _MOST_BYTES = 5 * 2**30  # of one PUT; more wants a multipart upload
 _NAME = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -40,14 +39,6 @@ class S3Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     region: Annotated[str, Meta(description="The region that signatures name.")] = "us-east-1"
     prefix: Annotated[str, Meta(description='Begins every object\'s name, such as "mail/".')] = ""
     timeout_seconds: Annotated[float, Meta(description="Seconds without a sign of the storage.", gt=0)] = 60.0
-
-
-def read_secret(settings: S3Settings) -> str:
-    """Raises ConfigError."""
-    try:
-        return Path(settings.secret_key_file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("secret_key_file", f"cannot be read: {error}") from None
 
 
 class S3Transport:
@@ -119,5 +110,5 @@ def _verdict_of(answer: httpx2.Response) -> Verdict:
 
 
 def _hint_of(answer: httpx2.Response) -> float | None:
-    wanted = answer.headers.get("Retry-After", "")
-    return float(wanted) if wanted.isascii() and wanted.isdigit() else None
+    said = answer.headers
+    return retry_after(said.get("Retry-After", ""), date=said.get("Date", ""), now=time.time())
