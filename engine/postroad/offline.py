@@ -62,15 +62,17 @@ from .store.contract import (
     StoreFactory,
     TakeAsDelivered,
 )
+from .store.memory import MemoryStore
 from .store.states import ENDS, State
 
 if TYPE_CHECKING:
     from .dsn import ReceivedReport
 
-__all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
+__all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of", "unmade"]
 
 RULES = "rules"  # the fact's name
 _UNFINISHED = Filter(states=tuple(frozenset(State) - ENDS))
+_NO_RULES = "no engine has worked on this spool yet, so nobody knows who may send; name its configuration file"
 _AT_ONCE = 100
 _NAMED_PROBLEMS = 100  # of contents; a lost folder would name millions
 
@@ -98,11 +100,29 @@ def rules_of(config: Config, hostname: str) -> bytes:
 def open_offline(place: SpoolPlace, config: Config | None) -> Generator[OfflineSpool]:
     """Hold the spool's lock and open its store.  config: None to go by the rules that the last engine wrote.
 
-    Raises SpoolInUse when an engine or another door has the lock, and StoreError.
+    Raises SpoolInUse when an engine or another door has the lock, StoreError, and ConfigError where no folder can be made.
     """
+    if not place.is_there:
+        place.make_folder()
     folder = place.content_folder or Path()
     with no_fork, SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
         yield OfflineSpool(store, ContentFolder(place.content_folder), config, place.marks_path)
+
+
+def unmade(place: SpoolPlace, config: Config | None) -> OfflineSpool:
+    """A spool that is not there yet, in memory: what it would answer is known before anything is made, misspelt or not.
+
+    Raises ConfigError where there are no rules to go by.
+    """
+    if config is None:
+        raise ConfigError("config", f"{_NO_RULES} ({_missing(place)})")
+    return OfflineSpool(MemoryStore(), ContentFolder(None), config)
+
+
+def _missing(place: SpoolPlace) -> str:
+    assert place.path is not None, "what is kept in no file is always there"
+    folder = place.path.parent
+    return f"there is no file {place.path}" if folder.is_dir() else f"there is no folder {folder}"
 
 
 def _factory(place: SpoolPlace) -> StoreFactory:
@@ -127,6 +147,11 @@ class OfflineSpool:
         self._marks_path = marks_path
         self._contents = contents
         self._given = config
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been stored that would have to be kept."""
+        return self._store.tally().messages == 0
 
     def do(self, call: Call) -> Any:
         """Answer a call as the gate of a running engine would."""
@@ -273,10 +298,7 @@ class OfflineSpool:
     def _remembered(self) -> Config:
         known = self._store.recall(RULES)
         if known is None:
-            raise ConfigError(
-                "config",
-                "no engine has worked on this spool yet, so nobody knows who may send; name its configuration file",
-            )
+            raise ConfigError("config", _NO_RULES)
         rules = msgspec.msgpack.decode(known, type=_Rules)
         return Config(
             senders=rules.senders,

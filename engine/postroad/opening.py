@@ -171,6 +171,7 @@ async def _assemble(
     plugins.load_for(config)
     clock = clock or Clock()
     place = SpoolPlace.parse(config.spool.url, config.resolved(""))
+    place.make_folder()
     executor = await _open_store(stack, plugins, place, clock)
     marks = Marks(place.marks_path, config.in_flight.leases)
     stack.callback(marks.close)

@@ -30,10 +30,12 @@ from postroad.errors import (
     SpoolInUse,
     StoreError,
     SubmissionError,
+    UnknownMessage,
 )
 from postroad.gate_line import GateLost, Line
 from postroad.handover import Handover
-from postroad.spool import SpoolLock
+from postroad.spool import SpoolLock, SpoolPlace
+from postroad.store.contract import Filter
 
 pytestmark = pytest.mark.usefixtures("nothing_said")
 
@@ -52,6 +54,40 @@ def test_a_message_is_in_the_spool_when_send_returns_though_no_engine_runs(site)
     stored, _ = site.only()
     assert stored.message.id == id
     assert [recipient.address for recipient in stored.recipients] == ["b@example.org"]
+
+
+def test_a_message_that_is_refused_makes_no_spool(tmp_path):
+    """Its place may be misspelt."""
+    mail = {
+        "spool": {"url": "sqlite:shpo/var/a.db"},
+        "senders": {"authorized": ["*@example.com"]},
+        "folder": str(tmp_path),
+    }
+    service.configure(mail)
+    assert refused(Sender="nobody@example.net").application_error == MailServiceError.UNAUTHORIZED_SENDER
+    assert refused(To=["none"]).application_error == MailServiceError.BAD_REQUEST
+    assert list(tmp_path.iterdir()) == []
+    send()
+    assert [file.name for file in (tmp_path / "shpo/var").iterdir()] != []
+
+
+@pytest.mark.parametrize(("name", "missing"), [("shpo/a.db", "folder {}/shpo"), ("spol.db", "file {}/spol.db")])
+def test_a_spool_that_is_not_there_and_has_no_rules_is_named(name, missing, tmp_path):
+    service.configure(spool=tmp_path / name)
+    with pytest.raises(FeatureNotEnabledError, match=rf"\(there is no {missing.format(tmp_path)}\)"):
+        send()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_a_spool_that_is_not_there_makes_none(tmp_path):
+    place = SpoolPlace.parse("sqlite:shpo/a.db", tmp_path)
+    with Handover(place, load_config({})) as door:
+        assert door.find(Filter()) == []
+        assert door.cancel(Filter()).recipients == 0
+        assert door.status().messages == 0
+        with pytest.raises(UnknownMessage):
+            door.message("x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_running_engine_delivers_it(site):
