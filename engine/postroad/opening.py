@@ -26,7 +26,7 @@ from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
 from .decide.routing import RoutingTable
-from .door import Door, hostname_of
+from .door import UNKNOWN_NAME, Door, hostname_of, is_known_elsewhere
 from .engine import Engine
 from .errors import ConfigError, EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
@@ -159,6 +159,8 @@ async def _with_hostname(config: Config) -> Config:
     if config.reports.hostname:
         return config
     hostname = await trio.to_thread.run_sync(hostname_of, config)
+    if not is_known_elsewhere(hostname):
+        _log.warning("hostname_unknown", hostname=hostname, hint=UNKNOWN_NAME)
     return msgspec.structs.replace(config, reports=msgspec.structs.replace(config.reports, hostname=hostname))
 
 
