@@ -154,7 +154,8 @@ def _domain(domain: str) -> str:
 def _to_ascii(domain: str) -> str:
     idna = _idna()
     try:
-        return idna.encode(domain, uts46=True, transitional=False).decode("ascii").lower()
+        encoded: bytes = idna.encode(domain, uts46=True, transitional=False)
+        return encoded.decode("ascii").lower()
     except (idna.IDNAError, UnicodeError) as error:
         _refuse(f"{_shown(domain)} is not a valid international domain: {error}")
 
