@@ -175,7 +175,7 @@ def _idna() -> Any:
     """Its tables are large, and most domains do without.  All of it, because it would import the rest at its first use."""
     with no_fork:
         import idna
-        import idna.uts46data
+        import idna.uts46data  # pyright: ignore[reportUnusedImport]  # for its effect
 
     return idna
 
