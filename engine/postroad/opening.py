@@ -79,11 +79,14 @@ async def open_engine(
     Raises ConfigError (with `.key`), PluginError, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the block,
     when the engine could not go on.
     """
-    settings = await _with_hostname(revalidate(load_config(config)))
+    given = revalidate(load_config(config))
+    settings = await _with_hostname(given)
     body = Body()
     try:
         async with AsyncExitStack() as stack:
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
+            if not given.reports.hostname and not is_known_elsewhere(settings.reports.hostname):
+                _log.warning("hostname_unknown", hostname=settings.reports.hostname, hint=UNKNOWN_NAME)
             nursery = await stack.enter_async_context(trio.open_nursery())
             async with _running(nursery, ports, engine, settings):
                 every = every_seconds(ports.clock)
@@ -159,8 +162,6 @@ async def _with_hostname(config: Config) -> Config:
     if config.reports.hostname:
         return config
     hostname = await trio.to_thread.run_sync(hostname_of, config)
-    if not is_known_elsewhere(hostname):
-        _log.warning("hostname_unknown", hostname=hostname, hint=UNKNOWN_NAME)
     return msgspec.structs.replace(config, reports=msgspec.structs.replace(config.reports, hostname=hostname))
 
 
