@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 import postroad
 from postroad.testing import ScriptedTransport
@@ -91,3 +92,14 @@ async def test_a_transport_that_declares_nonsense_is_named(tmp_path, count):
     with pytest.raises(postroad.PluginError, match="recipients_per_call"):
         async with postroad.open_engine(config(tmp_path), plugins={"scripted": transport.plugin("scripted")}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("machine", "configured", "warned"), [("box", "", ["box"]), ("mail.example.com", "", []), ("box", "a.example", [])]
+)
+async def test_a_machine_without_a_name_that_others_know_is_warned_of(monkeypatch, machine, configured, warned):
+    monkeypatch.setattr("socket.getfqdn", lambda: machine)
+    with capture_logs() as logs:
+        async with postroad.open_engine({"spool": {"url": "memory:"}, "reports": {"hostname": configured}}):
+            pass
+    assert [log["hostname"] for log in logs if log["event"] == "hostname_unknown"] == warned

@@ -25,6 +25,7 @@ from postroad.spool import SpoolPlace
 from postroad.store.states import State
 from postroad.testing.engine import test_config as make_config
 from postroad.testing.fakes import ScriptedTransport
+from postroad.verdict import Verdict
 
 RAW = b"From: b@example.org\r\nTo: support@app.example\r\nSubject: Help\r\n\r\nHelp me.\r\n"
 TO = "support@app.example"
@@ -307,6 +308,28 @@ async def test_a_bounce_of_ours_among_incoming_mail_is_told_as_one_on_both_roads
         [("bounce", "b@example.org")]
         + [("mail", address, "", raw) for raw in raws[1:] for address in ("a@example.com", TO)]
     )
+
+
+@pytest.mark.parametrize("online", [True, False])
+async def test_a_report_that_told_the_application_is_told_no_second_time_on_either_road(site, online):
+    site.transport = ScriptedTransport({"gone@example.org": [Verdict.refused("550 no such user", status="5.1.1")]})
+    async with site.engine() as engine:
+        message = Submission(sender="a@example.com", recipients=["gone@example.org"], content=RAW)
+        await engine.submit(message)
+        _, report = await site.transport.wait_ended(2)
+    assert report.addresses == ("a@example.com",)
+    again = ("receive", "", ["a@example.com"], report.content)
+    if not online:
+        ids = [site.ask_offline(*again) for _ in range(2)]
+        site.ask_offline("receive_bounce", report.content)
+    async with site.engine() as engine:
+        if online:
+            ids = [await site.ask(*again) for _ in range(2)]
+            await site.ask("receive_bounce", report.content)
+        await wait_done(engine)
+    assert ids == [report.request.message.id] * 2
+    assert site.told == [("bounce", TO)]
+    assert site.bounces == []
 
 
 async def test_what_would_be_events_alone_waits_for_an_engine(site):

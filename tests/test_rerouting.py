@@ -89,7 +89,9 @@ async def test_mail_that_came_in_without_a_route_gets_one_at_the_next_start(spoo
 async def test_what_came_in_while_no_engine_ran_is_routed_at_every_start(spool):
     await spool.start({"transport": "mx"})
     spool.accept("m1", "?")
-    await spool.start({"transport": "mx"})
+    with capture_logs() as logs:
+        await spool.start({"transport": "mx"})
+    assert logs == [{"event": "routed", "recipients": 1, "log_level": "info"}]
     assert spool.where("m1") == ("mx/example.org", State.WAITING)
 
 

@@ -19,6 +19,8 @@ def test_a_relative_place_counts_from_its_base_and_its_folder_is_private(tmp_pat
     place = SpoolPlace.parse("sqlite:var/mail/postroad.db", tmp_path)
     assert place.path == tmp_path / "var/mail/postroad.db"
     assert place.rest == str(place.path)
+    assert list(tmp_path.iterdir()) == [], "reading makes nothing"
+    place.make_folder()
     assert stat.S_IMODE((tmp_path / "var/mail").stat().st_mode) == 0o700
     assert place.lock_path == tmp_path / "var/mail/postroad.db.lock"
     assert place.socket_path == tmp_path / "var/mail/postroad.db.sock"
@@ -60,7 +62,18 @@ def test_a_place_that_makes_no_sense_names_the_setting(url: str, tmp_path: Path)
 def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"spool\.url: the folder .* cannot be made"):
-        SpoolPlace.parse("sqlite:file/postroad.db", tmp_path)
+        SpoolPlace.parse("sqlite:file/postroad.db", tmp_path).make_folder()
+
+
+@pytest.mark.parametrize("there", ["var/a.db", "var/a.db.lock"])
+def test_a_spool_is_there_from_its_lock_on(there: str, tmp_path: Path) -> None:
+    place = SpoolPlace.parse("sqlite:var/a.db", tmp_path)
+    assert not place.is_there
+    place.make_folder()
+    assert not place.is_there
+    (tmp_path / there).touch()
+    assert place.is_there
+    assert SpoolPlace.parse("memory:", tmp_path).is_there
 
 
 def test_a_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:

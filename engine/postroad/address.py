@@ -11,12 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from .encoded import UNSAFE_TEXT, decode_phrase
 from .errors import SubmissionError
+from .forking import no_fork
 
 __all__ = ["Address", "Mailbox", "parse_address", "parse_mailboxes"]
 
@@ -151,18 +152,17 @@ def _domain(domain: str) -> str:
 
 
 def _to_ascii(domain: str) -> str:
-    import idna  # its tables are large, and most domains do without
-
+    idna = _idna()
     try:
-        return idna.encode(domain, uts46=True, transitional=False).decode("ascii").lower()
+        encoded: bytes = idna.encode(domain, uts46=True, transitional=False)
+        return encoded.decode("ascii").lower()
     except (idna.IDNAError, UnicodeError) as error:
         _refuse(f"{_shown(domain)} is not a valid international domain: {error}")
 
 
 def _check_round_trip(label: str) -> None:
     """An A-label that does not come back the same would show people another name than the one that gets the mail."""
-    import idna
-
+    idna = _idna()
     try:
         same = idna.alabel(idna.ulabel(label)) == label.encode("ascii")
     except (idna.IDNAError, UnicodeError):
@@ -171,8 +171,18 @@ def _check_round_trip(label: str) -> None:
         _refuse(f"the label {_shown(label)} of the domain is not a valid A-label (IDNA2008)")
 
 
+def _idna() -> Any:
+    """Its tables are large, and most domains do without.  All of it, because it would import the rest at its first use."""
+    with no_fork:
+        import idna
+        import idna.uts46data  # pyright: ignore[reportUnusedImport]  # for its effect
+
+    return idna
+
+
 def _literal(domain: str) -> str:
-    import ipaddress
+    with no_fork:
+        import ipaddress
 
     inner = domain[1:-1] if domain.endswith("]") else ""
     try:

@@ -12,12 +12,13 @@ from .address import parse_address
 from .arguments import read_addresses, read_key
 from .config import Limits
 from .errors import ConfigError, SubmissionError, SubmissionTooLarge
-from .message import BOUNCE_ADDRESS, Arrival
+from .message import BOUNCE_ADDRESS, Arrival, Kind
 
 if TYPE_CHECKING:
     from .dsn import ReceivedReport
+    from .store.contract import StoredMessage
 
-__all__ = ["check_raw", "no_callbacks", "read_arrival", "tells_bounce", "tells_failure"]
+__all__ = ["check_raw", "has_told", "no_callbacks", "read_arrival", "tells_bounce", "tells_failure"]
 
 
 def check_raw(raw: Any, allowed: int) -> bytes:
@@ -60,3 +61,10 @@ def tells_failure(report: ReceivedReport | None) -> bool:
 def tells_bounce(report: ReceivedReport | None) -> bool:
     """Whether the application is to be told of mail that is said to have come back: of failures, named or not."""
     return report is not None and (tells_failure(report) or report.kind == "other")
+
+
+def has_told(stored: StoredMessage | None) -> bool:
+    """Whether a message of this spool is a report whose application is told by itself: a copy of it is no news."""
+    if stored is None or stored.message.kind is not Kind.REPORT:
+        return False
+    return any(recipient.address == BOUNCE_ADDRESS for recipient in stored.recipients)

@@ -29,11 +29,16 @@ from .message import BOUNCE_ADDRESS, Arrival, Kind, Message, Submission, new_mes
 from .store.contract import NO_ROUTE, UNROUTED, Accept, Charge, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
-__all__ = ["Door", "Read", "Written", "hostname_of"]
+__all__ = ["UNKNOWN_NAME", "Door", "Read", "Written", "hostname_of", "is_known_elsewhere"]
 
 _REMEMBERED = 10_000  # authorized senders: `*@domain` lets in any number of them
 
 LaneOf = Callable[[str, str, tuple[str, ...]], str | None]
+UNKNOWN_NAME = (
+    "it stands in Message-IDs and reports, and no other machine knows it; set [reports] hostname (and helo of SMTP "
+    "transports) to this machine's name in the DNS"
+)
+"""What is said of a name that is not `is_known_elsewhere`."""
 Read: TypeAlias = tuple[bytes | EmailMessage, Canonical]  # what was given, and its canonical form
 Written: TypeAlias = tuple[Composed, Use]  # a message made of fields, and what it counts as
 
@@ -44,6 +49,11 @@ def hostname_of(config: Config) -> str:
         return config.reports.hostname
     name = socket.getfqdn()
     return name if is_hostname(name) else "localhost"
+
+
+def is_known_elsewhere(name: str) -> bool:
+    """Whether a host name can be one of the DNS: `localhost` and names of one label or in `.localdomain` are this machine's."""
+    return "." in name and not name.lower().endswith(".localdomain")
 
 
 class Door:

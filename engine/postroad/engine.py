@@ -66,7 +66,7 @@ class Engine:
         self._is_draining = False
         self._is_shut = False
         self._returned = ReturnedMail(ports.config.limits)
-        self._incoming = Incoming(ports, self._returned, self._accept, self._give_returned)
+        self._incoming = Incoming(ports, self._returned, self._accept, self._receipt, self._give_returned)
 
     @property
     def is_shut(self) -> bool:
@@ -353,7 +353,8 @@ class Engine:
         sender: the return path it came with, "" or "<>" for none.  recipients: the addresses it came for; each becomes a
         callback of its own, by the transport that [callbacks] names.  raw: the mail, kept as it is.
         idempotency_key: the same key, sender, recipients and mail within 7 days are one.  A bounce of ours, one that says
-        that a message of this spool failed, is taken as by `receive_bounce`, and its recipients are told nothing.
+        that a message of this spool failed, is taken as by `receive_bounce`, and its recipients are told nothing.  A report of
+        this engine's own that told the application already is not taken again: its receipt is the one of the report.
 
         Raises SubmissionError, whose `field` names the argument at fault, QueueFull, or ConfigError without [callbacks].
         """

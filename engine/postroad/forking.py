@@ -2,7 +2,7 @@
 
 A child has only the thread that forked.  What another thread was importing stays locked in it for ever, and SQLite goes on to
 believe that its locks are held.  So a fork waits for the end of such a moment; nothing that may last belongs into one.
-Asked by `offline.py` and by the doors of `appengine`.
+Asked by `offline.py`, `address.py` and the doors of `appengine`.
 """
 
 from __future__ import annotations

@@ -282,12 +282,16 @@ class Handover:
 
     def _by_itself(self, calls: Sequence[Call]) -> list[Any]:
         with no_fork:
-            from .offline import open_offline
+            from .offline import open_offline, unmade
 
-        with open_offline(self._place, self._config) as spool:
-            answers = [_outcome(spool.do, call) for call in calls]
         self.went_by_gate = False
-        return answers
+        if not self._place.is_there:
+            spool = unmade(self._place, self._config)
+            answers = [_outcome(spool.do, call) for call in calls]
+            if spool.is_empty:
+                return answers
+        with open_offline(self._place, self._config) as spool:
+            return [_outcome(spool.do, call) for call in calls]
 
     def _line(self, until: float) -> Line:
         line: Line | None = getattr(self._own, "line", None)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from .administrators import with_administrators
-from .arrivals import check_raw, no_callbacks, read_arrival, tells_bounce, tells_failure
+from .arrivals import check_raw, has_told, no_callbacks, read_arrival, tells_bounce, tells_failure
 from .checksum import content_flaw, file_flaw
 from .config import Callbacks, Config, Limits, Quotas, Reports, Senders, Spool
 from .decide.quotas import quota_error
@@ -62,13 +62,17 @@ from .store.contract import (
     StoreFactory,
     TakeAsDelivered,
 )
+from .store.memory import MemoryStore
 from .store.states import ENDS, State
 
-__all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of"]
+if TYPE_CHECKING:
+    from .dsn import ReceivedReport
+
+__all__ = ["RULES", "OfflineSpool", "open_offline", "rules_of", "unmade"]
 
 RULES = "rules"  # the fact's name
 _UNFINISHED = Filter(states=tuple(frozenset(State) - ENDS))
-_Stored: TypeAlias = Written | Mail | Receive | ReceiveBounce
+_NO_RULES = "no engine has worked on this spool yet, so nobody knows who may send; name its configuration file"
 _AT_ONCE = 100
 _NAMED_PROBLEMS = 100  # of contents; a lost folder would name millions
 
@@ -96,11 +100,29 @@ def rules_of(config: Config, hostname: str) -> bytes:
 def open_offline(place: SpoolPlace, config: Config | None) -> Generator[OfflineSpool]:
     """Hold the spool's lock and open its store.  config: None to go by the rules that the last engine wrote.
 
-    Raises SpoolInUse when an engine or another door has the lock, and StoreError.
+    Raises SpoolInUse when an engine or another door has the lock, StoreError, and ConfigError where no folder can be made.
     """
+    if not place.is_there:
+        place.make_folder()
     folder = place.content_folder or Path()
     with no_fork, SpoolLock(place.lock_path), _factory(place)(place.rest, folder=folder) as store:
         yield OfflineSpool(store, ContentFolder(place.content_folder), config, place.marks_path)
+
+
+def unmade(place: SpoolPlace, config: Config | None) -> OfflineSpool:
+    """A spool that is not there yet, in memory: what it would answer is known before anything is made, misspelt or not.
+
+    Raises ConfigError where there are no rules to go by.
+    """
+    if config is None:
+        raise ConfigError("config", f"{_NO_RULES} ({_missing(place)})")
+    return OfflineSpool(MemoryStore(), ContentFolder(None), config)
+
+
+def _missing(place: SpoolPlace) -> str:
+    assert place.path is not None, "what is kept in no file is always there"
+    folder = place.path.parent
+    return f"there is no file {place.path}" if folder.is_dir() else f"there is no folder {folder}"
 
 
 def _factory(place: SpoolPlace) -> StoreFactory:
@@ -126,11 +148,18 @@ class OfflineSpool:
         self._contents = contents
         self._given = config
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been stored that would have to be kept."""
+        return self._store.tally().messages == 0
+
     def do(self, call: Call) -> Any:
         """Answer a call as the gate of a running engine would."""
         match call:
-            case Written() | Mail() | Receive():
-                return self._insert(call)
+            case Written() | Mail():
+                return self._insert(call.id, lambda: self._submission(call))
+            case Receive():
+                return self._receive(call)
             case ReceiveBounce():
                 return self._receive_bounce(call)
             case Find():
@@ -179,20 +208,38 @@ class OfflineSpool:
         except (OSError, StoreError) as error:
             return f"its file cannot be read ({error})"
 
+    def _receive(self, call: Receive) -> str:
+        """Mail as it came, but for a bounce of ours: it names a message of this spool as failed."""
+        config = self._config
+        if config.callbacks.route is None:
+            raise no_callbacks()
+        arrival = read_arrival(call.sender, call.recipients, call.raw, call.idempotency_key, config.limits)
+        report = _report_in(call.raw)
+        if report is not None and has_told(self._known(report.own_id)):
+            return report.own_id
+        is_ours = report is not None and self._known(report.our_id) is not None
+        if is_ours and tells_failure(report) and config.callbacks.tells_bounces:
+            arrival = msgspec.structs.replace(arrival, recipients=(BOUNCE_ADDRESS,))
+        return self._insert(call.id, lambda: self._incoming(arrival, call.id))
+
     def _receive_bounce(self, call: ReceiveBounce) -> None:
         """Where it becomes a callback it is stored.  Events are nothing that would wait for an engine."""
-        from .dsn import read_report
-
-        report = read_report(check_raw(call.raw, self._config.limits.message_bytes))
-        if self._config.callbacks.tells_bounces and tells_bounce(report):
-            self._insert(call)
-        elif report is not None:
+        report = _report_in(check_raw(call.raw, self._config.limits.message_bytes))
+        if report is None:
+            return
+        if not (self._config.callbacks.tells_bounces and tells_bounce(report)):
             raise EngineClosed("no engine runs that would tell what this mail says; hand it over when one does")
+        if not has_told(self._known(report.own_id)):
+            arrival = Arrival(recipients=(BOUNCE_ADDRESS,), raw=call.raw)
+            self._insert(call.id, lambda: self._incoming(arrival, call.id))
 
-    def _insert(self, call: _Stored) -> str:
-        if self._store.message(call.id) is not None:
-            return call.id  # asked before, and the answer was lost; a content file in use must not be written anew
-        accept = self._with_content_placed(self._prepare(call))
+    def _known(self, id: str) -> StoredMessage | None:
+        return self._store.message(id) if id else None
+
+    def _insert(self, id: str, prepare: Callable[[], Accept]) -> str:
+        if self._store.message(id) is not None:
+            return id  # asked before, and the answer was lost; a content file in use must not be written anew
+        accept = self._with_content_placed(prepare())
         answer = self._stored(accept)
         if isinstance(answer, QuotaExhausted):
             raise quota_error(answer)
@@ -222,35 +269,19 @@ class OfflineSpool:
         if isinstance(accept.content, ContentPlace):
             self._contents.delete([accept.content.name])
 
-    def _prepare(self, call: _Stored) -> Accept:
+    def _submission(self, call: Written | Mail) -> Accept:
         from .door import Door
 
-        door, now = Door(self._config), time.time()
-        if isinstance(call, Receive | ReceiveBounce):
-            arrival = self._arrival(call)
-            return door.incoming(arrival, UNROUTED, tally=self._store.tally(), now=now, id=call.id)
+        door, now, tally = Door(self._config), time.time(), self._store.tally()
         if isinstance(call, Written):
-            return door.prepare(call.submission(), tally=self._store.tally(), now=now, id=call.id)
+            return door.prepare(call.submission(), tally=tally, now=now, id=call.id)
         call = with_administrators(call, self._config.senders)
-        return door.compose(call.fields(), call.options, tally=self._store.tally(), now=now, id=call.id)
+        return door.compose(call.fields(), call.options, tally=tally, now=now, id=call.id)
 
-    def _arrival(self, call: Receive | ReceiveBounce) -> Arrival:
-        """Mail as it came, but for a bounce of ours: it names a message of this spool as failed."""
-        from .dsn import read_report
+    def _incoming(self, arrival: Arrival, id: str) -> Accept:
+        from .door import Door
 
-        if isinstance(call, ReceiveBounce):
-            return Arrival(recipients=(BOUNCE_ADDRESS,), raw=call.raw)
-        config = self._config
-        if config.callbacks.route is None:
-            raise no_callbacks()
-        arrival = read_arrival(call.sender, call.recipients, call.raw, call.idempotency_key, config.limits)
-        report = read_report(call.raw) if config.callbacks.tells_bounces else None
-        if report is None or not tells_failure(report) or not self._is_known(report.our_id):
-            return arrival
-        return msgspec.structs.replace(arrival, recipients=(BOUNCE_ADDRESS,))
-
-    def _is_known(self, id: str) -> bool:
-        return bool(id) and self._store.message(id) is not None
+        return Door(self._config).incoming(arrival, UNROUTED, tally=self._store.tally(), now=time.time(), id=id)
 
     def _with_content_placed(self, accept: Accept) -> Accept:
         content = accept.content
@@ -267,10 +298,7 @@ class OfflineSpool:
     def _remembered(self) -> Config:
         known = self._store.recall(RULES)
         if known is None:
-            raise ConfigError(
-                "config",
-                "no engine has worked on this spool yet, so nobody knows who may send; name its configuration file",
-            )
+            raise ConfigError("config", _NO_RULES)
         rules = msgspec.msgpack.decode(known, type=_Rules)
         return Config(
             senders=rules.senders,
@@ -300,6 +328,12 @@ class OfflineSpool:
             intake=0,
             is_draining=False,
         )
+
+
+def _report_in(raw: bytes) -> ReceivedReport | None:
+    from .dsn import read_report  # only incoming mail needs it
+
+    return read_report(raw)
 
 
 def _operation(call: CancelAll | HoldAll | ReleaseAll | TakeAllAsDelivered | RetryAll, now: float) -> Operation:

@@ -26,7 +26,7 @@ from .clock import Clock
 from .config import Config, load_config, revalidate
 from .content import ContentCache, SpoolContent
 from .decide.routing import RoutingTable
-from .door import Door, hostname_of
+from .door import UNKNOWN_NAME, Door, hostname_of, is_known_elsewhere
 from .engine import Engine
 from .errors import ConfigError, EngineClosed, EngineCrashed, SpoolInUse
 from .gate import serve_gate
@@ -79,11 +79,14 @@ async def open_engine(
     Raises ConfigError (with `.key`), PluginError, SpoolForeign, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the
     block, when the engine could not go on.
     """
-    settings = await _with_hostname(revalidate(load_config(config)))
+    given = revalidate(load_config(config))
+    settings = await _with_hostname(given)
     body = Body()
     try:
         async with AsyncExitStack() as stack:
             engine, ports, contents, place = await _assemble(stack, settings, plugins or {}, clock, seed)
+            if not given.reports.hostname and not is_known_elsewhere(settings.reports.hostname):
+                _log.warning("hostname_unknown", hostname=settings.reports.hostname, hint=UNKNOWN_NAME)
             nursery = await stack.enter_async_context(trio.open_nursery())
             async with _running(nursery, ports, engine, settings):
                 every = every_seconds(ports.clock)
@@ -171,6 +174,7 @@ async def _assemble(
     plugins.load_for(config)
     clock = clock or Clock()
     place = SpoolPlace.parse(config.spool.url, config.resolved(""))
+    place.make_folder()
     executor = await _open_store(stack, plugins, place, clock)
     marks = Marks(place.marks_path, config.in_flight.leases)
     stack.callback(marks.close)

@@ -58,7 +58,9 @@ async def _move(ports: Ports, lanes: list[str]) -> None:
 
 
 def _say(lane: str, answer: Moved) -> None:
+    """UNROUTED is no lane that anybody named: what was on it came in while no engine ran, and now has its first."""
+    event, named = ("routed", {}) if lane == UNROUTED else ("rerouted", {"lane": lane})
     if answer.held:
-        _log.warning("held_without_route", lane=lane, recipients=answer.held)
+        _log.warning("held_without_route", **named, recipients=answer.held)
     elif answer.recipients:
-        _log.info("rerouted", lane=lane, recipients=answer.recipients)
+        _log.info(event, **named, recipients=answer.recipients)

@@ -39,10 +39,9 @@ class SpoolPlace(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str, base: Path) -> SpoolPlace:
-        """Read `[spool] url`; a relative path counts from `base`, a link is followed.
+        """Read `[spool] url`; a relative path counts from `base`, a link is followed.  Makes nothing.
 
-        The folder of the spool exists afterwards (mode 0700).  Raises ConfigError where the URL makes no sense or the folder
-        cannot be made.
+        Raises ConfigError where the URL makes no sense.
         """
         scheme, colon, rest = url.partition(":")
         if not colon or not scheme:
@@ -51,16 +50,23 @@ class SpoolPlace(msgspec.Struct, frozen=True):
             return cls(scheme, rest, None)
         if not rest or rest == ":memory:":
             raise ConfigError(_KEY, f'{url!r} names no file; "memory:" is the spool that is kept nowhere')
-        place = cls.at(scheme, base / rest)
-        assert place.path is not None
-        _make_folder(place.path.parent)
-        return place
+        return cls.at(scheme, base / rest)
 
     @classmethod
     def at(cls, scheme: str, file: Path) -> SpoolPlace:
         """The place of a file.  Of a link it is the file behind it, so that by any name it has one lock and one log."""
         path = Path(os.path.realpath(file) if os.path.islink(file) else os.path.abspath(file))
         return cls(scheme, str(path), path)
+
+    def make_folder(self) -> None:
+        """Have the folder of the spool (mode 0700), durably.  Raises ConfigError where it cannot be made."""
+        if self.path is not None:
+            _make_folder(self.path.parent)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the spool or its lock exists, as far as this user may see; what is kept in no file always does."""
+        return self.path is None or _is_there(self.path) or _is_there(self.lock_path)
 
     @property
     def lock_path(self) -> Path:
@@ -92,6 +98,16 @@ class SpoolPlace(msgspec.Struct, frozen=True):
 
 def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # in a folder of somebody else
+        return True
+    return True
 
 
 def _make_folder(folder: Path) -> None:

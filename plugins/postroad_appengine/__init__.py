@@ -40,4 +40,12 @@ async def appengine_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transp
         if error.name != "h11":
             raise
         raise PluginError('h11 is missing; install it: pip install "postroad[http]"') from None
-    yield AppEngineTransport(settings)
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield AppEngineTransport(settings, nursery)
+        except Exception as error:  # raised again below, where no exception group is made of it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

@@ -1,6 +1,6 @@
 """One POST over one connection (HTTP/1.1, RFC 9112), and what is known when it fails: whether the application may have it.
 
-The last piece of the body is held back until `commit` was called: before, nothing whole has left.  Redirects are not
+The last piece of the body is held back until `committing` was called: before, nothing whole has left.  Redirects are not
 followed, nothing is tried again, and the answer's body is thrown away.  Every wait and every reply has a limit.
 """
 
@@ -16,7 +16,7 @@ import trio
 
 from .settings import AppEngineSettings, Place
 
-__all__ = ["Answer", "Post", "Unanswered", "Unsent", "connect", "exchange"]
+__all__ = ["Answer", "Post", "Progress", "Unanswered", "Unsent", "connect", "exchange"]
 
 _ANSWER_BYTES = 65_536  # of a header; servers allow requests less
 _REST_BYTES, _REST_SECONDS = 65_536, 1.0  # of an answer's body, so that most servers see no reset
@@ -32,6 +32,19 @@ class Post(NamedTuple):
     target: str
     headers: Sequence[tuple[str, str]]
     size: int
+
+
+class Progress:
+    """How far it is.  is_committed: its end was about to be sent, and `committing` called.  is_whole: its end was taken."""
+
+    def __init__(self, committing: Callable[[], None]) -> None:
+        self._committing = committing
+        self.is_committed = False
+        self.is_whole = False
+
+    def commit(self) -> None:
+        self.is_committed = True
+        self._committing()
 
 
 class Answer(NamedTuple):
@@ -88,7 +101,7 @@ async def exchange(
     stream: trio.abc.Stream,
     post: Post,
     body: AsyncIterator[bytes],
-    commit: Callable[[], None],
+    progress: Progress,
     settings: AppEngineSettings,
 ) -> Answer:
     """Send it and read the answer.  Raises Unsent or Unanswered; what reading the body raises passes."""
@@ -97,13 +110,13 @@ async def exchange(
     async for piece in body:
         if not await talk.send(pending):
             answer = await talk.early_answer()
-            commit()  # perhaps it took what it had
+            progress.commit()  # perhaps it took what it had
             return answer
         pending = talk.data(piece)
     pending += talk.end()
-    commit()
-    is_whole = await talk.send(pending)
-    return await (talk.answer() if is_whole else talk.late_answer())
+    progress.commit()
+    progress.is_whole = await talk.send(pending)
+    return await (talk.answer() if progress.is_whole else talk.late_answer())
 
 
 class _Talk:

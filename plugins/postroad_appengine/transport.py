@@ -1,5 +1,6 @@
 """The transport: a bounce or a mail in, one POST, one verdict out.
 
+Once the application may have it, a cancelled call goes on for `doubt_seconds`: an answer that is not read makes a duplicate.
 A connection serves one request: a kept one that the application closed meanwhile would put what it is asked in doubt.
 """
 
@@ -9,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from urllib.parse import quote
 
 import trio
@@ -17,10 +19,11 @@ from postroad import __version__
 from postroad.callbacks import Bounce, is_bounce, key_of, read_bounce
 from postroad.errors import ConfigError
 from postroad.log import printable
+from postroad.outlasting import outlast
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Scope, Verdict
 
-from .client import Post, Unanswered, Unsent, connect, exchange
+from .client import Post, Progress, Unanswered, Unsent, connect, exchange
 from .form import write_form
 from .settings import AppEngineSettings, place_of, secret_of
 from .verdicts import verdict_of, verdict_of_unanswered, verdict_of_unsent
@@ -31,12 +34,16 @@ _PIECE_BYTES = 65_536
 
 
 class AppEngineTransport:
-    """Posts to an application.  Raises ConfigError for a secret or authorities that are not there."""
+    """Posts to an application.  nursery: for what outlasts the cancellation of its call.
+
+    Raises ConfigError for a secret or authorities that are not there.
+    """
 
     capabilities = Capabilities(recipients_per_call=1, callbacks=True)
 
-    def __init__(self, settings: AppEngineSettings) -> None:
+    def __init__(self, settings: AppEngineSettings, nursery: trio.Nursery) -> None:
         self._settings = settings
+        self._nursery = nursery
         self._place = place_of(settings.url)
         self._tls = _tls_of(settings) if self._place.is_tls else None
         self._remote = settings.socket or f"{self._place.host}:{self._place.port}"
@@ -50,18 +57,32 @@ class AppEngineTransport:
         except ConfigError as error:
             reply = printable(str(error))
             return [Verdict.deferred(reply, status="4.3.5", scope=Scope.TRANSPORT, site=self._site)]
-        if is_bounce(request):
-            return [await self._tell_bounce(await read_bounce(request), request, secret)]
-        return [await self._bring_mail(request, secret)]
+        progress = Progress(request.committing)
+        verdict = await outlast(
+            self._nursery,
+            partial(self._tell, request, secret, progress),
+            lambda: request.doubt_seconds if progress.is_committed else 0.0,
+        )
+        if verdict is None and not progress.is_committed:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return [verdict or self._ended(progress)]
 
-    async def _tell_bounce(self, bounce: Bounce, request: DeliveryRequest, secret: str) -> Verdict:
+    def _ended(self, progress: Progress) -> Verdict:
+        trouble = Unanswered("no answer in time", is_whole=progress.is_whole)
+        return verdict_of_unanswered(trouble, self._remote, self._site)
+
+    async def _tell(self, request: DeliveryRequest, secret: str, progress: Progress) -> Verdict:
+        if is_bounce(request):
+            return await self._tell_bounce(await read_bounce(request), request, secret, progress)
+        return await self._bring_mail(request, secret, progress)
+
+    async def _tell_bounce(self, bounce: Bounce, request: DeliveryRequest, secret: str, progress: Progress) -> Verdict:
         kind, form = write_form(bounce)
         headers = [("Content-Type", kind), *self._headers(request, secret)]
-        return await self._post(
-            Post(self._target(self._settings.bounce_path), headers, len(form)), _Pieces(form), request
-        )
+        post = Post(self._target(self._settings.bounce_path), headers, len(form))
+        return await self._post(post, _Pieces(form), progress)
 
-    async def _bring_mail(self, request: DeliveryRequest, secret: str) -> Verdict:
+    async def _bring_mail(self, request: DeliveryRequest, secret: str, progress: Progress) -> Verdict:
         address = quote(request.recipients[0].address, safe="@")
         headers = [
             ("Content-Type", "message/rfc822"),
@@ -70,12 +91,12 @@ class AppEngineTransport:
         ]
         post = Post(self._target(self._settings.mail_path) + address, headers, request.content.size)
         async with request.content.chunks() as pieces:
-            return await self._post(post, pieces, request)
+            return await self._post(post, pieces, progress)
 
-    async def _post(self, post: Post, body: AsyncIterator[bytes], request: DeliveryRequest) -> Verdict:
+    async def _post(self, post: Post, body: AsyncIterator[bytes], progress: Progress) -> Verdict:
         try:
             async with self._connection() as stream:
-                answer = await exchange(stream, post, body, request.committing, self._settings)
+                answer = await exchange(stream, post, body, progress, self._settings)
         except Unsent as trouble:
             return verdict_of_unsent(trouble, self._remote, self._site)
         except Unanswered as trouble:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import trio
 
 from postroad import __version__
 from postroad.log import printable
+from postroad.outlasting import outlast
 
 from .provider import Answer, Call
 
@@ -60,50 +62,28 @@ class Exchange:
 
         committing: called before the body's last octets go; after that, cancelling only sets a limit.
         """
-        post = _Post(call, committing, self._seconds)
-        self._nursery.start_soon(post.run, self._client)
-        await post.wait_ended(doubt_seconds)
-        assert post.outcome is not None
-        return post.outcome
+        post = _Post(call, committing, self._seconds, doubt_seconds)
+        outcome = await outlast(self._nursery, partial(post.run, self._client), post.grace_seconds)
+        return outcome or post.without_answer("no answer in time")
 
 
 class _Post:
-    """One request under way.  Its scope is shielded: its caller alone ends it."""
+    """One request under way."""
 
-    def __init__(self, call: Call, committing: Callable[[], None], seconds: float) -> None:
+    def __init__(self, call: Call, committing: Callable[[], None], seconds: float, doubt_seconds: float) -> None:
         self._call = call
         self._body = _Body(call.body, committing)
         self._seconds = seconds
-        self._scope = trio.CancelScope(shield=True)
-        self._waiter: trio.lowlevel.Task | None = None
-        self.outcome: Outcome | None = None
+        self._doubt_seconds = doubt_seconds
 
-    async def wait_ended(self, doubt_seconds: float) -> None:
-        if self.outcome is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        self._waiter = trio.lowlevel.current_task()
+    def grace_seconds(self) -> float:
+        """How long it may go on when its call is cancelled."""
+        return self._doubt_seconds if self._body.is_committed else 0.0
 
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self._hurry(doubt_seconds)
-            return trio.lowlevel.Abort.FAILED  # it ends soon, and then says how
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def _hurry(self, doubt_seconds: float) -> None:
-        grace = doubt_seconds if self._body.is_committed else 0.0
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
-
-    async def run(self, client: httpx2.AsyncClient) -> None:
-        try:
-            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._seconds)
-            with self._scope:
-                self.outcome = await self._exchange(client)
-        finally:
-            if self.outcome is None:
-                self.outcome = self._without_answer("no answer in time")
-            if self._waiter is not None:
-                trio.lowlevel.reschedule(self._waiter)
+    async def run(self, client: httpx2.AsyncClient) -> Outcome | None:
+        with trio.move_on_after(self._seconds):
+            return await self._exchange(client)
+        return None
 
     async def _exchange(self, client: httpx2.AsyncClient) -> Outcome:
         try:
@@ -116,7 +96,7 @@ class _Post:
         except (
             Exception
         ) as error:  # whatever a client raises is trouble of the network, and never shown but by its kind
-            return self._without_answer(_words(error), is_local=_is_local(error))
+            return self.without_answer(_words(error), is_local=_is_local(error))
         if answer.status < 300 and not self._body.is_committed:
             return Unsent(f"{answer.status}, before all of the request was sent")
         return answer
@@ -135,7 +115,7 @@ class _Post:
             "POST", self._call.url, headers=headers, stream=self._body, extensions={"timeout": timeout}
         )
 
-    def _without_answer(self, said: str, *, is_local: bool = False) -> Outcome:
+    def without_answer(self, said: str, *, is_local: bool = False) -> Outcome:
         if self._body.is_committed:
             return Unanswered(said, self._body.is_handed_over)
         return Unsent(said, is_local)

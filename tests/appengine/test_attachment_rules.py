@@ -175,3 +175,25 @@ def test_an_unknown_compression_within_is_refused():
     for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         data[data.find(mark) + offset] = 98
     assert "compressed in an unusual way" in refused("a.zip", bytes(data))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("outer", ["a.zip", "a.docx"])
+@pytest.mark.parametrize("inner", ["report.docx", "data.bin", "noextension"])
+def test_an_archive_within_another_is_one_whatever_it_is_called(inner, outer, compression):
+    hidden = archive((inner, archive(("run.exe", b"x"))), compression=compression)
+    assert "blacklisted" in refused(outer, hidden)
+    check(outer, archive((inner, archive(("run.txt", b"x"))), compression=compression))
+
+
+def test_what_only_begins_as_an_archive_within_another_is_carried_and_stops_no_check():
+    check("a.zip", archive(("a.bin", CUT), ("b.bin", b"PK\3\4 is how they begin, and this is none")))
+    assert "blacklisted" in refused("a.docx", archive(("a.bin", CUT), ("run.exe", b"x")))
+
+
+@pytest.mark.parametrize("outer", ["a.zip", "a.docx"])
+def test_an_archive_within_another_that_cannot_be_unpacked_is_refused(outer):
+    """Before what is behind it would be passed over."""
+    whole = bytearray(archive(("inner.zip", nested(1)), ("run.txt", b"x"), compression=zipfile.ZIP_STORED))
+    whole[whole.index(b"PK\3\4", 4) + 2] ^= 0xFF  # its checksum does not fit any more
+    assert "cannot be read" in refused(outer, bytes(whole))

@@ -527,6 +527,61 @@ async def test_a_report_on_mail_that_is_not_ours_is_mail(autojump_clock):
     assert not [event for event in told if isinstance(event, RemoteBounce)]
 
 
+def as_it_comes_back(report):
+    """A report of ours as the sender's mailbox hands it in: with what servers put before it."""
+    return b"Return-Path: <>\r\nReceived: from mx.example.com by mail.example.com; now\r\n" + report
+
+
+async def failed(engine, transport):
+    """Have a message fail, and return the report that its sender got."""
+    await send(engine)
+    await wait_done(engine)
+    (mailed,) = [call for call in transport.calls if call.addresses == ("a@example.com",)]
+    return as_it_comes_back(mailed.content)
+
+
+async def test_a_report_of_ours_that_comes_back_from_the_senders_mailbox_is_told_no_second_time(autojump_clock):
+    transport = ScriptedTransport({"gone@example.org": [REFUSED]})
+    async with (
+        open_application() as application,
+        engine_on(application, transport=transport) as engine,
+        engine.events() as events,
+    ):
+        report = await failed(engine, transport)
+        receipt = await engine.receive(sender="", recipients=["a@example.com"], raw=report)
+        await engine.receive_bounce(report)
+        await wait_done(engine)
+        told = [event async for event in _now(events)]
+    assert [request.target for request in application.requests] == ["/_ah/bounce"]
+    assert receipt.id == application.requests[0].headers["x-postroad-id"], "the receipt of what told it"
+    assert not [event for event in told if isinstance(event, RemoteBounce)], "it is none of somebody else's"
+
+
+async def test_a_report_that_told_nobody_is_told_when_it_comes_back(autojump_clock):
+    """It was written before there were callbacks."""
+    store, transport = SharedStore(), ScriptedTransport({"gone@example.org": [REFUSED]})
+    async with open_application() as application:
+        async with engine_on(application, store, transport, {"transport": ""}) as engine:
+            report = await failed(engine, transport)
+        async with engine_on(application, store, transport) as engine:
+            await engine.receive(sender="", recipients=["a@example.com"], raw=report)
+            await wait_done(engine)
+    assert [request.target for request in application.requests] == ["/_ah/bounce"]
+
+
+@pytest.mark.parametrize("mail", ["answer", "other_report"])
+async def test_mail_that_only_seems_to_be_a_report_of_ours_is_brought(autojump_clock, mail):
+    """It bears the id of a report, and is none; or is one, and bears the id of a mail."""
+    transport = ScriptedTransport({"gone@example.org": [REFUSED]})
+    async with open_application() as application, engine_on(application, transport=transport) as engine:
+        report = await failed(engine, transport)
+        own = next(line for line in report.split(b"\r\n") if line.startswith(b"Message-ID: "))
+        raw = own + b"\r\n" + RAW if mail == "answer" else report.replace(own, b"Message-ID: <%s@x>" % (b"0" * 20))
+        await engine.receive(sender="", recipients=["a@example.com"], raw=raw)
+        await wait_done(engine)
+    assert len(application.requests) == 2
+
+
 async def test_a_notice_of_delay_on_mail_of_ours_is_read_and_brought_as_mail(autojump_clock):
     async with open_application() as application, engine_on(application) as engine, engine.events() as events:
         raw = bounce_of(await sent(engine), action="delayed")

@@ -290,6 +290,53 @@ async def test_nothing_whole_leaves_before_committing(autojump_clock):
     assert seen == [0, 1, 2, 3, 4]
 
 
+async def cancelled(application, request, after_requests=1):
+    """The verdict of a call that is cancelled once the application has so many requests, None where it was let go of; seconds."""
+    answers = []
+    async with asked(application) as transport, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def deliver():
+            with scope:
+                answers.extend(await transport.deliver(request))
+
+        nursery.start_soon(deliver)
+        with trio.move_on_after(10):  # one that never gets a request whole
+            await application.wait_requests(after_requests)
+        began = trio.current_time()
+        scope.cancel()
+    return (answers[0] if answers else None), trio.current_time() - began
+
+
+def within(doubt_seconds, request):
+    request.doubt_seconds = doubt_seconds
+    return request
+
+
+@pytest.mark.parametrize("make", [incoming, bounce])
+async def test_cancelled_after_the_request_it_waits_for_the_answer(autojump_clock, make):
+    async with open_application(Reply(after_seconds=15)) as application:
+        answer, seconds = await cancelled(application, within(20, make()))
+    assert answer.disposition is Disposition.ACCEPTED
+    assert 14 < seconds < 16
+
+
+@pytest.mark.parametrize("make", [incoming, bounce])
+async def test_cancelled_it_waits_no_longer_than_the_doubt(autojump_clock, make):
+    async with open_application(Hang()) as application:
+        answer, seconds = await cancelled(application, within(11, make()))
+    assert answer.disposition is Disposition.IN_DOUBT
+    assert answer.reply == "no answer in time"
+    assert 10 < seconds < 12
+
+
+async def test_cancelled_before_the_request_is_whole_it_ends_at_once(autojump_clock):
+    async with open_application(Deaf()) as application:
+        answer, seconds = await cancelled(application, within(20, incoming(content=b"x" * 30_000_000)))
+    assert answer is None
+    assert seconds < 1
+
+
 async def test_by_a_unix_socket(autojump_clock, tmp_path):
     async with open_application() as application, trio.open_nursery() as nursery:
         path = str(tmp_path / "application.sock")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 from mail_site import Server, send
@@ -139,6 +141,26 @@ def test_the_command_takes_its_configuration_from_the_environment(queued, monkey
     shown = CliRunner().invoke(command, ["--config", "postroad.toml", "queue", "list"])
     assert shown.exit_code == 78
     assert "POSTROAD_QUEUE_SMTP" in shown.stderr
+
+
+def check():
+    found = CliRunner().invoke(command, ["check", "--json"])
+    return found.exit_code, {each["where"]: each["problem"] for each in json.loads(found.stdout)}
+
+
+def test_what_is_checked_is_what_would_run(queued, monkeypatch):
+    monkeypatch.chdir(queued)
+    (queued / "postroad.toml").write_text("this is another's")
+    monkeypatch.setenv("APPENGINE_SMTP_HOST", "not a host")
+    code, found = check()
+    assert code == 78
+    assert "transports.smarthost.smarthost" in found
+    monkeypatch.setenv("APPENGINE_SMTP_HOST", "smtp.example.com")
+    assert check()[0] == 0
+    monkeypatch.setenv("APPENGINE_SMTP_PORT", "no port")
+    assert check() == (78, {"APPENGINE_SMTP_PORT": "'no port' is no port; write a number from 1 to 65535"})
+    monkeypatch.setenv("POSTROAD_CONFIG", "postroad.toml")
+    assert "both say where mail goes" in check()[1]["POSTROAD_QUEUE_SMTP"]
 
 
 def test_a_contradiction_is_refused_at_send(queued, monkeypatch):

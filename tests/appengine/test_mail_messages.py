@@ -301,6 +301,13 @@ def test_one_attachment_needs_no_list(value: Any) -> None:
     assert list(message.ToProto().Attachment) == [MailAttachment(FileName="a.txt", Data=b"b")]
 
 
+def test_an_attachment_without_a_payload_is_not_sent_as_an_empty_one() -> None:
+    """A function that returned nothing."""
+    message = mail.EmailMessage(sender="a@example.com", to="b@example.org", attachments=[("report.pdf", None)])
+    with pytest.raises(TypeError, match=r"'report\.pdf' should be bytes or a str, not NoneType"):
+        message.ToProto()
+
+
 def test_bodies_come_with_their_types() -> None:
     message = mail.InboundEmailMessage(
         body="b", html="h", amp_html="a", alternate_bodies=[("text/plain", "c"), ("application/pdf", "d")]

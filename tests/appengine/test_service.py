@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from traceback import format_exception_only
+from unittest import mock
 
 import msgspec
 import pytest
 from mail_site import WAIT_SECONDS, Site, request, send
 
-from postroad.appengine import doors, service, settings
+from postroad.appengine import doors, mail, service, settings
 from postroad.appengine.apiproxy_errors import (
     ApplicationError,
     CallNotFoundError,
@@ -30,10 +32,12 @@ from postroad.errors import (
     SpoolInUse,
     StoreError,
     SubmissionError,
+    UnknownMessage,
 )
 from postroad.gate_line import GateLost, Line
 from postroad.handover import Handover
-from postroad.spool import SpoolLock
+from postroad.spool import SpoolLock, SpoolPlace
+from postroad.store.contract import Filter
 
 pytestmark = pytest.mark.usefixtures("nothing_said")
 
@@ -52,6 +56,74 @@ def test_a_message_is_in_the_spool_when_send_returns_though_no_engine_runs(site)
     stored, _ = site.only()
     assert stored.message.id == id
     assert [recipient.address for recipient in stored.recipients] == ["b@example.org"]
+
+
+def test_what_an_international_domain_needs_is_imported_while_no_fork_may_happen():
+    """A child of a fork amid an import would wait for ever."""
+    program = """
+import sys, threading
+from postroad.address import parse_address
+from postroad.forking import no_fork
+
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("idna", "ipaddress"):
+            seen.append((name, no_fork._is_owned()))
+
+seen = []
+sys.meta_path.insert(0, Watch())
+parse_address("a@b\u00fccher.example", "to")
+first = len(seen)
+parse_address("a@xn--bcher-kva.example", "to")
+parse_address("a@[192.0.2.1]", "to")
+assert ("idna.uts46data", True) in seen[:first] and ("ipaddress", True) in seen, seen
+assert all(held for _, held in seen), seen
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_logging_may_be_replaced_by_the_name_that_mail_has_for_it(site):
+    with mock.patch("postroad.appengine.mail.logging") as replaced:
+        mail.send_mail("a@example.com", "b@example.org", "Hello", "Hi")
+    assert [call.args for call in replaced.info.call_args_list] == [
+        ("Sending email via App Engine Mail API.",),
+        ("Email sent successfully via App Engine Mail API.",),
+    ]
+
+
+def test_a_message_that_is_refused_makes_no_spool(tmp_path):
+    """Its place may be misspelt."""
+    mail = {
+        "spool": {"url": "sqlite:shpo/var/a.db"},
+        "senders": {"authorized": ["*@example.com"]},
+        "folder": str(tmp_path),
+    }
+    service.configure(mail)
+    assert refused(Sender="nobody@example.net").application_error == MailServiceError.UNAUTHORIZED_SENDER
+    assert refused(To=["none"]).application_error == MailServiceError.BAD_REQUEST
+    assert list(tmp_path.iterdir()) == []
+    send()
+    assert [file.name for file in (tmp_path / "shpo/var").iterdir()] != []
+
+
+@pytest.mark.parametrize(("name", "missing"), [("shpo/a.db", "folder {}/shpo"), ("spol.db", "file {}/spol.db")])
+def test_a_spool_that_is_not_there_and_has_no_rules_is_named(name, missing, tmp_path):
+    service.configure(spool=tmp_path / name)
+    with pytest.raises(FeatureNotEnabledError, match=rf"\(there is no {missing.format(tmp_path)}\)"):
+        send()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_a_spool_that_is_not_there_makes_none(tmp_path):
+    place = SpoolPlace.parse("sqlite:shpo/a.db", tmp_path)
+    with Handover(place, load_config({})) as door:
+        assert door.find(Filter()) == []
+        assert door.cancel(Filter()).recipients == 0
+        assert door.status().messages == 0
+        with pytest.raises(UnknownMessage):
+            door.message("x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_running_engine_delivers_it(site):
@@ -218,6 +290,19 @@ def test_a_sender_that_is_not_authorized_is_told_who_is_and_where_to_add_one(sit
     assert site.stored() == []
 
 
+def test_the_engines_own_error_is_the_cause_of_what_the_application_catches(site):
+    for sender, error, cause in (
+        ("x@example.net", mail.InvalidSenderError, NotAuthorized),
+        ("a@example.com, b@example.com", mail.BadRequestError, SubmissionError),
+    ):
+        with pytest.raises(error) as caught:
+            mail.send_mail(sender, "b@example.org", "Hello", "Hi")
+        assert type(caught.value.__cause__) is cause
+    with pytest.raises(mail.InvalidAttachmentTypeError) as caught:
+        mail.send_mail("a@example.com", "b@example.org", "Hello", "Hi", attachments=[("README", b"")])
+    assert isinstance(caught.value.__cause__, ApplicationError), "the engine was not asked"
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
@@ -266,6 +351,9 @@ def test_quotas_are_refused_with_the_originals_text(site):
         send()
     assert str(caught.value) == "The API call mail.Send() required more quota than is available."
     assert isinstance(caught.value.__cause__, QuotaExceeded)
+    assert "1 of [quotas] recipients_per_day = 1 are used" in caught.value.detail
+    assert "there is more from " in caught.value.detail
+    assert caught.value.detail in "".join(format_exception_only(caught.value)), "a log shows it"
     assert len(site.stored()) == 1
 
 

@@ -73,6 +73,36 @@ def test_the_library_may_be_replaced_by_the_name_that_the_module_has_for_it(want
     replaced.SMTP.assert_called_once_with("smtp.example.com", 587)
 
 
+def test_so_may_logging(smtp):
+    with mock.patch("postroad.appengine.mail.logging") as replaced:
+        mail.send_mail(**FIELDS)
+        mail.AdminEmailMessage(to="b@example.org")
+    assert [call.args for call in replaced.info.call_args_list] == [
+        ("Sending email via SMTP.",),
+        ("Email sent successfully via SMTP.",),
+    ]
+    assert "not a valid property" in replaced.warning.call_args.args[0]
+
+
+def test_headers_that_say_nothing_are_not_sent(smtp):
+    mail.send_mail(**FIELDS, headers={"References": "", "In-Reply-To": " ", "List-Id": "<a.example.com>"})
+    message, _, _ = sent(smtp)
+    assert (message["References"], message["In-Reply-To"], message["List-Id"]) == (None, None, "<a.example.com>")
+
+
+@pytest.mark.parametrize("named", ["POSTROAD_CONFIG", "POSTROAD_SPOOL", ""])
+def test_a_spool_that_is_named_beside_it_is_told_once_to_be_passed_over(smtp, monkeypatch, caplog, named):
+    smtp_service._warn_once.cache_clear()
+    if named:
+        monkeypatch.setenv(named, "var/x")
+    for _ in range(2):
+        mail.send_mail(**FIELDS)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.partition(":")[0] for text in said] == (
+        [f"APPENGINE_USE_SMTP_MAIL_SERVICE=true goes before {named}"] if named else []
+    )
+
+
 @pytest.mark.parametrize(("name", "value"), [("USER", ""), ("PASSWORD", "")])
 def test_without_both_user_and_password_there_is_no_login(smtp, monkeypatch, name, value):
     monkeypatch.setenv(f"APPENGINE_SMTP_{name}", value)

@@ -122,6 +122,13 @@ def test_further_headers_travel_with_their_names_and_values(site):
     assert message["Resent-From"].addresses[0].display_name == "Jürgen"
 
 
+def test_headers_that_say_nothing_are_not_sent(site):
+    """References of a first mail."""
+    send(headers=[("References", ""), ("In-Reply-To", " "), ("List-Id", "<a.example.com>")])
+    message = site.read()
+    assert (message["References"], message["In-Reply-To"], message["List-Id"]) == (None, None, "<a.example.com>")
+
+
 @pytest.mark.parametrize(
     ("given", "sent"), [("Hello\n", "Hello"), ("Hello\r\n world", "Hello world"), ("a\nb", "a b"), ("  a", "  a")]
 )

@@ -129,7 +129,12 @@ def test_without_any_configuration_the_error_says_what_to_set(command, tmp_path,
 
 def test_the_configuration_in_the_working_directory_is_the_default(command, monkeypatch):
     monkeypatch.chdir(command.folder)
-    assert command.run("queue", "status", env={"POSTROAD_CONFIG": ""}).exit_code == 0
+    assert (
+        command.run(
+            "send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x", env={"POSTROAD_CONFIG": ""}
+        ).exit_code
+        == 0
+    )
     assert (command.folder / "spool" / "postroad.db").exists()
 
 
@@ -152,7 +157,7 @@ def test_a_spool_without_its_engines_rules_refuses_to_guess(command, tmp_path, m
 
 
 def test_a_spool_that_is_in_use_is_a_temporary_failure(command, monkeypatch):
-    command.ok("queue", "status")
+    command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")
     monkeypatch.setattr("postroad.handover.Handover.__init__.__kwdefaults__", {"deadline_seconds": 0.01})
     with SpoolLock(command.folder / "spool" / "postroad.db.lock"):
         result = command.run("queue", "status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def problems(command, text, code=78):
 
 def test_a_sound_configuration_has_no_problems(command):
     assert command.ok("check") == "no problems"
-    command.ok("queue", "status")
+    command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")  # makes it
     assert command.ok("check", "--spool") == "no problems, and the spool is sound"
 
 
@@ -116,8 +117,24 @@ def test_plugins_that_are_missing_and_transports_that_cannot_be_made_are_named(c
     }
 
 
+NAMED = '[reports]\nhostname = "mail.example.com"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"), [("localhost", False), ("box", False), ("box.localdomain", False), ("mail.example.com", True)]
+)
+def test_a_name_that_no_other_machine_knows_is_a_warning(command, monkeypatch, name, is_known):
+    monkeypatch.setattr("socket.getfqdn", lambda: name)
+    command.configure("")
+    found = [each for each in command.json("check") if each["where"] == "reports.hostname"]
+    assert [each["level"] for each in found] == ([] if is_known else ["warning"])
+    assert all(f"calls itself {name}: it stands in Message-IDs" in each["problem"] for each in found)
+    command.configure(NAMED)
+    assert "reports.hostname" not in command.run("check").stdout
+
+
 def test_the_table_is_readable(command):
-    command.configure("[retry]\ntries = 9\n")
+    command.configure(f"[retry]\ntries = 9\n{NAMED}")
     result = command.run("check")
     assert result.exit_code == 78
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
@@ -128,8 +145,21 @@ def test_the_table_is_readable(command):
     ]
 
 
+def test_a_bad_address_is_told_once_and_by_its_own_number(command):
+    command.configure(
+        f'[senders]\nauthorized = ["x", "*@example.com", 7]\nadmins = ["no address", "*@b.example"]\n{NAMED}'
+    )
+    found = [each["where"] for each in json.loads(command.run("check", "--json").stdout) if each["level"] == "problem"]
+    assert sorted(found) == [
+        "senders.admins[0]",
+        "senders.admins[1]",
+        "senders.authorized[0]",
+        "senders.authorized[2]",
+    ]
+
+
 def test_a_damaged_spool_is_a_finding(command):
-    command.ok("queue", "status")
+    command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")  # makes it
     path = command.folder / "spool" / "postroad.db"
     path.write_bytes(b"SQLite format 3\0" + bytes(5000))
     result = command.run("check", "--spool", "--json")
@@ -138,7 +168,7 @@ def test_a_damaged_spool_is_a_finding(command):
 
 
 def test_a_spool_in_use_is_not_read(command):
-    command.ok("queue", "status")
+    command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")  # makes it
     with SpoolLock(command.folder / "spool" / "postroad.db.lock"):
         result = command.run("check", "--spool")
     assert result.exit_code == 75
@@ -160,7 +190,7 @@ def test_what_is_wrong_only_for_want_of_a_key_taken_out_is_not_told(command):
 
 
 def test_what_lets_no_mail_go_is_a_warning_and_no_problem(command):
-    command.configure("")
+    command.configure(NAMED)
     found = command.json("check")
     assert [(each["level"], each["where"]) for each in found] == [
         ("warning", "routes"),
@@ -264,7 +294,7 @@ def test_a_spool_that_is_not_as_configured_is_not_looked_at(command, line):
 
 
 def test_what_was_taken_out_is_not_warned_of(command):
-    command.configure("routes = 7\n[senders]\nauthorized = 7\n")
+    command.configure("routes = 7\n[senders]\nauthorized = 7\n[reports]\nhostname = 7\n")
     found = command.run("check", "--json").stdout
     assert '"problem"' in found
     assert '"warning"' not in found

@@ -80,6 +80,7 @@ class Spool:
 def opened(disk: Disk, connect: Callable[[str], Any]) -> Generator[Spool]:
     """The spool, opened by the code that an engine opens it with."""
     place = SpoolPlace.parse(URL, disk.root)
+    place.make_folder()
     folder = place.content_folder
     assert folder is not None
     with SpoolLock(place.lock_path), sqlite_store(place.rest, folder=folder, connect=connect) as store:

@@ -48,7 +48,12 @@ class ApplicationError(Error):
 
 
 class OverQuotaError(Error):
-    """The call required more quota than is available."""
+    """The call required more quota than is available.
+
+    detail (ours): which quota, how much of it is used, and when there is more; "" where the service did not say.
+    """
+
+    detail: str = ""
 
 
 class RequestTooLargeError(Error):

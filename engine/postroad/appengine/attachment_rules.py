@@ -26,6 +26,7 @@ _UNPACKED_OCTETS = 64 << 20  # of archives within one attachment, in all: twice 
 _FILES = 10_000  # in one attachment, archives within it included; reading so many names takes some 50 ms
 _ENTRY = b"PK\x01\x02"  # before each file's entry in an archive's directory (APPNOTE.TXT section 4.3.12)
 _BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
+_LEAST_OCTETS = 22  # of an archive: one without files (section 4.3.16)
 _BOUNDED = (0, 8)  # stored and deflated (section 4.4.5); Python's readers of others unpack a whole bomb at once
 _IS_ENCRYPTED, _IS_MASKED = 0x1, 0x2000  # an entry's flags (section 4.4.4): its content, and its name
 _UNSEEN_END = re.compile(r"[. \0]+\Z")  # Windows leaves dots and spaces at the end of a name away
@@ -39,8 +40,8 @@ def check_attachments(attachments: Iterable[Any]) -> None:
     for attachment in attachments:
         name, data = attachment.FileName, attachment.Data
         _check_name(name)
-        if extension_of(name) == "zip" or data.startswith(_BEGINNINGS):
-            _Archive(name, is_declared=extension_of(name) == "zip").check(data, name, 1)
+        if _is_declared(name) or data.startswith(_BEGINNINGS):
+            _Attachment(name).check(data, name, 1)
 
 
 def _refuse(problem: str) -> ApplicationError:
@@ -63,12 +64,27 @@ def _check_extension(name: str, shown: str) -> None:
         )
 
 
-class _Archive:
+def _is_declared(name: str) -> bool:
+    """Whether it is an archive by its name.  Others, such as office documents, may be damaged."""
+    return extension_of(_UNSEEN_END.sub("", name)) == "zip"
+
+
+def _begins_as_archive(archive: ZipFile, entry: ZipInfo) -> bool:
+    """Whether a file is an archive by its content, where that can be seen within bounds."""
+    if entry.flag_bits & _IS_ENCRYPTED or entry.compress_type not in _BOUNDED or entry.file_size < _LEAST_OCTETS:
+        return False
+    try:
+        with archive.open(entry) as file:
+            return file.read(len(_BEGINNINGS[0])) in _BEGINNINGS
+    except Exception:  # nobody else could unpack it either
+        return False
+
+
+class _Attachment:
     """One attachment that is an archive, with all that is within."""
 
-    def __init__(self, name: str, *, is_declared: bool) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._is_declared = is_declared  # by its name; others, such as office documents, may be damaged
         self._octets_left = _UNPACKED_OCTETS
         self._files_left = _FILES
 
@@ -86,7 +102,7 @@ class _Archive:
         except ApplicationError:
             raise
         except Exception as error:  # the reader of archives names no few of its own, and any means the same
-            if self._is_declared or level > 1:
+            if _is_declared(path):
                 raise _refuse(f"the archive '{path}' cannot be read: {error}.") from error
 
     def _check_entry(self, archive: ZipFile, entry: ZipInfo, path: str, level: int) -> None:
@@ -96,7 +112,7 @@ class _Archive:
         if entry.is_dir():
             return
         _check_extension(entry.filename, name)
-        if extension_of(_UNSEEN_END.sub("", entry.filename)) == "zip":
+        if _is_declared(entry.filename) or _begins_as_archive(archive, entry):
             self._check_within(archive, entry, name, level + 1)
 
     def _check_within(self, archive: ZipFile, entry: ZipInfo, name: str, level: int) -> None:
@@ -106,8 +122,11 @@ class _Archive:
             raise _refuse(f"'{name}' is an archive that is encrypted within another.")
         if entry.compress_type not in _BOUNDED:
             raise _refuse(f"'{name}' is an archive that is compressed in an unusual way within another.")
-        with archive.open(entry) as file:
-            data = file.read(self._octets_left + 1)
+        try:
+            with archive.open(entry) as file:
+                data = file.read(self._octets_left + 1)
+        except Exception as error:  # as in `check`; whatever the archive around it is
+            raise _refuse(f"the archive '{name}' cannot be read: {error}.") from error
         self._octets_left -= len(data)
         if self._octets_left < 0:
             raise _refuse(f"the archives within '{self._name}' have more than {_UNPACKED_OCTETS >> 20} MB unpacked.")

@@ -14,6 +14,7 @@ from typing import Any
 from . import apiproxy_errors, service
 from .apiproxy_stub_map import stubbed_call
 from .mail_errors import BadRequestError, Error, InvalidAttachmentTypeError, InvalidHeaderNameError, InvalidSenderError
+from .patched import of_mail
 from .protocol import MailMessage, MailServiceError, VoidProto
 
 __all__ = ["ERROR_MAP", "MakeSyncCall", "call_service"]
@@ -31,21 +32,22 @@ ERROR_MAP: dict[int, type[Error]] = {
 def call_service(call: str, request: MailMessage, make_sync_call: MakeSyncCall | None) -> None:
     """Call `Send` or `SendToAdmins`.
 
-    Raises the error of ERROR_MAP for an ApplicationError with such a code, else what the call raises.
+    Raises the error of ERROR_MAP for an ApplicationError with such a code, else what the call raises; the cause is the engine's
+    own error, where it was the engine that refused.
     """
     make_sync_call = make_sync_call or _service()
-    logging.info("Sending email via App Engine Mail API.")
+    of_mail(logging).info("Sending email via App Engine Mail API.")
     try:
         make_sync_call("mail", call, request, VoidProto())
     except Exception as error:
         if not _is_application_error(error):
             raise
-        logging.error("App Engine Mail API error: %s", error)
+        of_mail(logging).error("App Engine Mail API error: %s", error)
         code, detail = getattr(error, "application_error", None), getattr(error, "error_detail", "")
         if code not in ERROR_MAP:
             raise
-        raise ERROR_MAP[code](detail) from error
-    logging.info("Email sent successfully via App Engine Mail API.")
+        raise ERROR_MAP[code](detail) from error.__cause__ or error
+    of_mail(logging).info("Email sent successfully via App Engine Mail API.")
 
 
 def _service() -> MakeSyncCall:

@@ -16,7 +16,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ..config import Config
 
-__all__ = ["admins_of", "config_from_environ", "is_smtp_queued", "is_smtp_wanted", "spool_url"]
+__all__ = ["admins_of", "config_from_environ", "is_smtp_queued", "is_smtp_wanted", "overruled_by_smtp", "spool_url"]
 
 _DEFAULT_PORT = 587  # the original's
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
@@ -43,6 +43,18 @@ def is_smtp_wanted(environ: Mapping[str, str] | None = None) -> bool:
     """Whether each message is handed to the server of the variables at once: exactly "true", as the original."""
     environ = os.environ if environ is None else environ
     return environ.get(_USE) == "true" and not is_smtp_queued(environ)
+
+
+def overruled_by_smtp(environ: Mapping[str, str] | None = None) -> str:
+    """What to tell where the environment names a spool, too, that mail by SMTP at once never sees; "" where it does not."""
+    environ = os.environ if environ is None else environ
+    named = next((name for name in ("POSTROAD_CONFIG", "POSTROAD_SPOOL") if environ.get(name)), None)
+    if named is None or not is_smtp_wanted(environ):
+        return ""
+    return (
+        f"{_USE}=true goes before {named}: each message is handed to the SMTP server at once, by no queue, no retries and no "
+        f"rules. Leave {_USE} out to send by the spool"
+    )
 
 
 def admins_of(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:

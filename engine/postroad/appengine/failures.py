@@ -19,7 +19,7 @@ from . import apiproxy_errors
 from .apiproxy_errors import ApplicationError
 from .protocol import MailServiceError
 
-__all__ = ["call_error", "over_quota", "too_large"]
+__all__ = ["call_error", "too_large"]
 
 
 def call_error(error: PostroadError, call: str, id: str) -> apiproxy_errors.Error:
@@ -33,7 +33,7 @@ def call_error(error: PostroadError, call: str, id: str) -> apiproxy_errors.Erro
         case SubmissionError():
             return ApplicationError(_code_of(error), str(error))
         case QueueFull() | QuotaExceeded():
-            return over_quota(call)
+            return _over_quota(call, str(error))
         case SpoolInUse():
             return _uncertain(
                 apiproxy_errors.DeadlineExceededError(f"The API call mail.{call}() took too long: {error}"), id
@@ -63,8 +63,12 @@ def _code_of(error: SubmissionError) -> int:
     return MailServiceError.BAD_REQUEST
 
 
-def over_quota(call: str) -> apiproxy_errors.OverQuotaError:
-    return apiproxy_errors.OverQuotaError(f"The API call mail.{call}() required more quota than is available.")
+def _over_quota(call: str, detail: str) -> apiproxy_errors.OverQuotaError:
+    """The text is the original's, word for word; which quota it is, and when there is more, a traceback shows below it."""
+    error = apiproxy_errors.OverQuotaError(f"The API call mail.{call}() required more quota than is available.")
+    error.detail = detail
+    error.add_note(detail)
+    return error
 
 
 def too_large(call: str) -> apiproxy_errors.RequestTooLargeError:

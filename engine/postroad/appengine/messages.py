@@ -14,6 +14,7 @@ from .headers import check_headers_valid
 from .mail_errors import MissingRecipientsError
 from .message_base import EmailMessageBase, is_of_type
 from .mime_in import addresses_in, parse_mime_message
+from .patched import of_mail
 from .payloads import EncodedPayload
 from .posted import posted_octets
 from .protocol import MailMessage
@@ -73,7 +74,7 @@ class AdminEmailMessage(EmailMessageBase):
 
     def __setattr__(self, attr: str, value: Any) -> None:
         if attr in RECIPIENT_FIELDS:
-            logging.warning("'%s' is not a valid property to set for AdminEmailMessage.  It is unused.", attr)
+            of_mail(logging).warning("'%s' is not a valid property to set for AdminEmailMessage.  It is unused.", attr)
         super().__setattr__(attr, value)
 
 

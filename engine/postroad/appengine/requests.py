@@ -50,6 +50,8 @@ def _text_of(body: Any) -> Any:
 def _add_attachment(request: MailMessage, attachment: Attachment) -> None:
     """As in the original, an encoded payload of an Attachment is decoded for good."""
     data = attachment.payload = decoded(attachment.payload)
+    if data is None:  # which would be an unset field: an empty attachment
+        raise TypeError(f"the payload of the attachment {attachment.filename!r} should be bytes or a str, not NoneType")
     octets = data.encode("utf-8") if isinstance(data, str) else data
     request.Attachment.add(FileName=attachment.filename, Data=octets, ContentID=attachment.content_id or None)
 

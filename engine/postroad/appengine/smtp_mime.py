@@ -52,8 +52,9 @@ def _parsed(text: str) -> tuple[Mailbox, ...]:
 def make_fit(mime: Any, request: Any) -> None:
     """Change the message in place; `request` is the one that it was made from."""
     del mime["Bcc"]
-    if not str(mime["Reply-To"] or "").strip():
-        del mime["Reply-To"]
+    for name in ("Reply-To", *(header.name for header in request.Header)):
+        if not str(mime[name] or "").strip():
+            del mime[name]
     for name in _ADDRESS_FIELDS:
         if name in mime:
             _encode_names(mime, name)

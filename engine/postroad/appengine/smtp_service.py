@@ -11,15 +11,16 @@ import logging
 import os
 import smtplib
 import ssl
-import sys
 from email.message import Message
+from functools import cache
 from typing import Any
 
 from ..errors import ConfigError
 from ..forking import no_fork
 from .apiproxy_errors import FeatureNotEnabledError
-from .environment import admins_of, is_smtp_wanted
+from .environment import admins_of, is_smtp_wanted, overruled_by_smtp
 from .mail_errors import Error, InvalidSenderError, MissingRecipientsError
+from .patched import of_mail
 
 __all__ = ["hand_over", "is_wanted"]
 
@@ -31,9 +32,18 @@ _REAL_SMTP = smtplib.SMTP
 def is_wanted() -> bool:
     """Whether the environment asks for it.  Raises FeatureNotEnabledError for variables that contradict each other."""
     try:
-        return is_smtp_wanted()
+        is_asked_for = is_smtp_wanted()
     except ConfigError as error:
         raise FeatureNotEnabledError(str(error)) from error
+    if is_asked_for:
+        _warn_once(overruled_by_smtp())
+    return is_asked_for
+
+
+@cache
+def _warn_once(said: str) -> None:
+    if said:
+        of_mail(logging).warning(said)
 
 
 def hand_over(message: Any) -> None:
@@ -42,7 +52,7 @@ def hand_over(message: Any) -> None:
     Raises MissingRecipientsError, InvalidSenderError where the login fails, Error for everything else that goes wrong with the
     server, and ValueError for a port that is no number.
     """
-    logging.info("Sending email via SMTP.")
+    of_mail(logging).info("Sending email via SMTP.")
     request = message.ToProto()
     mime = message.to_mime_message()
     is_admin_mail = message._API_CALL == "SendToAdmins"  # as the original knows by the class
@@ -58,15 +68,15 @@ def hand_over(message: Any) -> None:
         _send(mime, sender, recipients)
     except smtplib.SMTPAuthenticationError as error:
         said: Any = error.smtp_error  # octets, which the original shows as Python does
-        logging.error("SMTP authentication failed: %s", said)
+        of_mail(logging).error("SMTP authentication failed: %s", said)
         raise InvalidSenderError(f"SMTP authentication failed: {said}") from error
     except (smtplib.SMTPException, OSError) as error:
-        logging.error("Failed to send email via SMTP: %s", error)
+        of_mail(logging).error("Failed to send email via SMTP: %s", error)
         raise Error(f"Failed to send email via SMTP: {error}") from error
     except KeyError as error:
-        logging.error("Missing required SMTP environment variable: %s", error)
+        of_mail(logging).error("Missing required SMTP environment variable: %s", error)
         raise Error(f"Missing required SMTP environment variable: {error}") from error
-    logging.info("Email sent successfully via SMTP.")
+    of_mail(logging).info("Email sent successfully via SMTP.")
 
 
 def _send(mime: Message, sender: str, recipients: list[str]) -> None:
@@ -81,12 +91,12 @@ def _send(mime: Message, sender: str, recipients: list[str]) -> None:
             server.login(user, password)
         refused: Any = server.send_message(mime, from_addr=sender, to_addrs=recipients)
     if isinstance(refused, dict) and refused:  # the others have it, so that it is no error
-        logging.error("Recipients refused by the SMTP server: %s", refused)  # pyright: ignore[reportUnknownArgumentType]  # to be shown
+        of_mail(logging).error("Recipients refused by the SMTP server: %s", refused)  # pyright: ignore[reportUnknownArgumentType]  # to be shown
 
 
 def _connector(port: int) -> Any:
     """What a test put in the place of smtplib.SMTP; else smtplib's own, with a timeout, which its caller may not give."""
-    named = getattr(sys.modules.get(f"{__package__}.mail"), "smtplib", smtplib)  # a test may replace the library there
+    named = of_mail(smtplib)
     if named.SMTP is not _REAL_SMTP:
         return named.SMTP
     return _ImplicitTls if port == _IMPLICIT_TLS_PORT else _Bounded

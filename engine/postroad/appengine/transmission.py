@@ -29,7 +29,7 @@ def mail_fields(request: Any) -> dict[str, Any]:
         "cc": mailboxes_of(request.Cc),
         "bcc": mailboxes_of(request.Bcc),
         "subject": _one_line(request.Subject),
-        "headers": [(header.name.strip(), _FOLD.sub(" ", header.value).strip()) for header in request.Header],
+        "headers": _headers(request.Header),
         "attachments": [_attachment(attachment) for attachment in request.Attachment],
     }
     if request.ReplyTo.strip():
@@ -38,6 +38,12 @@ def mail_fields(request: Any) -> dict[str, Any]:
         if request.HasField(name):
             fields[argument] = getattr(request, name)
     return fields
+
+
+def _headers(given: Any) -> list[tuple[str, str]]:
+    """Without those that say nothing, as a first mail's References: none of those allowed may be empty (RFC 5322, 3.6)."""
+    read = [(header.name.strip(), _FOLD.sub(" ", header.value).strip()) for header in given]
+    return [(name, value) for name, value in read if value]
 
 
 def _one_line(subject: str) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import msgspec
 import trio
 
+from ..appengine.environment import config_from_environ, overruled_by_smtp
 from ..config import Callbacks, Config
+from ..door import UNKNOWN_NAME, hostname_of, is_known_elsewhere
 from ..errors import ConfigError, PluginError, PostroadError, SpoolInUse
 from ..plugins import Plugins
 from .checking_config import TAKEN_OUT, Reading, read_all
@@ -32,7 +34,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def check_everything(where: Where, *, reads_spool: bool) -> list[Finding]:
-    reading = read_all(where.file)
+    reading = _read(where)
     findings = [_finding("configuration", problem) for problem in reading.problems]
     if reading.config is None:
         return findings
@@ -44,6 +46,14 @@ def check_everything(where: Where, *, reads_spool: bool) -> list[Finding]:
         findings += _place_problems(config)
         findings += _spool_problems(config) if reads_spool else ()
     return [*findings, *_warnings(reading, config)]
+
+
+def _read(where: Where) -> Reading:
+    """What would run: the variables of a queued smarthost, else the file."""
+    try:
+        return Reading(config_from_environ(), []) if where.is_environ() else read_all(where.file)
+    except ConfigError as error:
+        return Reading(None, [error])
 
 
 def _finding(part: str, problem: ConfigError, *, is_warning: bool = False) -> Finding:
@@ -85,6 +95,12 @@ def _warnings(reading: Reading, config: Config) -> Iterator[Finding]:
     if not config.senders.authorized and reading.is_whole("senders"):
         who = "only the administrators may send" if config.senders.admins else "nobody may send"
         yield Finding("configuration", "senders.authorized", f"there are none: {who}", is_warning=True)
+    if overruled := overruled_by_smtp():
+        yield Finding("configuration", "APPENGINE_USE_SMTP_MAIL_SERVICE", overruled, is_warning=True)
+    hostname = hostname_of(config)
+    if not config.reports.hostname and reading.is_whole("reports") and not is_known_elsewhere(hostname):
+        problem = f"this machine calls itself {hostname}: {UNKNOWN_NAME}"
+        yield Finding("configuration", "reports.hostname", problem, is_warning=True)
 
 
 def _spool_problems(config: Config) -> Iterator[Finding]:

@@ -94,6 +94,8 @@ def _take_out(raw: dict[str, Any], steps: list[str | int]) -> None:
             harmless = f"taken_out_{number}"
         case ["transports", str(), "plugin"]:
             harmless = TAKEN_OUT
+        case ["senders", str(), int()]:
+            harmless = "taken.out@invalid"  # "" would be the next problem
         case [*_, int()]:
             harmless = ""  # removing it would give the others behind it new numbers
         case _:

@@ -23,11 +23,11 @@ _SQLITE_FILES = ("-wal", "-shm")
 
 
 def place_of(config: Config) -> SpoolPlace | None:
-    """The place of a spool in files, None for another kind.  Unlike `SpoolPlace.parse` it makes no folder."""
-    scheme, _, rest = config.spool.url.partition(":")
-    if scheme != "sqlite" or not rest or rest == ":memory:":
+    """The place of a spool, None where its URL makes no sense."""
+    try:
+        return SpoolPlace.parse(config.spool.url, config.resolved(""))
+    except ConfigError:
         return None
-    return SpoolPlace.at(scheme, config.resolved("") / rest)
 
 
 def place_problems(config: Config) -> Iterator[tuple[str, str]]:

@@ -40,14 +40,15 @@ class Where:
         """
         from ..config import load_config
 
-        if self._is_environ():
+        if self.is_environ():
             return self.with_spool(config_from_environ())
         file = self.file
         if file is None:
             raise ConfigError("config", f"there is no ./{DEFAULT_FILE}; name a file with --config or POSTROAD_CONFIG")
         return self.with_spool(load_config(file))
 
-    def _is_environ(self) -> bool:
+    def is_environ(self) -> bool:
+        """Whether the environment stands for a queued smarthost.  Raises ConfigError where a file is named, too."""
         if not is_smtp_queued():
             return False
         if self._file:
@@ -76,7 +77,7 @@ class Where:
 
     def config_and_place(self) -> tuple[Config | None, SpoolPlace]:
         """The spool, and its configuration if that is known."""
-        config = self.config() if self._file or not self._url or self._is_environ() else None
+        config = self.config() if self._file or not self._url or self.is_environ() else None
         return config, self._place(config)
 
     def _place(self, config: Config | None) -> SpoolPlace:

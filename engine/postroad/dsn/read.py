@@ -42,6 +42,7 @@ class ReceivedReport(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: a delivery report, a complaint, or a bounce in a form of its own (recipients only where it names them plainly).
     our_id: our message that it seems to speak of, by its envelope id or Message-ID; "" where neither has our form.
+    own_id: our report that it seems to be, by its own Message-ID; "" likewise.
     """
 
     kind: Kind
@@ -49,11 +50,19 @@ class ReceivedReport(msgspec.Struct, frozen=True, kw_only=True):
     original_message_id: str = ""
     recipients: tuple[ReceivedRecipient, ...] = ()
     our_id: str = ""
+    own_id: str = ""
 
 
 def read_report(raw: bytes) -> ReceivedReport | None:
     """Read a returned mail; None where it is no report."""
     header, parts = parts_of(raw)
+    report = _read(header, parts)
+    if report is None:
+        return None
+    return msgspec.structs.replace(report, own_id=next(_our_ids(_message_id(header.get("message-id"))), ""))
+
+
+def _read(header: Fields, parts: list[Part]) -> ReceivedReport | None:
     by_type = {part.type: part for part in reversed(parts)}  # the first of each type
     status = by_type.get("message/delivery-status") or by_type.get("message/global-delivery-status")
     feedback = by_type.get("message/feedback-report")
@@ -200,11 +209,11 @@ def _report(kind: Kind, message_id: str, recipients: Iterable[ReceivedRecipient]
         envid=envid,
         original_message_id=message_id,
         recipients=tuple(recipients),
-        our_id=next(_our_ids(envid, message_id), ""),
+        our_id=next(_our_ids(message_id, envid), ""),
     )
 
 
-def _our_ids(envid: str, message_id: str) -> Iterator[str]:
+def _our_ids(message_id: str, envid: str = "") -> Iterator[str]:
     for candidate in (envid, message_id.partition("@")[0]):
         if _OUR_ID.fullmatch(candidate):
             yield candidate

@@ -33,6 +33,7 @@ PUBLIC_MODULES = frozenset(
         "postroad.hookspecs",
         "postroad.log",
         "postroad.message",
+        "postroad.outlasting",
         "postroad.secret",
         "postroad.store",
         "postroad.store.contract",
