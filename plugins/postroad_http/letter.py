@@ -222,7 +222,7 @@ def _text_of(node: _Node) -> str:
 
 def _part_of(node: _Node, number: int, *, is_related: bool) -> Part:
     kind = node.kind
-    cid = (node.get("content-id") or "").strip().strip("<>")
+    cid = str(node.get("content-id") or "").strip().strip("<>")
     parameters = tuple(
         (key, value) for key, value in _parameters_of(node) if key not in ("name", "boundary") and '"' not in value
     )
