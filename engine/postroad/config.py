@@ -134,7 +134,8 @@ class Limits(_Section, frozen=True, kw_only=True):
     queue_messages: Annotated[
         int,
         _about(
-            "Unfinished messages; beyond, submissions get QueueFull. Bounds the disk that a backlog can take.", ge=1
+            "Unfinished messages; beyond, submissions get QueueFull, incoming mail at nine tenths. Bounds a backlog's disk.",
+            ge=1,
         ),
     ] = 2_000_000
     queue_bytes: Annotated[

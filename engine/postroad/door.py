@@ -173,7 +173,7 @@ class Door:
 
         lane: that of callbacks.  checksum: of the octets, if it was made.  Raises SubmissionError (with `.field`) or QueueFull.
         """
-        if full := check_queue(len(mail.raw), tally, self._config.limits):
+        if full := check_queue(len(mail.raw), tally, self._config.limits, is_incoming=True):
             raise full
         message = Message(
             id=id or self._new_id(now),

@@ -10,6 +10,8 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 
+from .charsets import decode_octets
+
 __all__ = ["UNSAFE_TEXT", "decode_phrase", "decode_text", "encode_words", "is_plain", "write_parameter"]
 
 # Control characters but the tab, whatever some software takes for a line end, and lone surrogates.
@@ -67,8 +69,8 @@ def decode_word(token: str) -> str | None:
     charset, encoding, text = word.groups()
     try:
         if encoding in "bB":
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4)).decode(charset)
-        return binascii.a2b_qp(text, header=True).decode(charset)
+            return decode_octets(binascii.a2b_base64(text + "=" * (-len(text) % 4)), charset)
+        return decode_octets(binascii.a2b_qp(text, header=True), charset)
     except (LookupError, ValueError):
         return None
 

@@ -31,6 +31,7 @@ from .verdicts import verdict_of, verdict_of_unanswered, verdict_of_unsent
 __all__ = ["AppEngineTransport"]
 
 _PIECE_BYTES = 65_536
+_INLINE_BYTES = 8192  # of returned mail: a form of more may take 0.3 s, which the engine must not wait for
 
 
 class AppEngineTransport:
@@ -77,7 +78,8 @@ class AppEngineTransport:
         return await self._bring_mail(request, secret, progress)
 
     async def _tell_bounce(self, bounce: Bounce, request: DeliveryRequest, secret: str, progress: Progress) -> Verdict:
-        kind, form = write_form(bounce)
+        is_quick = len(bounce.raw) <= _INLINE_BYTES or bounce.raw.isascii()
+        kind, form = write_form(bounce) if is_quick else await trio.to_thread.run_sync(write_form, bounce)
         headers = [("Content-Type", kind), *self._headers(request, secret)]
         post = Post(self._target(self._settings.bounce_path), headers, len(form))
         return await self._post(post, _Pieces(form), progress)

@@ -14,10 +14,12 @@ import mimetypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.header import decode_header, make_header
-from email.message import Message
 from typing import cast
 
 import msgspec
+
+from postroad.bounded_mail import BeyondBounds, BoundedMessage
+from postroad.charsets import decode_octets
 
 __all__ = ["Box", "Letter", "Part", "Unfit", "read_letter"]
 
@@ -31,7 +33,7 @@ _MADE_ANEW = frozenset(
 )
 
 
-class _Node(Message):
+class _Node(BoundedMessage):
     """A node of the tree.  A message within the message is a leaf, so that its octets stay what they were."""
 
     def get_content_type(self) -> str:
@@ -104,9 +106,14 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_letter(content: bytes) -> Letter:
     """Raises Unfit."""
-    tree = cast("_Node", email.parser.BytesParser(_Node, policy=_POLICY).parsebytes(content))
-    body = _Body()
-    _read_node(tree, body, is_related=False)
+    try:
+        tree = cast("_Node", email.parser.BytesParser(_Node, policy=_POLICY).parsebytes(content))
+        body = _Body()
+        _read_node(tree, body, is_related=False)
+    except BeyondBounds as error:
+        raise Unfit(str(error)) from None
+    except TypeError:  # the library stumbles over some parameters, such as `x*0*=; x*=`
+        raise Unfit("the parameters of a part cannot be read", "5.6.0") from None
     authors = _boxes(tree, "from")
     if len(authors) != 1:
         raise Unfit(f"the API takes one author in From, there are {len(authors)}")
@@ -208,14 +215,14 @@ def _is_file(node: _Node) -> bool:
 def _text_of(node: _Node) -> str:
     charset = node.get_content_charset("us-ascii")
     try:
-        return node.octets.decode(charset)
+        return decode_octets(node.octets, charset)
     except (LookupError, UnicodeError):
         raise Unfit(f"a text says that it is {charset}, and is not", "5.6.3") from None
 
 
 def _part_of(node: _Node, number: int, *, is_related: bool) -> Part:
     kind = node.kind
-    cid = (node.get("content-id") or "").strip().strip("<>")
+    cid = str(node.get("content-id") or "").strip().strip("<>")
     parameters = tuple(
         (key, value) for key, value in _parameters_of(node) if key not in ("name", "boundary") and '"' not in value
     )

@@ -474,8 +474,11 @@ async def test_strange_octets_that_came_back_are_told_somehow(autojump_clock, re
         b"Content-Type: " + b"a;" * 400_000,
         b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(280)),
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n\r\n" * 100_000,
+        b"Subject: " + b"\xff " * 20_000,
+        b"Subject: \xff" + b"=?utf-8?q?a?= " * 2500,
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n\xff" + b"a" * 1000 + b"-" + b"zzzzz9" * 6000,
     ],
-    ids=range(4),
+    ids=range(7),
 )
 @pytest.mark.parametrize("octets", [30_000, 1_000_000])
 def test_hostile_octets_that_came_back_take_no_time(head, octets):

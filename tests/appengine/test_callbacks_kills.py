@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
+
+import pytest
 
 KILLS = 5
 HERE = Path(__file__).parent
@@ -28,6 +31,12 @@ class Application(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.taken = []
         self.asked = 0
+        self.kill = {}  # what ends the engine, by the moment: "asked" is before the answer, "answered" right behind it
+
+    def end(self, moment):
+        with self.lock:
+            if process := self.kill.pop(moment, None):
+                process.kill()
 
     def handle_error(self, request, client_address):
         """The engine at the other end was killed."""
@@ -42,9 +51,12 @@ class Handler(BaseHTTPRequestHandler):
             if status == 200 and len(body) == int(self.headers["Content-Length"]):
                 self.server.taken.append(self.told(body))
         time.sleep(0.01)  # so that kills fall between the request and its answer
+        self.server.end("asked")
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
+        self.wfile.flush()
+        self.server.end("answered")
 
     def told(self, body):
         path = unquote(self.path)
@@ -92,9 +104,29 @@ def test_no_callback_is_lost_by_kills_and_none_comes_twice_without_a_word(tmp_pa
             process.wait()
         assert begin(tmp_path, url, "last").wait(timeout=120) == 0
         taken = list(server.taken)
-    names = Counter(name for _, name, _ in taken)
     acknowledged = ledger.read_text().splitlines()
     assert len(acknowledged) > 10 * KILLS
+    check(taken, acknowledged)
+
+
+@pytest.mark.parametrize("moment", ["asked", "answered"])
+def test_a_kill_before_or_right_behind_the_answer_loses_no_callback(tmp_path, moment):
+    ledger = tmp_path / "ledger"
+    ledger.touch()
+    with application() as (server, url):
+        for life in range(3):
+            process = begin(tmp_path, url, str(life))
+            server.kill[moment] = process
+            assert process.wait(timeout=60) == -signal.SIGKILL
+        assert begin(tmp_path, url, "last").wait(timeout=120) == 0
+        taken = list(server.taken)
+    check(taken, ledger.read_text().splitlines())
+    assert any(says_duplicate for _, _, says_duplicate in taken), "no kill left a doubt"
+
+
+def check(taken, acknowledged):
+    """Nothing acknowledged is lost, and what comes twice says so and has the same key."""
+    names = Counter(name for _, name, _ in taken)
     assert [name for name in acknowledged if not names[name]] == []
     keys = defaultdict(set)
     seen = set()

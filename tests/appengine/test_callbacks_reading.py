@@ -140,8 +140,11 @@ def test_it_reads_what_the_standard_library_writes(words, body):
         b"\r\n" * 500_000,
         b"From " * 200_000,
         report(b"To: " + b"x" * 1_000_000),
+        report(b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a" * 30_000 + b"-" + b"zzzzz9" * 160_000),
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a" * 30_000 + b"-" + b"zzzzz9" * 160_000,
+        b"".join(b"To: " + b"".join(b"=?x-%d-%d?q?a?= " % (n, m) for m in range(60)) + b"\r\n" for n in range(60)),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_a_hostile_mebibyte_takes_no_time(raw):
     begun = time.process_time()

@@ -50,6 +50,5 @@ ABSENT = {
     "52": _POLICIES,
     "53": "no REQUIRETLS",
     "58": "no console",
-    "66": "no HTTP transport",
     "68": "no reading of the configuration while it runs",
 }

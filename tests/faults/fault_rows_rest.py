@@ -168,9 +168,19 @@ RESOURCES: tuple[tuple[Any, ...], ...] = (
     ),
     (
         "66",
-        "An HTTP transport: 429, 500, silence after the body",
-        "In doubt, as with SMTP; an idempotency key goes along.",
+        "An HTTP transport, or a callback by HTTP: 429, 500, silence after the body",
+        "429 and 500 are temporary; silence is in doubt, as with SMTP; an idempotency key goes along, the same at each try.",
         "KumoMTA: its webhooks.",
+        (
+            "tests/http/test_http_replies.py::test_what_proves_nothing_is_temporary",
+            "tests/http/test_http_replies.py::test_no_answer_in_time_is_in_doubt",
+            "tests/http/test_http_replies.py::test_cut_after_the_request_is_in_doubt_and_handed_over",
+            "tests/http/test_http_requests.py::test_what_is_idempotent_says_so_and_the_others_do_not",
+            "tests/appengine/test_callbacks_http.py::test_nothing_else_refuses_it",
+            "tests/appengine/test_callbacks_http.py::test_all_was_sent_and_no_answer_seen",
+            "tests/appengine/test_callbacks_http.py::test_each_try_has_the_same_key_and_says_when_it_may_be_a_duplicate",
+            "tests/appengine/test_callbacks_attacked.py::test_whatever_an_application_does_mail_goes_on_and_nothing_is_lost",
+        ),
     ),
     (
         "67",

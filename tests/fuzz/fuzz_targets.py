@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from unicodedata import category
 
+from postroad.appengine import mail
+from postroad.callbacks import Bounce
+from postroad.callbacks.reading import read_notice
 from postroad.compose import canonicalise
 from postroad.dsn import read_report
+from postroad.encoded import UNSAFE_TEXT
 from postroad.errors import SubmissionError
+from postroad_appengine.form import write_form
+from postroad_http.letter import Unfit as UnfitForFields
+from postroad_http.letter import read_letter
 from postroad_smtp import emit, encoding
 from postroad_smtp.features import read_features
 from postroad_smtp.handshake import Handshake, Ready, Say, Terms
@@ -163,11 +173,71 @@ def _encoded(stream: Sequence[bytes]) -> bytes | None:
         return None
 
 
+# --- Strangers' mail ---
+
+_CALLS, _CALLS_AN_OCTET = 40_000, 60  # what a reader may ask of functions; the worst honest reader needs a third
+_SECONDS = 2.0  # what no count shows: one call that takes the square of its argument.  A tenth is usual
+
+
+@contextlib.contextmanager
+def bounded(data: bytes) -> Iterator[None]:
+    """Within it, work grows with the input and not faster: calls are counted, and the processor's time has an end."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before, begun = sys.getprofile(), time.process_time()
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+    assert calls <= _CALLS + _CALLS_AN_OCTET * len(data), f"{calls} calls for {len(data)} octets"
+    assert time.process_time() - begun <= _SECONDS
+
+
 def returned(data: bytes) -> None:
-    report = read_report(data)
+    with bounded(data):
+        report = read_report(data)
     assert report is None or all(len(one.address) < 1000 for one in report.recipients)
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (reply, features, handshake, challenge, content, encoder, returned)
-}
+def notice(data: bytes) -> None:
+    """What the application is told of a bounce, and the form in which it is told."""
+    with bounded(data):
+        found = read_notice(data)
+        told = Bounce(
+            id="a", key="a-1", original=found.original, notification=found.notification, raw=found.raw, report=data
+        )
+        kind, form = write_form(told)
+    assert all(not UNSAFE_TEXT.search(text) for name, text in told.fields().items() if not name.endswith("-text"))
+    assert form.count(kind.partition("boundary=")[2].encode()) == 14, "thirteen fields and an end"
+    form.decode("utf-8")
+
+
+def inbound(data: bytes) -> None:
+    """Mail that came in, as an application reads it: whatever it is, there is a message."""
+    with bounded(data):
+        message = mail.InboundEmailMessage(data)
+        payloads: list[Any] = [payload for _, payload in message.bodies()]
+        payloads += [attachment.payload for attachment in _attachments(message)]
+        for payload in payloads:
+            with contextlib.suppress(mail.PayloadEncodingError, mail.UnknownCharsetError, mail.UnknownEncodingError):
+                payload.decode()
+
+
+def _attachments(message: Any) -> list[Any]:
+    found = getattr(message, "attachments", [])
+    return [found] if isinstance(found, mail.Attachment) else list(found)
+
+
+def letter(data: bytes) -> None:
+    with bounded(data), contextlib.suppress(UnfitForFields):
+        read = read_letter(data)
+        assert all(value.isascii() for _, value in read.headers)
+
+
+_ALL = (reply, features, handshake, challenge, content, encoder, returned, notice, inbound, letter)
+TARGETS: dict[str, Callable[[bytes], None]] = {target.__name__: target for target in _ALL}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from email.message import Message
 from pathlib import Path
 
 import fuzz_targets
 import pytest
 from fuzz_targets import TARGETS
 
+from postroad.callbacks.reading import Notice
 from postroad.compose import Canonical
 from postroad_smtp import emit
 
@@ -44,13 +47,29 @@ BROKEN: dict[str, tuple[str, object]] = {
     "content": ("fuzz_targets.canonicalise", lambda data, **_: Canonical(content=data, checksum=0, message_id="x@y")),
     "encoder": ("postroad_smtp.encoding.ContentEncoder.finish", lambda self: b".\r\n"),
     "returned": ("fuzz_targets.read_report", _fail),
+    "notice": ("fuzz_targets.read_notice", lambda data: Notice({"subject": "a\nBcc: b"}, {}, data)),
+    "inbound": ("postroad.appengine.mime_in.BoundedMessage", Message),
+    "letter": ("fuzz_targets.read_letter", _fail),
 }
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mistake_is_found(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*BROKEN[target])
-    with pytest.raises((AssertionError, IndexError, UnicodeDecodeError, emit.Unsafe)):
+    with pytest.raises((AssertionError, IndexError, UnicodeDecodeError, RecursionError, emit.Unsafe)):
         for name, path in CASES:
             if name == target:
                 TARGETS[name](path.read_bytes())
+
+
+def _quadratic(data: bytes) -> None:
+    for _ in data:
+        for octet in data:
+            abs(octet)
+
+
+def test_work_that_grows_faster_than_the_input_is_a_mistake() -> None:
+    for size, may_pass in ((100, True), (10_000, False)):
+        outcome = contextlib.nullcontext() if may_pass else pytest.raises(AssertionError, match="calls")
+        with outcome, fuzz_targets.bounded(bytes(size)):
+            _quadratic(bytes(min(size, 1000)))

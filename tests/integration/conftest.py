@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 import pytest
 import real_dovecot
 import trustme
+from piped_site import Site, open_site, python_of_nobody
 from real_dovecot import RealDovecot
 from real_opensmtpd import RealOpenSmtpd
 from real_postfix import RealPostfix
@@ -147,6 +148,21 @@ def postfix_with_login(programs: Programs, authority: trustme.CA, dovecot: RealD
     certificate, port = authority.issue_cert("127.0.0.1"), dovecot.login_port
     with running(lambda folder: RealPostfix(folder, programs, certificate=certificate, login_port=port)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def piped(programs: Programs) -> Iterator[tuple[Site, RealPostfix]]:
+    """A site, and a Postfix whose mail for app.example goes into its pipe."""
+    if reason := why_not():
+        absent(reason)
+    python = python_of_nobody() or absent("the account nobody may run no Python")
+    with (
+        work_folder() as folder,
+        open_site(folder / "app") as (site, url),
+        running(lambda place: RealPostfix(place, programs, pipe=site.pipe(python))) as server,
+    ):
+        site.write_config(url, server.place)
+        yield site, server
 
 
 @pytest.fixture(params=["postfix", "opensmtpd"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,14 +47,27 @@ _SERVICES = (
     "tlsmgr unix - - n 1000? 1 tlsmgr",
     "postlog unix-dgram n - n - 1 postlogd",
 )
+_PIPING = {
+    "relay_domains": "app.example",
+    "transport_maps": "inline:{{bounced@example.org=unwilling:}, {app.example=app:}}",
+}
 _LOGIN = {"smtpd_sasl_auth_enable": "yes", "smtpd_sasl_type": "dovecot", "smtpd_sasl_authenticated_header": "yes"}
 
 
 class RealPostfix(RealServer):
-    """certificate: for STARTTLS.  login_port: of a Dovecot that knows passwords; the login is offered even without TLS."""
+    """certificate: for STARTTLS.  login_port: of a Dovecot that knows passwords; the login is offered even without TLS.
+
+    pipe: what mail for app.example goes into, as `pipe`'s words in master.cf.
+    """
 
     def __init__(
-        self, folder: Path, programs: Programs, *, certificate: LeafCert | None = None, login_port: int | None = None
+        self,
+        folder: Path,
+        programs: Programs,
+        *,
+        certificate: LeafCert | None = None,
+        login_port: int | None = None,
+        pipe: str = "",
     ) -> None:
         super().__init__(folder)
         self._programs = programs
@@ -62,13 +76,20 @@ class RealPostfix(RealServer):
         own = {"virtual_mailbox_base": self.boxes.folder, "maillog_file": self.log}
         tls = {} if certificate is None else _tls(folder / "certificate.pem", certificate)
         login = {} if login_port is None else {**_LOGIN, "smtpd_sasl_path": f"inet:127.0.0.1:{login_port}"}
-        self._config = write_postfix(folder, programs, self.port, {**_MAIN, **own, **tls, **login}, _SERVICES)
+        settings = {**_MAIN, **own, **tls, **login, **(_PIPING if pipe else {})}
+        services = (*_SERVICES, f"app unix - n n - 10 pipe {pipe}") if pipe else _SERVICES
+        self._config = write_postfix(folder, programs, self.port, settings, services)
 
     def argv(self) -> Sequence[str | Path]:
         return [self._programs.daemons / "master", "-c", self._config, "-d"]
 
     def environment(self) -> Mapping[str, str]:
         return self._programs.environment()
+
+    def flush(self) -> None:
+        """Have it try all that it keeps now: what `postqueue -f` asks of qmgr, which itself wants a pickup service, too."""
+        command = [self._programs.sbin / "postkick", "-c", self._config, "public", "qmgr", "FAD"]
+        subprocess.run(command, env=self.environment(), check=False, capture_output=True, timeout=20)  # it may hang up
 
     def last_words(self) -> str:
         return super().last_words() + self.logged()[-3000:]

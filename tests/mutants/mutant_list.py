@@ -11,6 +11,7 @@ from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
 from mutants_http import HTTP
+from mutants_mime import MIME
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
 from mutants_stub import STUB
@@ -32,6 +33,7 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "Mail in files": FILE,
     "Mail through providers": HTTP,
     "Callbacks": CALLBACKS,
+    "Strangers' mail": MIME,
     "The stub for tests of applications": STUB,
 }
 MUTANTS = tuple(mutant for group in GROUPS.values() for mutant in group)

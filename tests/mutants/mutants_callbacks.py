@@ -78,6 +78,18 @@ CALLBACKS = (
         (f"{_TESTS}::test_a_report_that_told_nobody_is_told_when_it_comes_back",),
     ),
     Mutant(
+        "strangers fill the queue",
+        "P6",
+        "lets mail from outside, which nobody takes, keep the application's own mail out",
+        "engine/postroad/decide/admission.py",
+        "_INCOMING_SHARE = 0.9",
+        "_INCOMING_SHARE = 1.0",
+        (
+            "appengine/test_callbacks_attacked.py"
+            "::test_a_flood_that_the_application_does_not_take_leaves_room_for_our_own_mail",
+        ),
+    ),
+    Mutant(
         "the gate mints ids for incoming mail",
         "P2",
         "stores under an id of its own what another process may hand over again",

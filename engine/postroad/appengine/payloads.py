@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 DECODED_OCTETS_MAX = 64 << 20  # twice the largest request of the original
+DOMAIN_CODECS = ("punycode", "idna")  # they take the square of the length: 20 s for 1 MB
+DOMAIN_OCTETS_MAX = 255  # RFC 1035 section 2.3.4
 IDENTITIES = ("7bit", "8bit", "binary")  # transfer encodings that change nothing (RFC 2045, 6.2)
 MimeMessage: TypeAlias = "Message[Any, Any]"
 
@@ -54,6 +56,7 @@ class EncodedPayload:
         if not self.charset or str(self.charset).lower() == "7bit":
             return octets
         try:
+            _refuse_bomb(octets, str(self.charset))
             return codecs.decode(octets, str(self.charset))
         except LookupError:
             raise UnknownCharsetError(f"Unknown charset {self.charset}.") from None
@@ -62,7 +65,7 @@ class EncodedPayload:
 
     def _decoded_transfer(self, encoding: str) -> Any:
         try:
-            _refuse_bomb(self.payload, codecs.lookup(encoding).name)
+            _refuse_bomb(self.payload, encoding)
             return codecs.decode(self.payload, encoding)
         except LookupError:
             raise UnknownEncodingError(f"Unknown decoding {encoding}.") from None
@@ -102,8 +105,14 @@ class EncodedPayload:
         return f"<EncodedPayload payload=#{hash(self.payload)}{charset}{encoding}>"
 
 
-def _refuse_bomb(packed: bytes, codec: str) -> None:
-    """ValueError if a compressed payload unpacks to too much.  What is damaged, is for the codec to say."""
+def _refuse_bomb(packed: Any, name: str) -> None:
+    """ValueError if a compressed payload unpacks to too much, or one for domain names is too long for its codec's slowness.
+
+    What is damaged, is for the codec to say.  Raises LookupError for what is no codec.
+    """
+    codec = codecs.lookup(name).name
+    if codec in DOMAIN_CODECS and len(packed) > DOMAIN_OCTETS_MAX:
+        raise ValueError(f"{codec} is for domain names, which have at most {DOMAIN_OCTETS_MAX} octets")
     if codec not in ("zlib", "bz2"):
         return
     try:

@@ -12,6 +12,9 @@ from email.parser import BytesHeaderParser
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ..bounded_mail import BoundedMessage, asked
+from ..charsets import decode_octets
+
 __all__ = ["posted_fields", "posted_octets"]
 
 POSTED_OCTETS_MAX = 64 << 20  # a message of 31.5 MB, quoted, and what a bounce says beside it
@@ -77,18 +80,18 @@ def _field(part: bytes) -> tuple[str, Value] | None:
     ends = re.search(rb"^\r?\n|\r?\n\r?\n", part)
     if not ends:
         return None
-    header = BytesHeaderParser().parsebytes(part[: ends.end()])
-    name = header.get_param("name", header="content-disposition")
-    if not isinstance(name, str):
+    header = asked(lambda: BytesHeaderParser(BoundedMessage).parsebytes(part[: ends.end()]))
+    name = header and asked(lambda: header.get_param("name", header="content-disposition"))
+    if not header or not isinstance(name, str):
         return None
     header.set_payload(part[ends.end() :])
     value: Any = header.get_payload(decode=True)
-    is_text = name != "raw-message" and header.get_filename() is None
-    return name, _text(value, header.get_content_charset()) if is_text else value
+    is_text = name != "raw-message" and asked(header.get_filename) is None
+    return name, _text(value, asked(header.get_content_charset)) if is_text else value
 
 
 def _text(octets: bytes, charset: str | None) -> str:
     try:
-        return octets.decode(charset or "utf-8", "replace")
+        return decode_octets(octets, charset or "utf-8", "replace")
     except (LookupError, UnicodeError):
         return octets.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from ..charsets import decode_octets
 from ..dsn import read_report
 from ..dsn.mime import Fields, read_fields
 from ..encoded import UNSAFE_TEXT, decode_text
@@ -63,8 +64,8 @@ class _Part:
 
     def text(self) -> str:
         try:
-            text = self.octets().decode(self._parameters.get("charset") or "utf-8", "replace")
-        except (LookupError, ValueError):  # a charset that nobody knows, or that is none for text
+            text = decode_octets(self.octets(), self._parameters.get("charset") or "utf-8", "replace")
+        except (LookupError, ValueError):  # a charset that nobody knows, or that replaces nothing
             text = self.octets().decode("utf-8", "replace")
         return _lines(text)
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+import trio
 
+from ..compose.downgrade import Downgrade
 from ..decide.routing import is_callback
+from ..errors import SubmissionError
 from ..message import BOUNCE_ADDRESS
 from ..transport import DeliveryRequest
 from .reading import read_notice
 
 __all__ = ["READ_BYTES", "Bounce", "IncomingMail", "is_bounce", "key_of", "read_bounce"]
 
+_INLINE_BYTES = 65_536  # ours have hardly more; a hostile MiB takes 0.4 s, which the engine must not wait for
+_REWRITTEN_BYTES = 32_768
 READ_BYTES = 1_048_576  # of a bounce: what `dsn/mime.py` reads of one, too; a report of ours has 150 KB at most
 
 
@@ -63,6 +68,27 @@ class Bounce(msgspec.Struct, frozen=True, kw_only=True):
         """The same and `raw-message`: what `postroad.appengine.mail.BounceNotification` takes."""
         return {**self.fields(), "raw-message": self.raw}
 
+    def raw_text(self) -> str:
+        """The mail that came back as a text, for a form: where its octets are no UTF-8, in 7 bits with the same meaning.
+
+        What cannot be written so, or is long, is left as it is, one character an octet.  May take 0.3 s: some 30 KB of a
+        stranger's parts.
+        """
+        try:
+            return self.raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return _in_seven_bits(self.raw).decode("latin-1")
+
+
+def _in_seven_bits(mail: bytes) -> bytes:
+    if len(mail) > _REWRITTEN_BYTES:
+        return mail
+    try:
+        written = Downgrade().message(mail, is_inner=True)
+    except SubmissionError:
+        return mail
+    return written if written.isascii() else mail
+
 
 def is_bounce(request: DeliveryRequest) -> bool:
     """Whether a transport with `callbacks` is to tell of a bounce; all else is mail for the address of its recipient."""
@@ -78,7 +104,8 @@ def key_of(request: DeliveryRequest) -> str:
 async def read_bounce(request: DeliveryRequest) -> Bounce:
     """The bounce that a request is about; of a longer report only the first MiB is read."""
     report = await _read(request)
-    notice = read_notice(report)
+    is_short = len(report) <= _INLINE_BYTES
+    notice = read_notice(report) if is_short else await trio.to_thread.run_sync(read_notice, report)
     return Bounce(
         id=request.message.id,
         key=key_of(request),

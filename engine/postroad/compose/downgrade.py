@@ -53,7 +53,9 @@ def _header_parser() -> BytesHeaderParser:
     from email import policy  # slow to import, and seldom needed
     from email.parser import BytesHeaderParser
 
-    return BytesHeaderParser(policy=policy.compat32)
+    from ..bounded_mail import BoundedMessage
+
+    return BytesHeaderParser(BoundedMessage, policy=policy.compat32)
 
 
 def _holds_binary(octets: bytes) -> bool:
@@ -108,7 +110,10 @@ class _Kind(msgspec.Struct, frozen=True, gc=False):
 
 
 def _read_kind(header: bytes, default_type: str) -> _Kind:
-    parsed = _header_parser().parsebytes(header)
+    try:
+        parsed = _header_parser().parsebytes(header)
+    except ValueError as error:  # BeyondBounds
+        raise SubmissionError("content", f"it needs re-encoding, and {error}") from None
     parsed.set_default_type(default_type)
     try:
         boundary = str(parsed.get_boundary() or "").encode("utf-8", "surrogateescape")

@@ -26,7 +26,9 @@ __all__ = ["PUBLIC_MODULES", "Subject", "described_fields"]
 PUBLIC_MODULES = frozenset(
     {
         "postroad",
+        "postroad.bounded_mail",
         "postroad.callbacks",
+        "postroad.charsets",
         "postroad.config",
         "postroad.errors",
         "postroad.events",
