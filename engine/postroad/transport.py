@@ -34,6 +34,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     by_domain: each call is for one domain, which the request names (MX delivery); otherwise lanes are not split.
     recipients_per_call: 1 to 100.
+    messages_per_call: the most messages that its peer takes in one call, 1 where each goes alone.  The engine calls for each
+        message; the transport gathers what is called for at the same time, and waits for nothing where nothing is under way.
     message_bytes: the largest content it takes, None where it has no limit of its own.
     eight_bit, smtputf8: whether content with octets over 127, and UTF-8 addresses and headers, can be carried.  False
         means "never"; where it depends on the peer, say True and refuse with 5.6.3 or 5.6.7 when it turns out so.
@@ -44,6 +46,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     by_domain: bool = False
     recipients_per_call: int = 100
+    messages_per_call: int = 1
     message_bytes: int | None = None
     eight_bit: bool = True
     smtputf8: bool = True

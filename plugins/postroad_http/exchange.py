@@ -21,7 +21,7 @@ from postroad.log import printable
 
 from .provider import Answer, Call
 
-__all__ = ["Exchange", "Outcome", "Unanswered", "Unsent"]
+__all__ = ["Exchange", "Outcome", "Post", "Unanswered", "Unsent"]
 
 _REPLY_OCTETS = 262_144  # a batch of 100 errors with a kilobyte each fits
 _PIECE_OCTETS = 65_536
@@ -60,14 +60,19 @@ class Exchange:
 
         committing: called before the body's last octets go; after that, cancelling only sets a limit.
         """
-        post = _Post(call, committing, self._seconds)
-        self._nursery.start_soon(post.run, self._client)
+        post = self.begin(call, committing)
         await post.wait_ended(doubt_seconds)
         assert post.outcome is not None
         return post.outcome
 
+    def begin(self, call: Call, committing: Callable[[], None]) -> Post:
+        """As `ask`, for a caller that waits for it by itself.  What committing raises ends it before its last octets go."""
+        post = Post(call, committing, self._seconds)
+        self._nursery.start_soon(post.run, self._client)
+        return post
 
-class _Post:
+
+class Post:
     """One request under way.  Its scope is shielded: its caller alone ends it."""
 
     def __init__(self, call: Call, committing: Callable[[], None], seconds: float) -> None:
@@ -77,6 +82,10 @@ class _Post:
         self._scope = trio.CancelScope(shield=True)
         self._waiter: trio.lowlevel.Task | None = None
         self.outcome: Outcome | None = None
+
+    @property
+    def is_handed_over(self) -> bool:
+        return self._body.is_handed_over
 
     async def wait_ended(self, doubt_seconds: float) -> None:
         if self.outcome is not None:
@@ -162,8 +171,8 @@ class _Body(httpx2.AsyncByteStream):
         piece = self._octets[self._at : self._at + _PIECE_OCTETS]
         self._at += len(piece)
         if self._at >= len(self._octets):
-            self.is_committed = True
             self._committing()
+            self.is_committed = True
         return piece
 
 

@@ -37,7 +37,7 @@ async def open_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     failure: Exception | None = None
     async with _client(settings) as client, trio.open_nursery() as nursery:
         try:
-            yield transport_of.over(Exchange(client, nursery, settings.timeout_seconds))
+            yield transport_of.over(Exchange(client, nursery, settings.timeout_seconds), nursery)
         except Exception as error:  # raised again below, where no exception group is made of it
             failure = error
         nursery.cancel_scope.cancel()

@@ -19,7 +19,7 @@ from msgspec import Meta
 from postroad.config import PathSetting
 from postroad.errors import ConfigError
 
-__all__ = ["FieldTable", "HttpTable", "check_word", "read_secret"]
+__all__ = ["BatchTable", "FieldTable", "HttpTable", "check_word", "read_secret"]
 
 _SECRET_OCTETS = 8192  # as much header as servers take
 _SOURCES = ("api_key", "api_key_file", "api_key_env")
@@ -111,6 +111,12 @@ class FieldTable(HttpTable, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "refuse: the message is not sent by this transport. hide: each recipient gets a copy that names it alone."
         ),
     ] = "refuse"
+
+
+class BatchTable(FieldTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the providers have that take several messages in a request; each says how many."""
+
+    batch: int
 
 
 def read_secret(key: str, place: str) -> str:
