@@ -49,11 +49,15 @@ class _Node(Message):
 
 
 class Unfit(Exception):
-    """What an API cannot carry.  status: the enhanced status of the refusal (RFC 3463)."""
+    """What an API cannot carry.
 
-    def __init__(self, said: str, status: str = "5.6.1") -> None:
+    status: the enhanced status of the refusal (RFC 3463).  field: the argument of `Engine.send_mail` that is at fault.
+    """
+
+    def __init__(self, said: str, status: str = "5.6.1", *, field: str = "content") -> None:
         super().__init__(said)
         self.status = status
+        self.field = field
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -109,7 +113,7 @@ def read_letter(content: bytes) -> Letter:
     _read_node(tree, body, is_related=False)
     authors = _boxes(tree, "from")
     if len(authors) != 1:
-        raise Unfit(f"the API takes one author in From, there are {len(authors)}")
+        raise Unfit(f"the API takes one author in From, there are {len(authors)}", field="sender")
     return Letter(
         author=authors[0],
         to=_boxes(tree, "to"),
@@ -133,7 +137,7 @@ def _fields_of(tree: _Node) -> Iterator[tuple[str, str]]:
     for name, value in tree.raw_items():
         text = "".join(str(value).splitlines())
         if not text.isascii():
-            raise Unfit(f"the header field {name} holds octets over 127", "5.6.7")
+            raise Unfit(f"the header field {name} holds octets over 127", "5.6.7", field="headers")
         yield name, text.strip(" \t")
 
 

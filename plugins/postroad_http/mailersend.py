@@ -17,8 +17,17 @@ import msgspec
 
 from postroad.verdict import Scope, Verdict
 
-from .fields import addressed, check_name_says_kind, check_no_amp, check_no_marks, check_tags, has_texts, json_call
-from .letter import Box, Letter, Part, Unfit
+from .fields import (
+    addressed,
+    check_name_says_kind,
+    check_no_amp,
+    check_no_marks,
+    check_one_reply,
+    check_tags,
+    has_texts,
+    json_call,
+)
+from .letter import Box, Letter, Part
 from .provider import Able, Answer, Call, Parcel, Unreadable
 from .settings import FieldTable
 from .verdicts import accepted, refused
@@ -52,7 +61,7 @@ class MailerSend:
     title = "MailerSend"
     documentation = "https://developers.mailersend.com/api/v1/email.html"
     read_on = "2026-11-27"
-    able = Able(raw=False, recipients_per_call=1, message_bytes=25_000_000)
+    able = Able(raw=False, recipients_per_call=1, message_bytes=25_000_000, schedules=True)
     settings = MailerSendSettings
 
     def base_url(self, settings: MailerSendSettings) -> str:
@@ -64,8 +73,7 @@ class MailerSend:
         check_no_amp(letter)
         check_no_marks(letter.subject, letter.text, letter.html)
         check_tags(parcel.tags, r".{1,191}", 4 if settings.metadata else 5)
-        if len(letter.reply_to) > 1:
-            raise Unfit(f"the API takes one address in Reply-To, there are {len(letter.reply_to)}")
+        check_one_reply(letter)
         table: dict[str, Any] = {
             "from": _box(letter.author),
             "to": [_box(addressed(parcel, settings))],

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from postroad.verdict import Verdict
 
-from .fields import addressed, check_no_amp, has_texts, json_call, unique_headers
+from .fields import addressed, check_no_amp, check_one_reply, has_texts, json_call, unique_headers
 from .letter import Box, Part, Unfit
 from .provider import Able, Answer, Call, Parcel, Unreadable
 from .settings import BatchTable, check_word
@@ -105,8 +105,7 @@ class Mailjet:
         letter = parcel.letter
         has_texts(letter)
         check_no_amp(letter)
-        if len(letter.reply_to) > 1:
-            raise Unfit(f"the API takes one address in Reply-To, there are {len(letter.reply_to)}")
+        check_one_reply(letter)
         message: dict[str, Any] = {
             "From": _box(letter.author),
             "To": [_box(addressed(parcel, settings))],
@@ -166,7 +165,7 @@ def _box(box: Box) -> dict[str, str]:
 def _headers(headers: dict[str, str], parts: Sequence[Part]) -> dict[str, str]:
     """A content id of a part that is not inline has no place."""
     if any(part.cid and not part.inline for part in parts):
-        raise Unfit("a file that is not inline has a content id, which the API has no place for")
+        raise Unfit("a file that is not inline has a content id, which the API has no place for", field="attachments")
     return headers
 
 

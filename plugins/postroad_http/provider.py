@@ -31,12 +31,14 @@ class Able(msgspec.Struct, frozen=True, kw_only=True):
     recipients_per_call: more than one only where they are named apart from To and Cc.
     message_bytes: the largest content, in octets of its canonical form, that fits into a request.
     idempotent: the same request again, within a day at least, makes no second mail.
+    schedules: it has a field for the moment to send at.
     """
 
     raw: bool
     recipients_per_call: int
     message_bytes: int
     idempotent: bool = False
+    schedules: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class Resend:
     title = "Resend"
     documentation = "https://resend.com/docs/api-reference/emails/send-email"
     read_on = "2026-11-27"
-    able = Able(raw=False, recipients_per_call=1, message_bytes=29_000_000, idempotent=True)  # 40 MB as base64
+    able = Able(
+        raw=False, recipients_per_call=1, message_bytes=29_000_000, idempotent=True, schedules=True
+    )  # 40 MB as base64
     settings = ResendSettings
     call_bytes = 40_000_000  # as of one message; of a batch it says nothing
 

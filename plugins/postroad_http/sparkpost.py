@@ -64,7 +64,7 @@ class SparkPost:
     title = "SparkPost"
     documentation = "https://developers.sparkpost.com/api/transmissions/"
     read_on = "2026-11-27"
-    able = Able(raw=True, recipients_per_call=1, message_bytes=20_000_000)
+    able = Able(raw=True, recipients_per_call=1, message_bytes=20_000_000, schedules=True)
     settings = SparkPostSettings
 
     def base_url(self, settings: SparkPostSettings) -> str:

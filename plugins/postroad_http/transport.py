@@ -14,17 +14,20 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from postroad import Refusal
 from postroad.errors import ConfigError
 from postroad.log import printable
+from postroad.message import Message
 from postroad.store.contract import LeasedRecipient
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Disposition, Scope, Verdict
 
 from .exchange import Exchange, Outcome, Unanswered, Unsent
+from .fields import check_others
 from .gathering import Gathering, Shared
 from .letter import Unfit
 from .provider import Answer, Batching, Call, Parcel, Provider, Unreadable
-from .settings import BatchTable, HttpTable
+from .settings import BatchTable, FieldTable, HttpTable
 from .verdicts import general
 
 __all__ = ["HttpTransport"]
@@ -65,7 +68,32 @@ class HttpTransport:
             message_bytes=able.message_bytes,
             smtputf8=False,
             idempotent=able.idempotent and self._most == 1,
+            schedules=able.schedules,
         )
+
+    def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
+        """What its request would be refused for, without asking anybody; see `postroad.transport.Objecting`."""
+        if verdict := self._own_verdict(content):
+            return Refusal(field="content" if verdict.status == "5.3.4" else "headers", problem=verdict.reply)
+        odd = next((address for address in recipients if not address.isascii()), None)
+        if odd is not None:
+            return Refusal(field="recipients", problem=f"{self._utf8_refusal().reply}, as in {odd!r}")
+        try:
+            self._try_writing(message, recipients, content)
+        except Unfit as unfit:
+            return Refusal(field=unfit.field, problem=f"{self._provider.title} cannot carry it: {unfit}")
+        except ConfigError:  # of the moment: delivery holds the transport
+            return None
+        return None
+
+    def _try_writing(self, message: Message, recipients: Sequence[str], content: bytes) -> None:
+        """Raises Unfit.  All recipients get the same but for who is named, so that it is written for the first ones only."""
+        to = tuple(recipients[: self._provider.able.recipients_per_call])
+        parcel = self._parcel(message, to, tuple(range(len(to))), content, "secret")
+        self._provider.write(parcel, self._settings)
+        if isinstance(self._settings, FieldTable):
+            for address in recipients[1:]:
+                check_others(parcel.letter, address, self._settings)
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         """Try once to hand the message over; see `postroad.transport.Transport`."""
@@ -125,7 +153,9 @@ class HttpTransport:
         is_first: nothing was said to the provider yet, so that a cancelled call may forget everything, and may be shared.
         """
         try:
-            parcel = self._parcel(request, recipients, content)
+            numbers = tuple(recipient.number for recipient in recipients)
+            to = tuple(recipient.address for recipient in recipients)
+            parcel = self._parcel(request.message, to, numbers, content, self._settings.secret())
             call = await self._write(parcel)
         except ConfigError as error:
             verdict = Verdict.deferred(printable(str(error)), status="4.3.5", scope=Scope.TRANSPORT)
@@ -149,18 +179,19 @@ class HttpTransport:
             return await self._gathering.ask(call, request.committing, request.doubt_seconds)
         return Shared(await self._exchange.ask(call, request.committing, request.doubt_seconds))
 
-    def _parcel(self, request: DeliveryRequest, recipients: Sequence[LeasedRecipient], content: bytes) -> Parcel:
-        numbers = tuple(recipient.number for recipient in recipients)
+    def _parcel(
+        self, message: Message, recipients: tuple[str, ...], numbers: tuple[int, ...], content: bytes, secret: str
+    ) -> Parcel:
         return Parcel(
-            id=request.message.id,
-            recipients=tuple(recipient.address for recipient in recipients),
+            id=message.id,
+            recipients=recipients,
             numbers=numbers,
             content=content,
-            tags=request.message.tags if self._settings.tags else (),
+            tags=message.tags if self._settings.tags else (),
             base=self._base,
-            secret=self._settings.secret(),
+            secret=secret,
             now=time.time(),
-            key=_key_of(request.message.id, numbers),
+            key=_key_of(message.id, numbers),
         )
 
     async def _write(self, parcel: Parcel) -> Call:

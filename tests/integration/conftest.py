@@ -17,12 +17,14 @@ import pytest
 import real_dovecot
 import trustme
 from real_dovecot import RealDovecot
+from real_moto import RealMoto
 from real_opensmtpd import RealOpenSmtpd
 from real_postfix import RealPostfix
 from real_server import RealServer
 from sink_places import StartSink, sink_place
 
 from servers.debian import Unpacked, find
+from servers.environment import find_environment
 from servers.postfix import Programs, find_programs, why_not
 
 CACHE = Path(__file__).resolve().parents[2] / ".servers"
@@ -146,6 +148,15 @@ def postfix_with_login(programs: Programs, authority: trustme.CA, dovecot: RealD
         absent(reason)
     certificate, port = authority.issue_cert("127.0.0.1"), dovecot.login_port
     with running(lambda folder: RealPostfix(folder, programs, certificate=certificate, login_port=port)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[RealMoto]:
+    python = find_environment(CACHE, "moto")
+    if python is None:
+        absent("moto is not in .servers")
+    with running(lambda folder: RealMoto(folder, python)) as server:
         yield server
 
 
