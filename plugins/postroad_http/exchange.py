@@ -19,6 +19,7 @@ import trio
 from postroad import __version__
 from postroad.log import printable
 
+from .clients import Clients
 from .provider import Answer, Call
 
 __all__ = ["Exchange", "Outcome", "Post", "Unanswered", "Unsent"]
@@ -48,10 +49,10 @@ Outcome: TypeAlias = Answer | Unsent | Unanswered
 
 
 class Exchange:
-    """Sends requests over one client.  nursery: for the requests under way.  seconds: for one of them."""
+    """Sends requests.  nursery: for those under way.  seconds: for one of them, and its wait for a connection."""
 
-    def __init__(self, client: httpx2.AsyncClient, nursery: trio.Nursery, seconds: float) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, nursery: trio.Nursery, seconds: float) -> None:
+        self._clients = clients
         self._nursery = nursery
         self._seconds = seconds
 
@@ -68,7 +69,7 @@ class Exchange:
     def begin(self, call: Call, committing: Callable[[], None]) -> Post:
         """As `ask`, for a caller that waits for it by itself.  What committing raises ends it before its last octets go."""
         post = Post(call, committing, self._seconds)
-        self._nursery.start_soon(post.run, self._client)
+        self._nursery.start_soon(post.run, self._clients)
         return post
 
 
@@ -103,11 +104,12 @@ class Post:
         grace = doubt_seconds if self._body.is_committed else 0.0
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
 
-    async def run(self, client: httpx2.AsyncClient) -> None:
+    async def run(self, clients: Clients) -> None:
         try:
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._seconds)
             with self._scope:
-                self.outcome = await self._exchange(client)
+                async with clients.one() as client:
+                    self.outcome = await self._exchange(client)
         finally:
             if self.outcome is None:
                 self.outcome = self._without_answer("no answer in time")
@@ -120,8 +122,9 @@ class Post:
             try:
                 answer = await _read(response)
             finally:
-                with trio.CancelScope(shield=True):  # closes sockets, and waits for nobody
-                    await response.aclose()
+                if not response.is_closed:  # as it is once all of it was read
+                    with trio.CancelScope(shield=True):  # closes sockets, and waits for nobody
+                        await response.aclose()
         except (
             Exception
         ) as error:  # whatever a client raises is trouble of the network, and never shown but by its kind
@@ -164,7 +167,7 @@ class _Body(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # each piece is a checkpoint when it is sent
         if self.is_committed:
             self.is_handed_over = True
             raise StopAsyncIteration

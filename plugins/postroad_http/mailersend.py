@@ -1,8 +1,8 @@
 """MailerSend: POST /v1/email, by fields.
 
-Written from developers.mailersend.com/api/v1/email.html and .../general.html, read 2026-11-27.  MailerSend writes a Message-ID of
-its own, and fills its template language in: a text that holds its marks is refused.  It has no place for a file's content
-type, which it takes from the name.  Custom header fields need a plan that has them.
+Written from developers.mailersend.com/api/v1/email.html and .../general.html, and www.mailersend.com/help/rest-api-response-codes
+(ALL_SUPPRESSED), read 2026-11-27.  It writes a Message-ID of its own, and fills its template language in: a text that holds its
+marks is refused.  It takes a file's content type from its name.  Custom header fields need a plan that has them.
 
 Envelope: MailerSend sends to all whom to, cc and bcc name.  So each recipient gets a request of its own that names it alone in
 `to`; a message that shows others is refused, or shows each itself (`others`).

@@ -97,7 +97,9 @@ class HttpTransport:
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         """Try once to hand the message over; see `postroad.transport.Transport`."""
-        await trio.lowlevel.checkpoint()
+        await (
+            trio.lowlevel.checkpoint_if_cancelled()
+        )  # a turn of the loop would leave a kept connection idle for as long
         content = await _read(request)
         if (verdict := self._own_verdict(content)) is not None:
             return [verdict] * len(request.recipients)
