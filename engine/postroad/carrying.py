@@ -27,10 +27,15 @@ class Carrying:
 
     def __init__(self, table: RoutingTable, transports: Mapping[str, Transport]) -> None:
         self._transports = transports
-        self._ways = {label: _transports_of(road, table) for label, road in table.roads.items()}
+        ways = {label: _transports_of(road, table) for label, road in table.roads.items()}
+        choosy = {name for name, transport in transports.items() if _may_object(transport)}
+        # Only routes all of whose transports may have something against a message: the others cost a look at this.
+        self._ways = {label: names for label, names in ways.items() if choosy.issuperset(names)}
 
     def refusal(self, accept: Accept) -> Refusal | None:
         """Why no road of some recipient's route can carry it, None where each has one."""
+        if not self._ways:
+            return None
         for ways, recipients in self._groups(accept).items():
             objections = [self._objection(name, accept, recipients) for name in ways]
             told = [objection for objection in objections if objection is not None]
@@ -61,6 +66,14 @@ class Carrying:
 
 def _transports_of(road: Road, table: RoutingTable) -> tuple[str, ...]:
     return tuple(table.roads[label].transport for label in (road.label, *road.others))
+
+
+def _may_object(transport: Transport) -> bool:
+    """A stranger's capabilities may lack what ours have by now."""
+    able = transport.capabilities
+    unlimited = getattr(able, "message_bytes", None) is None
+    carries_all = getattr(able, "eight_bit", True) and getattr(able, "smtputf8", True)
+    return isinstance(transport, Objecting) or not (unlimited and carries_all)
 
 
 def _said_by(transport: Transport, accept: Accept, recipients: Sequence[str]) -> Refusal | None:
