@@ -63,7 +63,7 @@ async def test_a_message_too_large_for_its_only_road_is_refused_with_its_name() 
 
 
 async def test_a_road_that_can_carry_it_is_enough_and_first_or_last_is_all_one() -> None:
-    for roads in ((SMALL, ABLE), (ABLE, SMALL)):
+    for roads in ((SMALL, ABLE), (ABLE, SMALL), (SMALL, Choosy()), (Choosy(), SMALL)):
         async with over(*roads) as engine:
             await engine.submit(written(content=RAW + b"x" * 900))
 
