@@ -429,13 +429,4 @@ AROUND = (
         "if not ways:",
         ("test_carrying.py::test_where_no_road_can_each_says_why",),
     ),
-    Mutant(
-        "what one road cannot carry is refused though another could",
-        "P2",
-        "refuses at the door what the route's other transport would take",
-        f"{_ENGINE}/carrying.py",
-        "len(told) == len(ways)",
-        "told",
-        ("test_carrying.py::test_a_road_that_can_carry_it_is_enough_and_first_or_last_is_all_one",),
-    ),
 )
