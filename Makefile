@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-appengine bench-smtp crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-appengine bench-smtp bench-http crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -47,6 +47,9 @@ bench-appengine: $(STAMP) ## mail.send_mail from 8 processes into one spool; ARG
 
 bench-smtp: $(STAMP) ## the SMTP transport alone, beside aiosmtplib, smtplib and smtp-source; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/smtp_client.py $(ARGS)
+
+bench-http: $(STAMP) ## the HTTP transport beside bare httpx2, and messages a call; ARGS="--help" lists more
+	@$(BIN)/python benchmarks/http_client.py $(ARGS)
 
 crash: $(STAMP) ## kill an engine around every step and at random moments, 100 times; KILLS=1000 for more
 	@POSTROAD_KILLS=$(or $(KILLS),100) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/crash

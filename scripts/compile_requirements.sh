@@ -13,6 +13,7 @@ compile ${UPGRADE:+--upgrade} --extra cli --extra http --extra testing --extra d
     pyproject.toml requirements/dev.in
 compile ${UPGRADE:+--upgrade} -o requirements/fuzz.txt requirements/fuzz.in # apart: there are wheels for some machines only
 compile ${UPGRADE:+--upgrade} -o requirements/bench.txt requirements/bench.in
+compile ${UPGRADE:+--upgrade} -o requirements/moto.txt requirements/moto.in
 # The smaller sets are parts of the large one: tests and users run on the same versions.
 compile -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 compile -c requirements/dev.txt --extra cli --extra demo -o requirements/demo.txt pyproject.toml

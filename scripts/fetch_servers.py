@@ -1,4 +1,4 @@
-"""Fetches the real servers of tests/integration from Debian's packages and unpacks them into .servers: nothing is installed.
+"""Fetches the real servers of tests/integration into .servers: Debian's packages, unpacked and not installed, and moto (SES).
 
 Runs on any Python 3.11; `make servers` calls it.  As root it runs `apt-get update` where the lists of packages are absent or old.
 """
@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from servers.debian import SERVERS, Unpacked, fetch
+from servers.environment import make_environment
 
-CACHE = Path(__file__).resolve().parent.parent / ".servers"
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".servers"
 
 
 def main() -> int:
@@ -21,7 +23,9 @@ def main() -> int:
         found = fetch(CACHE, name, may_update=True)
         failed |= not isinstance(found, Unpacked)
         print(f"{name}: in .servers/{name}" if isinstance(found, Unpacked) else found, flush=True)
-    return 1 if failed else 0
+    moto = make_environment(CACHE, "moto", ROOT / "requirements" / "moto.txt")
+    print(moto if isinstance(moto, str) else "moto: in .servers", flush=True)
+    return 1 if failed or isinstance(moto, str) else 0
 
 
 if __name__ == "__main__":

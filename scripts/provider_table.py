@@ -11,13 +11,13 @@ import msgspec
 
 from postroad_http.provider import Provider
 from postroad_http.providers import PROVIDERS
-from postroad_http.settings import FieldTable, HttpTable
+from postroad_http.settings import BatchTable, FieldTable, HttpTable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "http.md"
 BEGIN, END = "<!-- providers: begin (make docs) -->\n", "<!-- providers: end -->"
 HEAD = (
-    "| provider | `provider` | settings of its own (required ones bold) | takes | recipients a request | largest message | "
-    "idempotent |\n|---|---|---|---|---|---|---|\n"
+    "| provider | `provider` | settings of its own (required ones bold) | takes | messages a request | recipients a message | "
+    "largest message | idempotent |\n|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -33,6 +33,7 @@ def _row(provider: Provider) -> str:
         f"`{provider.name}`",
         ", ".join(_own_settings(provider.settings)) or "none",
         "the message" if able.raw else "fields",
+        _messages(provider.settings),
         str(able.recipients_per_call),
         f"{able.message_bytes / 1e6:g} MB",
         "24 hours" if able.idempotent else "no",
@@ -40,8 +41,17 @@ def _row(provider: Provider) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def _messages(settings: type[HttpTable]) -> str:
+    """The default of `batch`, and its bound where that is another."""
+    field = next((each for each in msgspec.structs.fields(settings) if each.name == "batch"), None)
+    if field is None:
+        return "1"
+    most = next(part.le for part in get_args(field.type) if isinstance(part, msgspec.Meta))
+    return str(most) if field.default == most else f"{field.default}, `batch` up to {most}"
+
+
 def _own_settings(settings: type[HttpTable]) -> list[str]:
-    shared = set(FieldTable.__struct_fields__) | set(HttpTable.__struct_fields__)
+    shared = set(BatchTable.__struct_fields__) | set(FieldTable.__struct_fields__) | set(HttpTable.__struct_fields__)
     found: list[str] = []
     for field in msgspec.structs.fields(settings):
         if field.name not in shared:

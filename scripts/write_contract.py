@@ -48,8 +48,9 @@ MATRIX = """\
 # What the transports can do
 
 Made from the transports themselves (`make docs`): each is opened, and says its `capabilities`. Routing goes by `by_domain` and
-`recipients_per_call`, a transport refuses what the others exclude, and `check_transport` holds it to that. A plugin of your own
-declares its own: [plugins.md](plugins.md).
+`recipients_per_call`. What no transport of a route can carry, by `message_bytes`, `eight_bit` and `smtputf8`, is refused at the
+door; a transport refuses it, too, and `check_transport` holds it to that. A plugin of your own declares its own:
+[plugins.md](plugins.md).
 
 {table}
 

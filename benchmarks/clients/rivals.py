@@ -6,13 +6,12 @@ import resource
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peers import Place, Sent
-from peers.debian import find_programs
+from peers.debian import find_programs, make_environment
 from processes import BENCHMARKS, OutOfTime, Worker
 
 __all__ = ["SmtpSource", "WorkerClient", "find_aiosmtplib"]
@@ -121,21 +120,5 @@ def _children_cpu() -> float:
 
 def find_aiosmtplib(cache: Path) -> tuple[Path, str]:
     """The Python of an environment with aiosmtplib, made if need be; and why there is none, if so."""
-    folder = cache / f"aiosmtplib-{sys.version_info.major}.{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    if _imports(python):
-        return python, ""
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--require-hashes"]
-    made = subprocess.run([*pip, "-r", _REQUIREMENTS], capture_output=True, text=True, check=False)
-    if made.returncode or not _imports(python):
-        said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
-        return python, f"cannot be installed: {said[:200]}"
-    return python, ""
-
-
-def _imports(python: Path) -> bool:
-    return (
-        python.exists()
-        and not subprocess.run([python, "-c", "import aiosmtplib"], capture_output=True, check=False).returncode
-    )
+    found = make_environment(cache, "aiosmtplib", _REQUIREMENTS)
+    return (Path(), found) if isinstance(found, str) else (found, "")

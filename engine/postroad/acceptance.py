@@ -18,6 +18,8 @@ import msgspec
 import trio
 
 from .actors.ports import Ports
+from .carrying import Carrying
+from .decide.admission import refusal_error
 from .draft import Draft
 from .errors import EngineClosed, StoreBroken, StoreError
 from .intake import Entry
@@ -59,6 +61,7 @@ class Acceptance:
     def __init__(self, ports: Ports, contents: ContentFolder) -> None:
         self._ports = ports
         self._contents = contents
+        self._carrying = Carrying(ports.table, ports.transports)
         self._under_way = _UnderWay()
         self._turns = trio.lowlevel.ParkingLot()  # callers whose content was not looked at yet
         self._desk = trio.Lock()  # where large contents are written, one at a time
@@ -67,7 +70,17 @@ class Acceptance:
 
     def prepare(self, draft: Draft) -> Accept:
         """Ask the door, and count what it lets in until `store` or `forget`.  Raises SubmissionError or QueueFull."""
-        return self._prepared(draft, self._ports.clock.now(), draft.id)
+        accept = self._prepared(draft, self._ports.clock.now(), draft.id)
+        try:
+            self._check_carried(draft, accept)
+        except BaseException:
+            self.forget([accept])
+            raise
+        return accept
+
+    def _check_carried(self, draft: Draft, accept: Accept) -> None:
+        if refusal := self._carrying.refusal(accept):
+            raise refusal_error(msgspec.structs.replace(refusal, field=draft.field_of(refusal.field)))
 
     def _prepared(self, draft: Draft, now: float, id: str | None, work: Any = None) -> Accept:
         ports = self._ports
@@ -115,7 +128,13 @@ class Acceptance:
             now = ports.clock.now()
             id = draft.id or ports.new_id(now)
             work = await ports.executor.write(partial(draft.write, ports.door, id, now))
-            return self._prepared(draft, now, id, work)
+            accept = self._prepared(draft, now, id, work)
+            try:
+                await ports.executor.write(partial(self._check_carried, draft, accept))
+            except BaseException:
+                self.forget([accept])
+                raise
+            return accept
         finally:
             self._call_next()
 

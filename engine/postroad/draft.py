@@ -43,6 +43,10 @@ class Draft(Protocol):
         """What takes long.  Raises SubmissionError."""
         ...
 
+    def field_of(self, field: str) -> str:
+        """What the author of this one calls an argument of `send_mail`."""
+        ...
+
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Any = None) -> Accept:
         """The rest, and what takes long unless it was done.  Raises SubmissionError or QueueFull."""
         ...
@@ -65,6 +69,9 @@ class WrittenDraft:
 
     def write(self, door: Door, id: str, now: float) -> Read:
         return door.read(self.submission.content, id, now)
+
+    def field_of(self, field: str) -> str:
+        return field if field in ("recipients", "tags") else "content"
 
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Read | None = None) -> Accept:
         return door.prepare(self.submission, tally=tally, now=now, id=id, read=work)
@@ -90,6 +97,9 @@ class ComposedDraft:
     def write(self, door: Door, id: str, now: float) -> Written:
         return door.write(self.fields, id, now)
 
+    def field_of(self, field: str) -> str:
+        return field
+
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Written | None = None) -> Accept:
         return door.compose(self.fields, self.options, tally=tally, now=now, id=id, written=work)
 
@@ -112,6 +122,9 @@ class IncomingDraft:
     def write(self, door: Door, id: str, now: float) -> int:
         """It is written already, and kept as it came: only its checksum is made."""
         return crc32(self.arrival.raw)
+
+    def field_of(self, field: str) -> str:
+        return "raw"
 
     def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: int | None = None) -> Accept:
         return door.incoming(self.arrival, self.lane, tally=tally, now=now, id=id, checksum=work)

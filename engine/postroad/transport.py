@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -18,11 +18,15 @@ from .message import Message
 from .store.contract import LeasedRecipient
 from .verdict import Verdict
 
+if TYPE_CHECKING:
+    from .decide.admission import Refusal
+
 __all__ = [
     "Capabilities",
     "Content",
     "DeliveryRequest",
     "LeasedRecipient",
+    "Objecting",
     "Transport",
     "TransportFactory",
     "TransportSettings",
@@ -30,25 +34,32 @@ __all__ = [
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a transport can do.  Routing uses `by_domain` and `recipients_per_call`; `check_transport` tries all of it.
+    """What a transport can do.  Routing uses `by_domain` and `recipients_per_call`, admission what excludes a message:
+    `message_bytes`, `eight_bit`, `smtputf8`.  `check_transport` tries all of it.
 
     by_domain: each call is for one domain, which the request names (MX delivery); otherwise lanes are not split.
     recipients_per_call: 1 to 100.
+    messages_per_call: the most messages that its peer takes in one call, 1 where each goes alone.  The engine calls for each
+        message; the transport gathers what is called for at the same time, and waits for nothing where nothing is under way.
     message_bytes: the largest content it takes, None where it has no limit of its own.
     eight_bit, smtputf8: whether content with octets over 127, and UTF-8 addresses and headers, can be carried.  False
         means "never"; where it depends on the peer, say True and refuse with 5.6.3 or 5.6.7 when it turns out so.
     callbacks: whether it tells the application: of bounces (`postroad.callbacks.is_bounce`), and of incoming mail, whose
         content is as it came: any octets, not canonical.
     idempotent: the peer knows what it has: the same message for the same recipients again, within a day, makes no second one.
+    schedules: whether the peer could itself keep a message until a moment.  Nothing is handed over ahead of its time: the engine
+        keeps `send_at`, so that a message can be cancelled until then and waits in one place.
     """
 
     by_domain: bool = False
     recipients_per_call: int = 100
+    messages_per_call: int = 1
     message_bytes: int | None = None
     eight_bit: bool = True
     smtputf8: bool = True
     callbacks: bool = False
     idempotent: bool = False
+    schedules: bool = False
 
 
 class Content(Protocol):
@@ -135,7 +146,7 @@ class Transport(Protocol):
     T10 Many at once: calls run beside each other, none waits for another's trouble or gets another's content.
     T11 Once: a message goes to the peer once a call.  Whether it is tried again, and what senders hear, is decided elsewhere.
     T12 Able as declared: `capabilities` stay the same, and what they exclude is refused (5.3.4 too large, 5.6.3 eight bit,
-        5.6.7 UTF-8), not sent.
+        5.6.7 UTF-8), not sent.  Where there is an `objection`, it and `deliver` agree.
     T13 Hints: when the peer says how long to wait, the verdict says so in `retry_after_seconds`.
     T14 Discretion: neither content nor secrets are logged, said in a verdict, or shown by `repr` or an error.
     T15 Settings: one that is not known, or of the wrong kind, is refused with a ConfigError that names its key; the mapping is
@@ -150,6 +161,20 @@ class Transport(Protocol):
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         """Try once to hand the message over to the next hop."""
+        ...
+
+
+@runtime_checkable
+class Objecting(Protocol):
+    """What a transport may have besides: it knows at the door what it could never carry, beyond its `capabilities`."""
+
+    def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
+        """Why `deliver` would refuse this message for each of these recipients, None where it might carry it.
+
+        Its `field` is the argument of `send_mail` that is at fault, its `problem` says what to do; the engine refuses the
+        submission with both where no other transport of the route takes it.  It waits for nothing, asks nobody and keeps
+        nothing; for a large content it is called in a thread.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ from .fields import (
     check_name_says_kind,
     check_no_amp,
     check_no_marks,
+    check_one_reply,
     check_tags,
     has_texts,
     json_call,
@@ -61,7 +62,7 @@ class Brevo:
     title = "Brevo"
     documentation = "https://developers.brevo.com/reference/sendtransacemail"
     read_on = "2026-11-27"
-    able = Able(raw=False, recipients_per_call=1, message_bytes=20_000_000)
+    able = Able(raw=False, recipients_per_call=1, message_bytes=20_000_000, schedules=True)
     settings = BrevoSettings
 
     def base_url(self, settings: BrevoSettings) -> str:
@@ -73,8 +74,7 @@ class Brevo:
         check_no_amp(letter)
         check_no_marks(letter.subject, letter.text, letter.html)
         check_tags(parcel.tags, r".{1,255}", 10)
-        if len(letter.reply_to) > 1:
-            raise Unfit(f"the API takes one address in Reply-To, there are {len(letter.reply_to)}")
+        check_one_reply(letter)
         headers = unique_headers(letter, _FORBIDDEN)
         _check_plain(headers)
         if settings.metadata:
@@ -122,11 +122,11 @@ def _check_plain(headers: Mapping[str, str]) -> None:
     """Brevo decodes encoded words in header fields and sends the result as it is, which servers refuse."""
     for name, value in headers.items():
         if "=?" in value:
-            raise Unfit(f"the API breaks encoded words, and the header field {name} has one")
+            raise Unfit(f"the API breaks encoded words, and the header field {name} has one", field="headers")
 
 
 def _attachment(part: Part) -> dict[str, Any]:
     if part.cid:
-        raise Unfit(f"the API has no place for the content id of {part.name}")
+        raise Unfit(f"the API has no place for the content id of {part.name}", field="attachments")
     check_name_says_kind(part)
     return {"content": part.data, "name": part.name}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -19,11 +18,11 @@ import trio
 
 from postroad import __version__
 from postroad.log import printable
-from postroad.outlasting import outlast
 
+from .clients import Clients
 from .provider import Answer, Call
 
-__all__ = ["Exchange", "Outcome", "Unanswered", "Unsent"]
+__all__ = ["Exchange", "Outcome", "Post", "Unanswered", "Unsent"]
 
 _REPLY_OCTETS = 262_144  # a batch of 100 errors with a kilobyte each fits
 _PIECE_OCTETS = 65_536
@@ -50,10 +49,10 @@ Outcome: TypeAlias = Answer | Unsent | Unanswered
 
 
 class Exchange:
-    """Sends requests over one client.  nursery: for the requests under way.  seconds: for one of them."""
+    """Sends requests.  nursery: for those under way.  seconds: for one of them, and its wait for a connection."""
 
-    def __init__(self, client: httpx2.AsyncClient, nursery: trio.Nursery, seconds: float) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, nursery: trio.Nursery, seconds: float) -> None:
+        self._clients = clients
         self._nursery = nursery
         self._seconds = seconds
 
@@ -62,28 +61,60 @@ class Exchange:
 
         committing: called before the body's last octets go; after that, cancelling only sets a limit.
         """
-        post = _Post(call, committing, self._seconds, doubt_seconds)
-        outcome = await outlast(self._nursery, partial(post.run, self._client), post.grace_seconds)
-        return outcome or post.without_answer("no answer in time")
+        post = self.begin(call, committing)
+        await post.wait_ended(doubt_seconds)
+        assert post.outcome is not None
+        return post.outcome
+
+    def begin(self, call: Call, committing: Callable[[], None]) -> Post:
+        """As `ask`, for a caller that waits for it by itself.  What committing raises ends it before its last octets go."""
+        post = Post(call, committing, self._seconds)
+        self._nursery.start_soon(post.run, self._clients)
+        return post
 
 
-class _Post:
-    """One request under way."""
+class Post:
+    """One request under way.  Its scope is shielded: its caller alone ends it."""
 
-    def __init__(self, call: Call, committing: Callable[[], None], seconds: float, doubt_seconds: float) -> None:
+    def __init__(self, call: Call, committing: Callable[[], None], seconds: float) -> None:
         self._call = call
         self._body = _Body(call.body, committing)
         self._seconds = seconds
-        self._doubt_seconds = doubt_seconds
+        self._scope = trio.CancelScope(shield=True)
+        self._waiter: trio.lowlevel.Task | None = None
+        self.outcome: Outcome | None = None
 
-    def grace_seconds(self) -> float:
-        """How long it may go on when its call is cancelled."""
-        return self._doubt_seconds if self._body.is_committed else 0.0
+    @property
+    def is_handed_over(self) -> bool:
+        return self._body.is_handed_over
 
-    async def run(self, client: httpx2.AsyncClient) -> Outcome | None:
-        with trio.move_on_after(self._seconds):
-            return await self._exchange(client)
-        return None
+    async def wait_ended(self, doubt_seconds: float) -> None:
+        if self.outcome is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._waiter = trio.lowlevel.current_task()
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._hurry(doubt_seconds)
+            return trio.lowlevel.Abort.FAILED  # it ends soon, and then says how
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _hurry(self, doubt_seconds: float) -> None:
+        grace = doubt_seconds if self._body.is_committed else 0.0
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
+
+    async def run(self, clients: Clients) -> None:
+        try:
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._seconds)
+            with self._scope:
+                async with clients.one() as client:
+                    self.outcome = await self._exchange(client)
+        finally:
+            if self.outcome is None:
+                self.outcome = self._without_answer("no answer in time")
+            if self._waiter is not None:
+                trio.lowlevel.reschedule(self._waiter)
 
     async def _exchange(self, client: httpx2.AsyncClient) -> Outcome:
         try:
@@ -91,12 +122,13 @@ class _Post:
             try:
                 answer = await _read(response)
             finally:
-                with trio.CancelScope(shield=True):  # closes sockets, and waits for nobody
-                    await response.aclose()
+                if not response.is_closed:  # as it is once all of it was read
+                    with trio.CancelScope(shield=True):  # closes sockets, and waits for nobody
+                        await response.aclose()
         except (
             Exception
         ) as error:  # whatever a client raises is trouble of the network, and never shown but by its kind
-            return self.without_answer(_words(error), is_local=_is_local(error))
+            return self._without_answer(_words(error), is_local=_is_local(error))
         if answer.status < 300 and not self._body.is_committed:
             return Unsent(f"{answer.status}, before all of the request was sent")
         return answer
@@ -115,7 +147,7 @@ class _Post:
             "POST", self._call.url, headers=headers, stream=self._body, extensions={"timeout": timeout}
         )
 
-    def without_answer(self, said: str, *, is_local: bool = False) -> Outcome:
+    def _without_answer(self, said: str, *, is_local: bool = False) -> Outcome:
         if self._body.is_committed:
             return Unanswered(said, self._body.is_handed_over)
         return Unsent(said, is_local)
@@ -135,15 +167,15 @@ class _Body(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # each piece is a checkpoint when it is sent
         if self.is_committed:
             self.is_handed_over = True
             raise StopAsyncIteration
         piece = self._octets[self._at : self._at + _PIECE_OCTETS]
         self._at += len(piece)
         if self._at >= len(self._octets):
-            self.is_committed = True
             self._committing()
+            self.is_committed = True
         return piece
 
 

@@ -11,10 +11,11 @@ import email.parser
 import email.policy
 import email.utils
 import mimetypes
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email.header import decode_header, make_header
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -25,6 +26,7 @@ __all__ = ["Box", "Letter", "Part", "Unfit", "read_letter"]
 
 _KINDS = mimetypes.MimeTypes()  # without what the machine adds to them
 _POLICY = email.policy.compat32
+_USUAL_BOX = re.compile(r"([A-Za-z0-9]+(?: [A-Za-z0-9]+)*) <([A-Za-z0-9_+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)>")
 _TEXTS = {"text/plain": "text", "text/html": "html", "text/x-amp-html": "amp"}
 _SEALED = frozenset({"multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"})
 _FIELDS = frozenset({"from", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id", "mime-version"})
@@ -51,11 +53,15 @@ class _Node(BoundedMessage):
 
 
 class Unfit(Exception):
-    """What an API cannot carry.  status: the enhanced status of the refusal (RFC 3463)."""
+    """What an API cannot carry.
 
-    def __init__(self, said: str, status: str = "5.6.1") -> None:
+    status: the enhanced status of the refusal (RFC 3463).  field: the argument of `Engine.send_mail` that is at fault.
+    """
+
+    def __init__(self, said: str, status: str = "5.6.1", *, field: str = "content") -> None:
         super().__init__(said)
         self.status = status
+        self.field = field
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -107,68 +113,101 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 def read_letter(content: bytes) -> Letter:
     """Raises Unfit."""
     try:
-        tree = cast("_Node", email.parser.BytesParser(_Node, policy=_POLICY).parsebytes(content))
+        tree = _tree_of(content)
         body = _Body()
         _read_node(tree, body, is_related=False)
     except BeyondBounds as error:
         raise Unfit(str(error)) from None
     except TypeError:  # the library stumbles over some parameters, such as `x*0*=; x*=`
         raise Unfit("the parameters of a part cannot be read", "5.6.0") from None
-    authors = _boxes(tree, "from")
+    fields = _fields_of(tree)
+    authors = _boxes(fields, "from")
     if len(authors) != 1:
-        raise Unfit(f"the API takes one author in From, there are {len(authors)}")
+        raise Unfit(f"the API takes one author in From, there are {len(authors)}", field="sender")
     return Letter(
         author=authors[0],
-        to=_boxes(tree, "to"),
-        cc=_boxes(tree, "cc"),
-        reply_to=_boxes(tree, "reply-to"),
-        subject=_decoded(_first(tree, "subject")),
-        date=_first(tree, "date"),
-        message_id=_first(tree, "message-id"),
+        to=_boxes(fields, "to"),
+        cc=_boxes(fields, "cc"),
+        reply_to=_boxes(fields, "reply-to"),
+        subject=_decoded(_first(fields, "subject")),
+        date=_first(fields, "date"),
+        message_id=_first(fields, "message-id"),
         text=body.texts.get("text"),
         html=body.texts.get("html"),
         amp=body.texts.get("amp"),
         parts=tuple(body.parts),
-        headers=tuple(_other_headers(tree)),
+        headers=tuple(_other_headers(fields)),
     )
+
+
+def _tree_of(content: bytes) -> _Node:
+    """The parser looks at each line: of a body that is one part, for nothing."""
+    head, _, body = content.partition(b"\r\n\r\n")
+    tree = _parsed(head + b"\r\n\r\n")
+    if tree.kind.startswith("multipart/"):
+        return _parsed(content)
+    tree.set_payload(body.decode("ascii", "surrogateescape"))
+    return tree
+
+
+def _parsed(content: bytes) -> _Node:
+    return cast("_Node", email.parser.BytesParser(_Node, policy=_POLICY).parsebytes(content))
 
 
 # --- The header ---
 
 
-def _fields_of(tree: _Node) -> Iterator[tuple[str, str]]:
+class _Field(NamedTuple):
+    """key: the name in lower case."""
+
+    name: str
+    key: str
+    value: str
+
+
+def _fields_of(tree: _Node) -> list[_Field]:
+    found: list[_Field] = []
     for name, value in tree.raw_items():
         text = "".join(str(value).splitlines())
         if not text.isascii():
-            raise Unfit(f"the header field {name} holds octets over 127", "5.6.7")
-        yield name, text.strip(" \t")
+            raise Unfit(f"the header field {name} holds octets over 127", "5.6.7", field="headers")
+        found.append(_Field(name, name.lower(), text.strip(" \t")))
+    return found
 
 
-def _first(tree: _Node, wanted: str) -> str:
-    return next((value for name, value in _fields_of(tree) if name.lower() == wanted), "")
+def _first(fields: Sequence[_Field], wanted: str) -> str:
+    return next((field.value for field in fields if field.key == wanted), "")
 
 
-def _other_headers(tree: _Node) -> Iterator[tuple[str, str]]:
-    for name, value in _fields_of(tree):
-        key = name.lower()
+def _other_headers(fields: Sequence[_Field]) -> Iterator[tuple[str, str]]:
+    for name, key, value in fields:
         if key not in _FIELDS and key not in _MADE_ANEW and not key.startswith(("content-", "arc-")):
             yield name, value
 
 
-def _boxes(tree: _Node, name: str) -> tuple[Box, ...]:
+def _boxes(fields: Sequence[_Field], name: str) -> tuple[Box, ...]:
     """All mailboxes of a field, however often it is there; those of a group too, without the group's name."""
     found: list[Box] = []
-    for key, value in _fields_of(tree):
-        if key.lower() == name and value:
-            pairs = [pair for pair in email.utils.getaddresses([value]) if pair != ("", "")]
-            if any("@" not in address for _, address in pairs) or (not pairs and "@" in value):
-                raise Unfit(f"the header field {key} holds what is no address", "5.6.0")
+    for each in fields:
+        if each.key == name and each.value:
+            pairs = _pairs_of(each.value)
+            if any("@" not in address for _, address in pairs) or (not pairs and "@" in each.value):
+                raise Unfit(f"the header field {each.name} holds what is no address", "5.6.0")
             found.extend(Box(_decoded(display), address) for display, address in pairs)
     return tuple(found)
 
 
+def _pairs_of(value: str) -> list[tuple[str, str]]:
+    """Names and addresses.  The usual, a name of plain words and an address, needs no parser."""
+    if (usual := _USUAL_BOX.fullmatch(value)) is not None:
+        return [(usual[1], usual[2])]
+    return [pair for pair in email.utils.getaddresses([value]) if pair != ("", "")]
+
+
 def _decoded(text: str) -> str:
     """With its encoded words read (RFC 2047); what is none is left as it is."""
+    if "=?" not in text:
+        return text
     try:
         return str(make_header(decode_header(text)))
     except (ValueError, LookupError):  # UnicodeError and binascii.Error are ValueErrors

@@ -1,8 +1,8 @@
 """MailerSend: POST /v1/email, by fields.
 
-Written from developers.mailersend.com/api/v1/email.html and .../general.html, read 2026-11-27.  MailerSend writes a Message-ID of
-its own, and fills its template language in: a text that holds its marks is refused.  It has no place for a file's content
-type, which it takes from the name.  Custom header fields need a plan that has them.
+Written from developers.mailersend.com/api/v1/email.html and .../general.html, and www.mailersend.com/help/rest-api-response-codes
+(ALL_SUPPRESSED), read 2026-11-27.  It writes a Message-ID of its own, and fills its template language in: a text that holds its
+marks is refused.  It takes a file's content type from its name.  Custom header fields need a plan that has them.
 
 Envelope: MailerSend sends to all whom to, cc and bcc name.  So each recipient gets a request of its own that names it alone in
 `to`; a message that shows others is refused, or shows each itself (`others`).
@@ -17,8 +17,17 @@ import msgspec
 
 from postroad.verdict import Scope, Verdict
 
-from .fields import addressed, check_name_says_kind, check_no_amp, check_no_marks, check_tags, has_texts, json_call
-from .letter import Box, Letter, Part, Unfit
+from .fields import (
+    addressed,
+    check_name_says_kind,
+    check_no_amp,
+    check_no_marks,
+    check_one_reply,
+    check_tags,
+    has_texts,
+    json_call,
+)
+from .letter import Box, Letter, Part
 from .provider import Able, Answer, Call, Parcel, Unreadable
 from .settings import FieldTable
 from .verdicts import accepted, refused
@@ -52,7 +61,7 @@ class MailerSend:
     title = "MailerSend"
     documentation = "https://developers.mailersend.com/api/v1/email.html"
     read_on = "2026-11-27"
-    able = Able(raw=False, recipients_per_call=1, message_bytes=25_000_000)
+    able = Able(raw=False, recipients_per_call=1, message_bytes=25_000_000, schedules=True)
     settings = MailerSendSettings
 
     def base_url(self, settings: MailerSendSettings) -> str:
@@ -64,8 +73,7 @@ class MailerSend:
         check_no_amp(letter)
         check_no_marks(letter.subject, letter.text, letter.html)
         check_tags(parcel.tags, r".{1,191}", 4 if settings.metadata else 5)
-        if len(letter.reply_to) > 1:
-            raise Unfit(f"the API takes one address in Reply-To, there are {len(letter.reply_to)}")
+        check_one_reply(letter)
         table: dict[str, Any] = {
             "from": _box(letter.author),
             "to": [_box(addressed(parcel, settings))],

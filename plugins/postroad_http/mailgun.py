@@ -57,7 +57,9 @@ class Mailgun:
     title = "Mailgun"
     documentation = "https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages"
     read_on = "2026-11-27"
-    able = Able(raw=True, recipients_per_call=100, message_bytes=25_000_000)  # the API takes 1,000 recipients
+    able = Able(
+        raw=True, recipients_per_call=100, message_bytes=25_000_000, schedules=True
+    )  # the API takes 1,000 recipients
     settings = MailgunSettings
 
     def base_url(self, settings: MailgunSettings) -> str:

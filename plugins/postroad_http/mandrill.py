@@ -57,7 +57,7 @@ class Mandrill:
     title = "Mandrill"
     documentation = "https://mailchimp.com/developer/transactional/api/messages/send-mime-document/"
     read_on = "2026-11-27"
-    able = Able(raw=True, recipients_per_call=100, message_bytes=25_000_000)
+    able = Able(raw=True, recipients_per_call=100, message_bytes=25_000_000, schedules=True)
     settings = MandrillSettings
 
     def base_url(self, settings: MandrillSettings) -> str:

@@ -1,10 +1,11 @@
-"""Opens a transport: reads its table, makes its one client, and ends what is under way when the engine leaves."""
+"""Opens a transport: reads its table, makes its clients, and ends what is under way when the engine leaves."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from postroad.config import read_settings
 from postroad.errors import ConfigError
 from postroad.transport import Transport
 
+from .clients import Clients
 from .exchange import Exchange
 from .providers import PROVIDERS
 from .settings import HttpTable
@@ -35,25 +37,31 @@ async def open_transport(table: Mapping[str, Any]) -> AsyncGenerator[Transport]:
     assert isinstance(settings, HttpTable)
     transport_of = HttpTransport(provider, settings)
     failure: Exception | None = None
-    async with _client(settings) as client, trio.open_nursery() as nursery:
-        try:
-            yield transport_of.over(Exchange(client, nursery, settings.timeout_seconds))
-        except Exception as error:  # raised again below, where no exception group is made of it
-            failure = error
-        nursery.cancel_scope.cancel()
+    clients = Clients(_maker(settings), settings.connections, _IDLE_SECONDS)
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield transport_of.over(Exchange(clients, nursery, settings.timeout_seconds), nursery)
+            except Exception as error:  # raised again below, where no exception group is made of it
+                failure = error
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await clients.close()
     if failure is not None:
         raise failure
 
 
-def _client(settings: HttpTable) -> httpx2.AsyncClient:
+def _maker(settings: HttpTable) -> Callable[[], httpx2.AsyncClient]:
     """Proxies, certificates and passwords that the environment or a .netrc names are nobody's business here."""
-    limits = httpx2.Limits(
-        max_connections=settings.connections,
-        max_keepalive_connections=settings.connections,
-        keepalive_expiry=_IDLE_SECONDS,
-    )
-    return httpx2.AsyncClient(
-        limits=limits, timeout=settings.timeout_seconds, trust_env=False, follow_redirects=False, verify=_tls(settings)
+    limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS)
+    return partial(
+        httpx2.AsyncClient,
+        limits=limits,
+        timeout=settings.timeout_seconds,
+        trust_env=False,
+        follow_redirects=False,
+        verify=_tls(settings),
     )
 
 

@@ -1,6 +1,8 @@
-"""Postmark: POST /email, by fields.
+"""Postmark: POST /email, by fields; POST /email/batch for several messages.
 
-Written from postmarkapp.com/developer/api/email-api and .../developer/api/overview (error codes), read 2026-11-27.
+Written from postmarkapp.com/developer/api/email-api, .../developer/api/overview (error codes) and
+.../developer/user-guide/send-email-with-api/batch-emails; sizes, which count once encoded: .../support/article/1056; read
+2026-11-27.  A batch is answered with 200 and a result for each message, in order; a bad one harms no other.
 
 Envelope: Postmark sends to all whom To, Cc and Bcc name.  So each recipient gets a request of its own that names it alone in
 `To`; a message that shows others is refused, or shows each itself (`others`).
@@ -18,8 +20,8 @@ from postroad.verdict import Scope, Verdict
 
 from .fields import addressed, check_no_amp, check_tags, formatted, has_texts, json_call
 from .letter import Letter, Part
-from .provider import Able, Answer, Call, Parcel, Unreadable
-from .settings import FieldTable, check_word
+from .provider import Able, Answer, Call, Parcel, Unreadable, joined_array
+from .settings import BatchTable, check_word
 from .verdicts import accepted, deferred, refused
 
 __all__ = ["Postmark", "PostmarkSettings"]
@@ -29,9 +31,13 @@ _OURS = frozenset({10, 405, 412, 413})  # token; not allowed to send; account pe
 _SENDER = frozenset({400, 401})  # the sender's signature is not there, or not confirmed
 
 
-class PostmarkSettings(FieldTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PostmarkSettings(BatchTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[transports.NAME] with plugin = "http" and provider = "postmark": Postmark. The secret is a server's API token."""
 
+    batch: Annotated[
+        int,
+        Meta(description="Messages that may share a request, where several wait. 1: each goes alone.", ge=1, le=500),
+    ] = 500
     message_stream: Annotated[
         str, Meta(description="The message stream, such as `outbound` or `broadcast`. Empty: Postmark's default.")
     ] = ""
@@ -57,6 +63,7 @@ class Postmark:
     read_on = "2026-11-27"
     able = Able(raw=False, recipients_per_call=1, message_bytes=10_000_000)
     settings = PostmarkSettings
+    call_bytes = 50_000_000
 
     def base_url(self, settings: PostmarkSettings) -> str:
         return "https://api.postmarkapp.com"
@@ -86,6 +93,19 @@ class Postmark:
         if answer.status != 200 or said is None or said.ErrorCode != 0 or not said.MessageID:
             raise Unreadable("no MessageID")
         return [accepted(f"{said.Message} {said.MessageID}")]
+
+    def join(self, calls: Sequence[Call]) -> Call:
+        newest = calls[-1]
+        return Call(f"{newest.url}/batch", newest.headers, joined_array(calls))
+
+    def split(self, answer: Answer, number: int) -> Sequence[Answer] | None:
+        results, texts = answer.read(list[_Said]), answer.read(list[msgspec.Raw])
+        if answer.status != 200 or results is None or texts is None or len(results) != number:
+            return None
+        return [
+            Answer(422 if result.ErrorCode else 200, answer.headers, bytes(text))
+            for result, text in zip(results, texts, strict=True)
+        ]
 
     def failed(self, answer: Answer, parcel: Parcel) -> Verdict | None:
         error = answer.read(_Said)

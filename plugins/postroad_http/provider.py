@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -18,7 +18,7 @@ from postroad.verdict import Verdict
 from .letter import Letter, read_letter
 from .settings import HttpTable
 
-__all__ = ["Able", "Answer", "Call", "Parcel", "Provider", "Unreadable"]
+__all__ = ["Able", "Answer", "Batching", "Call", "Parcel", "Provider", "Unreadable", "joined_array"]
 
 
 _T = TypeVar("_T")
@@ -31,12 +31,14 @@ class Able(msgspec.Struct, frozen=True, kw_only=True):
     recipients_per_call: more than one only where they are named apart from To and Cc.
     message_bytes: the largest content, in octets of its canonical form, that fits into a request.
     idempotent: the same request again, within a day at least, makes no second mail.
+    schedules: it has a field for the moment to send at.
     """
 
     raw: bool
     recipients_per_call: int
     message_bytes: int
     idempotent: bool = False
+    schedules: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ class Parcel:
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One POST.  headers: further ones, beside Host, Content-Length and what is the same for all."""
+    """One POST.  headers: further ones, beside Host, Content-Length and what is the same for all.
+
+    is_loner: it must not share a request, for what it holds.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    is_loner: bool = False
 
     def __repr__(self) -> str:
         return f"Call({self.url!r})"  # the headers hold the secret
@@ -128,3 +134,26 @@ class Provider(Protocol):
     def failed(self, answer: Answer, parcel: Parcel) -> Sequence[Verdict] | Verdict | None:
         """The verdicts of another reply; None where the provider documents nothing else than the general rules."""
         ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """What a provider has besides whose API takes several messages in one request, and answers to each."""
+
+    call_bytes: int  # the most octets of a request's body
+
+    def join(self, calls: Sequence[Call]) -> Call:
+        """One request for those of several messages, by the newest's secret.
+
+        Without an idempotency key: that belongs to a request, and the same messages do not come together twice.
+        """
+        ...
+
+    def split(self, answer: Answer, number: int) -> Sequence[Answer] | None:
+        """The answer to each message, as if it had been asked alone; None where it says nothing of each."""
+        ...
+
+
+def joined_array(calls: Sequence[Call]) -> bytes:
+    """The JSON array of their bodies."""
+    return b"[%s]" % b",".join([call.body for call in calls])

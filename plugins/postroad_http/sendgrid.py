@@ -51,7 +51,7 @@ class SendGrid:
     title = "SendGrid"
     documentation = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"
     read_on = "2026-11-27"
-    able = Able(raw=False, recipients_per_call=1, message_bytes=29_000_000)  # 30 MB in all
+    able = Able(raw=False, recipients_per_call=1, message_bytes=29_000_000, schedules=True)  # 30 MB in all
     settings = SendGridSettings
 
     def base_url(self, settings: SendGridSettings) -> str:

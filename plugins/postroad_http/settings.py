@@ -18,7 +18,7 @@ from postroad.config import PathSetting
 from postroad.errors import ConfigError
 from postroad.secret import read_secret
 
-__all__ = ["FieldTable", "HttpTable", "check_word"]
+__all__ = ["BatchTable", "FieldTable", "HttpTable", "check_word"]
 
 _SOURCES = ("api_key", "api_key_file", "api_key_env")
 _LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
@@ -109,6 +109,12 @@ class FieldTable(HttpTable, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "refuse: the message is not sent by this transport. hide: each recipient gets a copy that names it alone."
         ),
     ] = "refuse"
+
+
+class BatchTable(FieldTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the providers have that take several messages in a request; each says how many."""
+
+    batch: int
 
 
 def check_word(key: str, value: str, pattern: str = r"[A-Za-z0-9._-]{1,255}") -> None:

@@ -1,6 +1,7 @@
 """SparkPost: POST /api/v1/transmissions, with the message as it is (content.email_rfc822).
 
-Written from developers.sparkpost.com/api/transmissions and .../api (endpoints, login), read 2026-11-27.
+Written from developers.sparkpost.com/api/transmissions and .../api (endpoints, login), read 2026-11-27.  Codes 1902 and 5002
+are known from replies that users have shown, and not documented.  Unconfirmed: 20 MB as the most of a message.
 
 Envelope: exactly the request's recipient, named in `recipients`; the message's own To and Cc are what it sees.  The reply only
 counts recipients, so each gets a request of its own.  SparkPost fills its template language in, also in whole messages:
@@ -64,7 +65,7 @@ class SparkPost:
     title = "SparkPost"
     documentation = "https://developers.sparkpost.com/api/transmissions/"
     read_on = "2026-11-27"
-    able = Able(raw=True, recipients_per_call=1, message_bytes=20_000_000)
+    able = Able(raw=True, recipients_per_call=1, message_bytes=20_000_000, schedules=True)
     settings = SparkPostSettings
 
     def base_url(self, settings: SparkPostSettings) -> str:

@@ -14,16 +14,20 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from postroad import Refusal
 from postroad.errors import ConfigError
 from postroad.log import printable
+from postroad.message import Message
 from postroad.store.contract import LeasedRecipient
 from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Disposition, Scope, Verdict
 
 from .exchange import Exchange, Outcome, Unanswered, Unsent
+from .fields import check_others
+from .gathering import Gathering, Shared
 from .letter import Unfit
-from .provider import Answer, Call, Parcel, Provider, Unreadable
-from .settings import HttpTable
+from .provider import Answer, Batching, Call, Parcel, Provider, Unreadable
+from .settings import BatchTable, FieldTable, HttpTable
 from .verdicts import general
 
 __all__ = ["HttpTransport"]
@@ -41,11 +45,18 @@ class HttpTransport:
         self._base = (settings.base_url or provider.base_url(settings)).rstrip("/")
         self._remote = printable(urlsplit(self._base).netloc, 200)
         self._site = printable(f"{provider.name}:{self._remote}#{settings.account}", 300)
+        self._most = settings.batch if isinstance(settings, BatchTable) else 1
         self._exchange: Exchange | None = None
+        self._gathering: Gathering | None = None
         settings.secret()
 
-    def over(self, exchange: Exchange) -> HttpTransport:
+    def over(self, exchange: Exchange, nursery: trio.Nursery) -> HttpTransport:
+        """nursery: for requests that several calls share."""
         self._exchange = exchange
+        if self._most > 1 and isinstance(self._provider, Batching):
+            self._gathering = Gathering(
+                exchange, self._provider, nursery, most=self._most, calls=self._settings.connections
+            )
         return self
 
     @property
@@ -53,14 +64,42 @@ class HttpTransport:
         able = self._provider.able
         return Capabilities(
             recipients_per_call=able.recipients_per_call,
+            messages_per_call=self._most,
             message_bytes=able.message_bytes,
             smtputf8=False,
-            idempotent=able.idempotent,
+            idempotent=able.idempotent and self._most == 1,
+            schedules=able.schedules,
         )
+
+    def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
+        """What its request would be refused for, without asking anybody; see `postroad.transport.Objecting`."""
+        if verdict := self._own_verdict(content):
+            return Refusal(field="content" if verdict.status == "5.3.4" else "headers", problem=verdict.reply)
+        odd = next((address for address in recipients if not address.isascii()), None)
+        if odd is not None:
+            return Refusal(field="recipients", problem=f"{self._utf8_refusal().reply}, as in {odd!r}")
+        try:
+            self._try_writing(message, recipients, content)
+        except Unfit as unfit:
+            return Refusal(field=unfit.field, problem=f"{self._provider.title} cannot carry it: {unfit}")
+        except ConfigError:  # of the moment: delivery holds the transport
+            return None
+        return None
+
+    def _try_writing(self, message: Message, recipients: Sequence[str], content: bytes) -> None:
+        """Raises Unfit.  All recipients get the same but for who is named, so that it is written for the first ones only."""
+        to = tuple(recipients[: self._provider.able.recipients_per_call])
+        parcel = self._parcel(message, to, tuple(range(len(to))), content, "secret")
+        self._provider.write(parcel, self._settings)
+        if isinstance(self._settings, FieldTable):
+            for address in recipients[1:]:
+                check_others(parcel.letter, address, self._settings)
 
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         """Try once to hand the message over; see `postroad.transport.Transport`."""
-        await trio.lowlevel.checkpoint()
+        await (
+            trio.lowlevel.checkpoint_if_cancelled()
+        )  # a turn of the loop would leave a kept connection idle for as long
         content = await _read(request)
         if (verdict := self._own_verdict(content)) is not None:
             return [verdict] * len(request.recipients)
@@ -87,14 +126,20 @@ class HttpTransport:
         self, request: DeliveryRequest, recipients: Sequence[LeasedRecipient], content: bytes
     ) -> Sequence[Verdict]:
         verdicts = await self._one_call(request, recipients, content, is_first=True)
+        if verdicts is None:  # of a request that it shared, and that another message may be to blame for
+            return await self._alone(request, recipients, content)
         if len(recipients) == 1 or not all(map(_refuses_the_whole, verdicts)):
             return verdicts
+        return await self._alone(request, recipients, content)
+
+    async def _alone(
+        self, request: DeliveryRequest, recipients: Sequence[LeasedRecipient], content: bytes
+    ) -> Sequence[Verdict]:
+        """A request for each of them, for one may be to blame for all."""
         alone: list[Verdict] = []
-        for recipient in recipients:  # one of them may be to blame for all
-            if not _has_time(request):
-                alone.append(self._placed(Verdict.deferred("no time was left to try this recipient alone")))
-            else:
-                alone.extend(await self._one_call(request, [recipient], content))
+        for recipient in recipients:
+            verdicts = await self._one_call(request, [recipient], content) if _has_time(request) else None
+            alone.extend(verdicts or [self._placed(Verdict.deferred("no time was left to try this recipient alone"))])
         return alone
 
     async def _one_call(
@@ -104,10 +149,15 @@ class HttpTransport:
         content: bytes,
         *,
         is_first: bool = False,
-    ) -> Sequence[Verdict]:
-        """is_first: nothing was said to the provider yet, so that a cancelled call may forget everything."""
+    ) -> Sequence[Verdict] | None:
+        """None where another message of the request may be to blame.
+
+        is_first: nothing was said to the provider yet, so that a cancelled call may forget everything, and may be shared.
+        """
         try:
-            parcel = self._parcel(request, recipients, content)
+            numbers = tuple(recipient.number for recipient in recipients)
+            to = tuple(recipient.address for recipient in recipients)
+            parcel = self._parcel(request.message, to, numbers, content, self._settings.secret())
             call = await self._write(parcel)
         except ConfigError as error:
             verdict = Verdict.deferred(printable(str(error)), status="4.3.5", scope=Scope.TRANSPORT)
@@ -116,25 +166,34 @@ class HttpTransport:
             said = printable(f"{self._provider.title} cannot carry it: {unfit}")
             verdict = Verdict.refused(said, status=unfit.status, scope=Scope.MESSAGE)
             return [self._placed(verdict)] * len(recipients)
-        assert self._exchange is not None
-        outcome = await self._exchange.ask(call, request.committing, request.doubt_seconds)
-        if is_first and isinstance(outcome, Unsent):
+        became = await self._ask(call, request, may_share=is_first and len(content) <= _INLINE_OCTETS)
+        if is_first and isinstance(became.outcome, Unsent):
             await trio.lowlevel.checkpoint_if_cancelled()
-        found = self._judge(outcome, parcel)
+        found = self._judge(became.outcome, parcel)
+        if became.is_of_all and any(map(_may_be_anothers, found)):
+            return None
         return [self._hidden(self._placed(verdict), parcel.secret) for verdict in found]
 
-    def _parcel(self, request: DeliveryRequest, recipients: Sequence[LeasedRecipient], content: bytes) -> Parcel:
-        numbers = tuple(recipient.number for recipient in recipients)
+    async def _ask(self, call: Call, request: DeliveryRequest, *, may_share: bool) -> Shared:
+        """may_share: a large one would hold the others up."""
+        assert self._exchange is not None
+        if self._gathering is not None and may_share:
+            return await self._gathering.ask(call, request.committing, request.doubt_seconds)
+        return Shared(await self._exchange.ask(call, request.committing, request.doubt_seconds))
+
+    def _parcel(
+        self, message: Message, recipients: tuple[str, ...], numbers: tuple[int, ...], content: bytes, secret: str
+    ) -> Parcel:
         return Parcel(
-            id=request.message.id,
-            recipients=tuple(recipient.address for recipient in recipients),
+            id=message.id,
+            recipients=recipients,
             numbers=numbers,
             content=content,
-            tags=request.message.tags if self._settings.tags else (),
+            tags=message.tags if self._settings.tags else (),
             base=self._base,
-            secret=self._settings.secret(),
+            secret=secret,
             now=time.time(),
-            key=_key_of(request.message.id, numbers),
+            key=_key_of(message.id, numbers),
         )
 
     async def _write(self, parcel: Parcel) -> Call:
@@ -204,6 +263,12 @@ def _of_unsent(outcome: Unsent) -> Verdict:
 
 def _refuses_the_whole(verdict: Verdict) -> bool:
     return verdict.disposition is Disposition.REFUSED and verdict.scope is Scope.MESSAGE
+
+
+def _may_be_anothers(verdict: Verdict) -> bool:
+    """Whether it blames a message or recipient, and not the account or the provider."""
+    is_no = verdict.disposition in (Disposition.REFUSED, Disposition.DEFERRED)
+    return is_no and verdict.scope in (Scope.MESSAGE, Scope.RECIPIENT)
 
 
 def _has_time(request: DeliveryRequest) -> bool:

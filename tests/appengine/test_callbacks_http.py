@@ -315,7 +315,7 @@ def within(doubt_seconds, request):
 
 @pytest.mark.parametrize("make", [incoming, bounce])
 async def test_cancelled_after_the_request_it_waits_for_the_answer(autojump_clock, make):
-    async with open_application(Reply(after_seconds=15)) as application:
+    async with open_application(HttpReply(after_seconds=15)) as application:
         answer, seconds = await cancelled(application, within(20, make()))
     assert answer.disposition is Disposition.ACCEPTED
     assert 14 < seconds < 16

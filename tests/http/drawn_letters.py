@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 _POLICY = email.policy.SMTP.clone(cte_type="7bit", max_line_length=900)  # the folding of 3.11 breaks names
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp", "Zs")), min_size=1, max_size=12)
-names = st.lists(words, max_size=3).map(" ".join)
+names = (
+    st.lists(words, max_size=3).map(" ".join).filter(lambda name: "=?" not in name)
+)  # the standard library writes it as it is
 lines = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=90)
 texts = (
     st.lists(lines, min_size=1, max_size=6).map(lambda found: "\n".join(found) + "\n").filter(lambda text: text.strip())

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import fakes_of_batches
 from http_peer import Asked, Reply
 
 SECRET = "k3y-Of-The-Test-0123456789"
@@ -67,8 +68,13 @@ class Fake:
     taken: Callable[[int], Reply]
     refusal: Callable[[str], Reply]
     mails: list[Mail] = field(default_factory=list)
+    several: Callable[[Asked, Callable[[Asked], Reply]], Reply | None] | None = None
 
     def answer(self, asked: Asked) -> Reply:
+        together = self.several(asked, self.answer_to_one) if self.several else None
+        return together or self.answer_to_one(asked)
+
+    def answer_to_one(self, asked: Asked) -> Reply:
         found = self.read(asked)
         if isinstance(found, Reply):
             return found
@@ -259,7 +265,8 @@ def _postmark() -> Fake:
     def refusal(bad: str) -> Reply:
         return said(422, {"ErrorCode": 406, "Message": f"You tried to send to recipients marked as inactive: {bad}"})
 
-    return Fake("postmark", {"provider": "postmark", "others": "hide"}, _read_postmark, taken, refusal)
+    settings = {"provider": "postmark", "others": "hide"}
+    return Fake("postmark", settings, _read_postmark, taken, refusal, several=fakes_of_batches.postmark)
 
 
 # --- Mailjet ---
@@ -312,7 +319,7 @@ def _mailjet() -> Fake:
         return said(400, {"Messages": [{"Status": "error", "Errors": [error]}]})
 
     settings = {"provider": "mailjet", "public_key": "pub11c", "others": "hide"}
-    return Fake("mailjet", settings, _read_mailjet, taken, refusal)
+    return Fake("mailjet", settings, _read_mailjet, taken, refusal, several=fakes_of_batches.mailjet)
 
 
 # --- Resend ---
@@ -354,7 +361,8 @@ def _resend() -> Fake:
         return said(422, {"statusCode": 422, "name": "validation_error", "message": f"Invalid `to` field: {bad}"})
 
     settings = {"provider": "resend", "others": "hide"}
-    return Fake("resend", settings, _read_resend, lambda number: said(200, {"id": f"re{number}"}), refusal)
+    taken = lambda number: said(200, {"id": f"re{number}"})  # noqa: E731 - as the others have it
+    return Fake("resend", settings, _read_resend, taken, refusal, several=fakes_of_batches.resend)
 
 
 def _kind(name: str) -> str:
@@ -516,7 +524,7 @@ def _read_mandrill(asked: Asked) -> Mail | Reply:
 class _Mandrill(Fake):
     """It answers for each recipient, so that a refused one harms no other."""
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer_to_one(self, asked: Asked) -> Reply:
         found = self.read(asked)
         if isinstance(found, Reply):
             return found

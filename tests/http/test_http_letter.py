@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import email
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import getaddresses
 
 import pytest
 from drawn_letters import Drawn, drawn
@@ -116,3 +118,46 @@ def test_what_no_field_holds_is_unfit(content: bytes, status: str) -> None:
 def test_case_counts_in_local_parts_only() -> None:
     assert Box("", "a@EXAMPLE.org").is_at("a@example.ORG")
     assert not Box("", "A@example.org").is_at("a@example.org")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Jane Doe <jane@example.com>",
+        "Jane <j-a_n+e@a.b-c.example>",
+        "J  Doe <j@example.com>",
+        "J. Doe <j@example.com>",
+        "<j@example.com>",
+        "j@example.com",
+        "Jane Doe <j@example.com>, x@example.com",
+        "Jane Doe <j@[127.0.0.1]>",
+        "Jane Doe <j@localhost>",
+        "Jane (Doe) <j@example.com>",
+        '"Jane" <j@example.com>',
+        "Group: a@example.com;",
+    ],
+)
+def test_the_short_way_of_a_usual_mailbox_is_the_parsers(value: str) -> None:
+    letter = read_letter(b"From: a@example.com\r\nTo: " + value.encode() + b"\r\n\r\nHello\r\n")
+    assert [(box.name, box.address) for box in letter.to] == getaddresses([value])
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/html", "application/pdf", "multipart/mixed", "nonsense"])
+@pytest.mark.parametrize(
+    ("cte", "body"),
+    [
+        ("7bit", b"a=\r\nb\r\n\r\n.\r\n=41\r\n"),
+        ("base64", b"SGVsbG8K\r\nSGVsbG8K\r\n"),
+        ("quoted-printable", b"a=\r\nb\r\n\r\n.\r\n=41\r\n"),
+        ("8bit", "Gr\u00fc\u00dfe\r\n".encode()),
+        ("7bit", b""),
+    ],
+)
+def test_the_short_way_of_one_part_is_the_parsers(kind: str, cte: str, body: bytes) -> None:
+    head = f"From: a@example.com\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: {cte}\r\n\r\n"
+    content = head.encode() + body
+    letter = read_letter(content)
+    texts = [text.encode() for text in (letter.text, letter.html) if text is not None]
+    assert [*texts, *(each.data for each in letter.parts)] == [
+        email.message_from_bytes(content).get_payload(decode=True)
+    ]

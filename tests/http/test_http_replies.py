@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ import trio
 import trio.testing
 from fakes_of_providers import SECRET, said
 from http_peer import Asked, Mode, Reply
-from http_road import Road, always
+from http_road import Road, always, road_to
 
 from postroad.testing import make_request
+from postroad.transport import Objecting
 from postroad.verdict import Disposition, Scope, Verdict
+from postroad_http import http_transport
 
 HTML = (("Content-Type", "text/html"),)
 TO_B = b"From: a@example.com\r\nTo: b@example.org\r\nSubject: Hi\r\n\r\nHello.\r\n"
@@ -292,3 +295,53 @@ async def test_retry_after_as_a_date(postmark: Road) -> None:
 async def test_a_retry_after_of_no_use_is_none(postmark: Road, value: str) -> None:
     postmark.peer.script = always(Reply(429, b"", (("Retry-After", value),)))
     assert (await _one(postmark)).retry_after_seconds is None
+
+
+# --- Said at the door ---
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "recipient", "field", "words"),
+    [
+        ("postmark", b"To: x@example.org\r\n", "b@example.org", "to", "To and Cc name others"),
+        ("sendgrid", b"X-SG-EID: 1\r\n", "b@example.org", "headers", "SendGrid cannot carry it: the API forbids"),
+        ("mailjet", b"X-Mailjet-Campaign: 1\r\n", "b@example.org", "headers", "forbids the header field X-Mailjet"),
+        ("brevo", b"Reply-To: x@a.example, y@a.example\r\n", "b@example.org", "reply_to", "one address in Reply-To"),
+        ("resend", b"Content-Type: image/png\r\n", "b@example.org", "body", "wants a text"),
+        ("ses", b"", "jürgen@example.org", "recipients", "Amazon SES takes no UTF-8"),
+        ("mailgun", "X-Name: Jürgen\r\n".encode(), "b@example.org", "headers", "Mailgun takes no UTF-8"),
+    ],
+)
+async def test_what_would_be_refused_is_said_before_with_the_provider_and_the_field(
+    name: str, header: bytes, recipient: str, field: str, words: str
+) -> None:
+    content = b"From: a@example.com\r\nSubject: x\r\n" + header + b"\r\nHello.\r\n"
+    async with road_to(name) as road, road.open(**({"others": "refuse"} if name == "postmark" else {})) as transport:
+        assert isinstance(transport, Objecting)
+        request = make_request((recipient,), content=content)
+        refusal = transport.objection(request.message, [recipient], content)
+        assert refusal is not None
+        assert (refusal.field, words in refusal.problem) == (field, True), refusal
+        (verdict,) = await transport.deliver(request)
+        assert verdict.disposition is Disposition.REFUSED
+        assert not road.peer.connections
+
+
+async def test_what_is_fit_meets_no_objection_though_the_key_is_gone(road: Road, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("a-key\n")
+    table = {**road.settings, "api_key": "", "api_key_file": str(file)}
+    async with http_transport(table) as transport:
+        file.unlink()
+        assert isinstance(transport, Objecting)
+        assert transport.objection(make_request().message, ["b@example.org", "c@example.org"], TO_B) is None
+
+
+async def test_each_of_several_recipients_is_looked_at() -> None:
+    async with road_to("postmark") as road, road.open(others="refuse") as transport:
+        assert isinstance(transport, Objecting)
+        message = make_request().message
+        assert transport.objection(message, ["b@example.org"], TO_B) is None
+        refusal = transport.objection(message, ["b@example.org", "blind@example.org"], TO_B)
+        assert refusal is not None
+        assert refusal.field == "to"

@@ -18,12 +18,14 @@ import real_dovecot
 import trustme
 from piped_site import Site, open_site, python_of_nobody
 from real_dovecot import RealDovecot
+from real_moto import RealMoto
 from real_opensmtpd import RealOpenSmtpd
 from real_postfix import RealPostfix
 from real_server import RealServer
 from sink_places import StartSink, sink_place
 
 from servers.debian import Unpacked, find
+from servers.environment import find_environment
 from servers.postfix import Programs, find_programs, why_not
 
 CACHE = Path(__file__).resolve().parents[2] / ".servers"
@@ -163,6 +165,15 @@ def piped(programs: Programs) -> Iterator[tuple[Site, RealPostfix]]:
     ):
         site.write_config(url, server.place)
         yield site, server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[RealMoto]:
+    python = find_environment(CACHE, "moto")
+    if python is None:
+        absent("moto is not in .servers")
+    with running(lambda folder: RealMoto(folder, python)) as server:
+        yield server
 
 
 @pytest.fixture(params=["postfix", "opensmtpd"])

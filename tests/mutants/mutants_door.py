@@ -420,4 +420,13 @@ AROUND = (
         '        return ""',
         (f"{_OF_PROMISES}::test_a_breach_is_named",),
     ),
+    Mutant(
+        "what no road can carry is let in",
+        "P2",
+        "accepts a message that every transport of its route would refuse",
+        f"{_ENGINE}/carrying.py",
+        "if ways and len(told) == len(ways):",
+        "if not ways:",
+        ("test_carrying.py::test_where_no_road_can_each_says_why",),
+    ),
 )

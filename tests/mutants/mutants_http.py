@@ -9,6 +9,7 @@ __all__ = ["HTTP"]
 _PLUGIN = "plugins/postroad_http"
 _REPLIES = "http/test_http_replies.py"
 _REQUESTS = "http/test_http_requests.py"
+_BATCHES = "http/test_http_batches.py"
 
 HTTP = (
     Mutant(
@@ -91,5 +92,41 @@ HTTP = (
         'verdict.reply.replace(secret, "[hidden]")',
         "verdict.reply",
         (f"{_REPLIES}::test_a_secret_that_the_provider_says_back_is_hidden[postmark]",),
+    ),
+    Mutant(
+        "a request for several that is refused for one bounces all",
+        "P2",
+        "takes the refusal of a request for the refusal of each message in it",
+        f"{_PLUGIN}/transport.py",
+        "if became.is_of_all and any(map(_may_be_anothers, found)):",
+        "if not found:",
+        (f"{_BATCHES}::test_where_all_are_refused_for_one_each_is_tried_alone[postmark-413]",),
+    ),
+    Mutant(
+        "one success is taken for that of several",
+        "P2",
+        "does not count whether a request's answer tells of each message in it",
+        f"{_PLUGIN}/mailjet.py",
+        "if said is None or texts is None or len(said.Messages) != number:",
+        "if said is None or texts is None:",
+        (f"{_BATCHES}::test_an_answer_is_split_into_as_many_as_were_asked_or_not_at_all[mailjet-4]",),
+    ),
+    Mutant(
+        "whoever is cancelled cuts the answer of all in its request",
+        "P4",
+        "ends a request that is out, because one of several is cancelled",
+        f"{_PLUGIN}/gathering.py",
+        "self._nursery.start_soon(self._give_up, share, doubt_seconds)",
+        "share.round.scope.cancel()",
+        (f"{_BATCHES}::test_cancelled_after_the_request_each_waits_for_its_own_doubt_and_cuts_nobody[postmark]",),
+    ),
+    Mutant(
+        "whoever is cancelled before its request went is sent all the same",
+        "P2",
+        "lets the last octets go of a request that somebody has left, who is then tried again",
+        f"{_PLUGIN}/gathering.py",
+        "        if self.scope.cancel_called:\n            raise",
+        "        if False:\n            raise",
+        (f"{_BATCHES}::test_nothing_goes_of_a_request_that_somebody_has_just_left",),
     ),
 )

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 import trio
 from broken_transports import Judging, Raising, breaks
-from honest_transport import LATER, Honest
+from honest_transport import LATER, NOBODY, REFUSED, Honest
 
+from postroad import Refusal
 from postroad.errors import ConfigError
+from postroad.message import Message
 from postroad.testing.fakes import ACCEPTED
-from postroad.transport import DeliveryRequest
+from postroad.transport import Capabilities, DeliveryRequest
 from postroad.verdict import Verdict
 
 KEPT = ExitStack()  # what broken transports leave open, for the test to close
@@ -109,6 +111,35 @@ class OneAfterTheOther(Honest):
                 await trio.sleep(1.5)
         await trio.lowlevel.checkpoint()
         return [LATER["broken"]]
+
+
+@breaks("messages_share_calls")
+class DeclaresMuch(Honest):
+    able = Capabilities(messages_per_call=10)
+
+
+@breaks("one_refused_at_once")
+class OneIsRefusedAllAre(Judging):
+    is_spoilt = False
+
+    async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
+        self.is_spoilt = self.is_spoilt or request.recipients[0].address == REFUSED
+        return await super().deliver(request)
+
+    def judge(self, request: DeliveryRequest, verdicts: list[Any]) -> Any:
+        return [NOBODY] * len(verdicts) if self.is_spoilt else verdicts
+
+
+@breaks("engine_keeps_send_at")
+class WaitsForTheMoment(Judging):
+    def judge(self, request: DeliveryRequest, verdicts: list[Any]) -> Any:
+        return [LATER["broken"]] * len(verdicts) if request.message.send_at else verdicts
+
+
+@breaks("objection_holds")
+class ObjectsToAll(Honest):
+    def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
+        return Refusal(field="content", problem="never")
 
 
 # --- Cancellation and deadlines ---

@@ -8,7 +8,9 @@ from typing import Any
 
 import trio
 
+from postroad import Refusal
 from postroad.errors import ConfigError
+from postroad.message import Message
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED
 from postroad.testing.transport_suite import TransportReport, check_transport
@@ -34,6 +36,7 @@ class Honest:
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.calls = 0
         self.peer = ""
 
     @property
@@ -86,6 +89,7 @@ class Honest:
 
     def hand_over(self, request: DeliveryRequest, data: bytes) -> None:
         request.committing()
+        self.calls += 1
         self.taken.append(data)
 
     async def wait_for_the_answer(self, request: DeliveryRequest, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
@@ -102,12 +106,28 @@ class Honest:
 class Limited(Honest):
     """A sound one that can do little."""
 
-    able = Capabilities(recipients_per_call=1, message_bytes=5000, eight_bit=False, smtputf8=False)
+    able = Capabilities(
+        recipients_per_call=1, messages_per_call=100, message_bytes=5000, eight_bit=False, smtputf8=False
+    )
+    moment = -1.0
+
+    def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
+        if self.able.message_bytes is not None and len(content) > self.able.message_bytes:
+            return Refusal(field="content", problem="too large")
+        return None if all(map(str.isascii, recipients)) else Refusal(field="recipients", problem="no UTF-8 there")
+
+    def hand_over(self, request: DeliveryRequest, data: bytes) -> None:
+        """What comes at one moment of the virtual clock goes in one call."""
+        before = self.calls
+        super().hand_over(request, data)
+        self.calls = before + (self.moment != trio.current_time())
+        self.moment = trio.current_time()
 
 
 async def check(transport: Honest, **more: Any) -> TransportReport:
     """Every case but those of further peers."""
     given: dict[str, Any] = {"handed_over": lambda: transport.taken, "refused_recipient": REFUSED, "seconds": 60.0}
+    given["calls"] = lambda: transport.calls
     return await check_transport(transport.open, {"password": "correct horse"}, **(given | more))
 
 

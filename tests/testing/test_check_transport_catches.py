@@ -12,7 +12,14 @@ from postroad.testing.duties import transport_duties
 from postroad.testing.transport_cases import CASES
 from postroad.testing.transport_suite import TransportFailed
 
-OF_LITTLE = {"largest_content", "too_large_content", "no_eight_bit", "no_smtputf8"}
+OF_LITTLE = {
+    "largest_content",
+    "too_large_content",
+    "no_eight_bit",
+    "no_smtputf8",
+    "messages_share_calls",
+    "objection_holds",
+}
 
 
 async def test_a_sound_transport_passes_every_case_that_it_gives_something_to_try(autojump_clock: MockClock) -> None:

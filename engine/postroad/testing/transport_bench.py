@@ -140,6 +140,7 @@ class Bench:
     babbling: Mapping[str, Any] | None = None
     retry_after_seconds: float | None = None
     renders: bool = False
+    calls: Callable[[], int] | None = None
     marker: str = field(default_factory=lambda: f"mark{new_message_id()}")
     _numbers: count[int] = field(default_factory=count)
 

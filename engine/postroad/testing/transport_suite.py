@@ -20,7 +20,13 @@ import trio
 
 from ..log import printable
 from ..strangers import leaves
-from . import transport_cases_content, transport_cases_factory, transport_cases_later, transport_cases_trouble
+from . import (
+    transport_cases_capable,
+    transport_cases_content,
+    transport_cases_factory,
+    transport_cases_later,
+    transport_cases_trouble,
+)
 from .duties import duty_text
 from .leftovers import open_things, wait_closed
 from .results import Failed, Report, Result
@@ -37,6 +43,7 @@ _ALL = (
     transport_cases_content,
     transport_cases_trouble,
     transport_cases_factory,
+    transport_cases_capable,
 )  # each adds its cases
 
 TransportReport = Report
@@ -62,6 +69,7 @@ async def check_transport(
     forbidden: Mapping[str, Any] | None = None,
     babbling: Mapping[str, Any] | None = None,
     renders: bool = False,
+    calls: Callable[[], int] | None = None,
     skip: Collection[str] = (),
     only: Collection[str] = (),
     seconds: float = 30.0,
@@ -70,7 +78,7 @@ async def check_transport(
 
     domain: recipients are at this one.  handed_over: all that the peer took so far, each as it got it; lets the cases
     compare content and moment.  renders: the peer gets something made of the content, as a chat does, with its Subject in it.
-    refused_recipient: an address that the peer refuses for good.
+    refused_recipient: an address that the peer refuses for good.  calls: how many calls the peer has had; for messages_per_call.
 
     Further settings lead to other peers.  broken: nobody is there (a closed port); silent: never says a word; lost: takes a
     mail and cuts the connection before its answer; mute: takes a mail and never answers; deferring: says "not now", and after
@@ -95,6 +103,7 @@ async def check_transport(
         babbling=babbling,
         retry_after_seconds=retry_after_seconds,
         renders=renders,
+        calls=calls,
     )
     run = _Run(bench, frozenset(skip), seconds)
     chosen = [case for case in CASES if not only or case.name in only]
