@@ -44,12 +44,14 @@ from .gate_protocol import (
     Picture,
     Receive,
     ReceiveBounce,
+    ReceiveNotices,
     ReleaseAll,
     RetryAll,
     TakeAllAsDelivered,
     Written,
 )
 from .message import Submission, new_message_id
+from .remote import Noted, RemoteNotice, check_notices
 from .spool import SpoolPlace
 from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
@@ -198,6 +200,14 @@ class Handover:
         """
         raw = check_raw(raw, self._message_octets)
         self._ask(_checked(ReceiveBounce, {"id": id or new_message_id(), "raw": raw}), type(None))
+
+    def receive_notices(self, transport: str, notices: Iterable[RemoteNotice], *, token: str = "") -> Noted:
+        """Hand over what a provider tells later, as `Engine.receive_notices`, to the running engine.
+
+        Raises EngineClosed where none runs, and what that and `send` raise: then hand it over again later.
+        """
+        given = {"transport": transport, "notices": check_notices(notices), "token": token}
+        return self._ask(_checked(ReceiveNotices, given), Noted)
 
     # --- looking and operating ---
 

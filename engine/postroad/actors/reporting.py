@@ -40,15 +40,16 @@ class ReportWriter:
         """What the spool shall keep of a report on these recipients; it is the caller's to have it stored."""
         id = self._ports.new_id(now)
         to = report_to(stored.message)
+        is_gone = stored.finished_at is not None  # its content went with its end
         request = ReportRequest(
             kind=kind,
             message=stored.message,
             recipients=tuple(self._reported(kind, stored.message, recipient) for recipient in recipients),
-            returned=await self._content(stored),
+            returned=_traces(stored.message) if is_gone else await self._content(stored),
             to=to,
             hostname=self._ports.door.hostname,
             from_name=self._ports.config.reports.from_name,
-            full_bytes=self._ports.config.reports.full_bytes,
+            full_bytes=0 if is_gone else self._ports.config.reports.full_bytes,
             report_id=id,
             now=now,
         )
@@ -123,6 +124,11 @@ class ReportWriter:
             self._ports.observers.publish(
                 ReportQueued(at=now, id=stored.message.id, report_id=accept.message.id, kind=kind, recipients=addresses)
             )
+
+
+def _traces(message: Message) -> bytes:
+    """What is known of a mail whose content is gone: the header field by which its sender finds it."""
+    return f"Message-ID: <{message.message_id}>\r\n\r\n".encode() if message.message_id else b""
 
 
 def report_to(message: Message) -> tuple[str, ...]:
