@@ -14,7 +14,7 @@ import atheris
 ROOT = Path(__file__).resolve().parents[2]
 _MOST_OCTETS = 16_384
 
-with atheris.instrument_imports(include=["postroad", "postroad_smtp"]):
+with atheris.instrument_imports(include=["postroad", "postroad_smtp", "postroad_http"]):
     from fuzz_targets import TARGETS
 
 

@@ -10,6 +10,7 @@ from mutants_contents import CONTENTS
 from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
+from mutants_events import EVENTS
 from mutants_http import HTTP
 from mutants_ring import REPORTS, RING
 from mutants_store import STORE
@@ -31,6 +32,7 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "SMTP": SMTP,
     "Mail in files": FILE,
     "Mail through providers": HTTP,
+    "What providers tell later": EVENTS,
     "Callbacks": CALLBACKS,
     "The stub for tests of applications": STUB,
 }
