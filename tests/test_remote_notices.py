@@ -271,13 +271,20 @@ async def test_a_huge_batch_is_taken_whole(autojump_clock):
 
 
 async def test_by_another_process(tmp_path):
-    config = make_config(spool={"url": f"sqlite:{tmp_path}/spool.db", "reserve_bytes": 0}, **TWO)
+    config = make_config(
+        spool={"url": f"sqlite:{tmp_path}/spool.db", "reserve_bytes": 0}, limits={"message_bytes": 20_000}, **TWO
+    )
     door = Handover(SpoolPlace.parse(config.spool.url, tmp_path), config, deadline_seconds=5)
     async with postroad.open_engine(config, plugins={"scripted": _Plugin()}) as engine:
         id = await sent(engine)
         took = await trio.to_thread.run_sync(lambda: door.receive_notices("letters", [notice(id)], token="t"))
         assert took == Noted(told=1)
         assert await trio.to_thread.run_sync(lambda: door.receive_notices("letters", [notice(id)])) == Noted(known=1)
+        many = [notice(id, "delivered", key=f"k{number}", said="x" * 500) for number in range(1800)]
+        assert await trio.to_thread.run_sync(lambda: door.receive_notices("letters", many)) == Noted(told=1800)
+        assert await trio.to_thread.run_sync(lambda: door.receive_notices("letters", many)) == Noted(known=1800)
+        assert await trio.to_thread.run_sync(lambda: door.receive_notices("letters", [], token="t")) == Noted()
+        assert await trio.to_thread.run_sync(lambda: door.receive_notices("letters", [])) == Noted()
     with door, pytest.raises(EngineClosed):
         await trio.to_thread.run_sync(lambda: door.receive_notices("letters", [notice(id)]))
 

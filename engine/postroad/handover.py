@@ -59,6 +59,7 @@ from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDeli
 __all__ = ["Handover", "mail_call"]
 
 _WINDOW_CALLS, _WINDOW_OCTETS = 64, 1 << 20  # under way at once: the answers must fit into the socket's buffer
+_NOTICES_A_CALL = 200  # of the longest: they fit into a frame whatever [limits] message_bytes says
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between tries; an insert by another door takes about 0.01
 
 _T = TypeVar("_T")
@@ -206,8 +207,13 @@ class Handover:
 
         Raises EngineClosed where none runs, and what that and `send` raise: then hand it over again later.
         """
-        given = {"transport": transport, "notices": check_notices(notices), "token": token}
-        return self._ask(_checked(ReceiveNotices, given), Noted)
+        found = check_notices(notices)
+        step = len(found) if token else _NOTICES_A_CALL  # a token is taken with all that comes with it
+        noted = Noted()
+        for start in range(0, len(found) or 1, step or 1):
+            given = {"transport": transport, "notices": found[start : start + step], "token": token}
+            noted = noted.plus(self._ask(_checked(ReceiveNotices, given), Noted))
+        return noted
 
     # --- looking and operating ---
 

@@ -64,6 +64,10 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     unmatched: int = 0
     unsettled: int = 0
 
+    def plus(self, other: Noted) -> Noted:
+        """Of these and those together."""
+        return Noted(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
 
 def check_notices(notices: Iterable[RemoteNotice]) -> tuple[RemoteNotice, ...]:
     """What was said made printable.  Raises SubmissionError (field "notices")."""
