@@ -1,4 +1,7 @@
-"""Writes the table of providers into docs/http.md from what the providers' modules declare.  Called by `make docs`."""
+"""Writes the tables of providers into docs/http.md and docs/provider-events.md from what the providers' modules declare.
+
+Called by `make docs`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import get_args
 
 import msgspec
 
+from postroad_http.events import SOURCES, Source
 from postroad_http.provider import Provider
 from postroad_http.providers import PROVIDERS
 from postroad_http.settings import BatchTable, FieldTable, HttpTable
@@ -18,6 +22,14 @@ BEGIN, END = "<!-- providers: begin (make docs) -->\n", "<!-- providers: end -->
 HEAD = (
     "| provider | `provider` | settings of its own (required ones bold) | takes | messages a request | recipients a message | "
     "largest message | idempotent |\n|---|---|---|---|---|---|---|---|\n"
+)
+
+
+EVENTS_PAGE = PAGE.with_name("provider-events.md")
+EVENTS_BEGIN, EVENTS_END = "<!-- sources: begin (make docs) -->\n", "<!-- sources: end -->"
+EVENTS_HEAD = (
+    "| provider | what proves its requests, and so is `events_secret` | how old they may be | content type |\n"
+    "|---|---|---|---|\n"
 )
 
 
@@ -61,11 +73,37 @@ def _own_settings(settings: type[HttpTable]) -> list[str]:
     return found
 
 
+def events_table() -> str:
+    """What is believed of whom, in the order of the names."""
+    return EVENTS_HEAD + "".join(_events_row(SOURCES[name]) for name in sorted(SOURCES))
+
+
+def _events_row(source: Source) -> str:
+    window = source.window_seconds
+    cells = (
+        f"[{source.title}]({source.documentation})",
+        source.proof,
+        "any age" if window is None else f"{window / 3600:g} hours" if window >= 3600 else f"{window / 60:g} minutes",
+        "form" if source.is_form else "JSON",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
 def render(page: str) -> str:
     """The page with the table of today."""
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: BEGIN + table() + END, page, flags=re.DOTALL)
+    return _between(BEGIN, END, table(), page)
+
+
+def render_events(page: str) -> str:
+    """As `render`, for the page on events."""
+    return _between(EVENTS_BEGIN, EVENTS_END, events_table(), page)
+
+
+def _between(begin: str, end: str, text: str, page: str) -> str:
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + text + end, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    EVENTS_PAGE.write_text(render_events(EVENTS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     sys.exit(0)

@@ -25,6 +25,8 @@ from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
 from .observers import Subscription
 from .receipt import Outcome, Receipt, outcome_of
+from .remote import Noted, RemoteNotice
+from .remote_notices import RemoteNotices
 from .returned import ReturnedMail
 from .spool import ContentFolder
 from .status import Status
@@ -67,6 +69,7 @@ class Engine:
         self._is_shut = False
         self._returned = ReturnedMail(ports.config.limits)
         self._incoming = Incoming(ports, self._returned, self._accept, self._receipt, self._give_returned)
+        self._remote = RemoteNotices(ports)
 
     @property
     def is_shut(self) -> bool:
@@ -360,6 +363,19 @@ class Engine:
         """
         self._open_ports()
         return await self._incoming.take_mail(sender, recipients, raw, idempotency_key)
+
+    async def receive_notices(self, transport: str, notices: Iterable[RemoteNotice], *, token: str = "") -> Noted:
+        """Hand over what a provider tells later of mail that the transport of this name gave it; docs/provider-events.md.
+
+        It returns once that is safely in the spool: a bounce becomes the sender's report, once, and each notice an event, once.
+        What is not of a recipient that this transport carried last changes nothing.  token: of a request that its provider lets
+        nobody use twice; one that was taken makes the rest of no effect.  No more than 20,000 notices at once.
+
+        The caller vouches for their origin: nothing here looks at signatures.  Raises SubmissionError (field "notices"), or
+        StoreError and EngineClosed, after which nothing was told: then hand them over again.
+        """
+        self._open_ports()
+        return await self._remote.take(transport, tuple(notices), token)
 
     @property
     def incoming(self) -> Incoming:

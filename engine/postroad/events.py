@@ -24,6 +24,10 @@ __all__ = [
     "RecipientFailed",
     "RecipientHeld",
     "RemoteBounce",
+    "RemoteComplaint",
+    "RemoteDeferred",
+    "RemoteDelivered",
+    "RemoteUnsubscribe",
     "ReportQueued",
     "RingRestarted",
 ]
@@ -108,9 +112,9 @@ class ReportQueued(_Event, frozen=True, kw_only=True):
 
 
 class RemoteBounce(_Event, frozen=True, kw_only=True):
-    """A report that came back by mail.  id: our message that it speaks of, "" where it cannot be told.
+    """A report that came back by mail, or (transport is not "") what a provider told later.
 
-    It changes no outcome: the next hop had taken responsibility.
+    id: our message that it speaks of, "" where it cannot be told.  It changes no outcome: the next hop had taken responsibility.
     """
 
     id: str
@@ -118,6 +122,33 @@ class RemoteBounce(_Event, frozen=True, kw_only=True):
     action: str
     status: str
     diagnostic: str
+    transport: str = ""
+
+
+class _OfRemote(_Event, frozen=True, kw_only=True):
+    """What a provider told later of a recipient of ours; see docs/provider-events.md.  It changes no outcome."""
+
+    id: str
+    recipient: str
+    transport: str
+    status: str = ""
+    diagnostic: str = ""
+
+
+class RemoteDelivered(_OfRemote, frozen=True, kw_only=True):
+    """The recipient's own server took it from the provider."""
+
+
+class RemoteDeferred(_OfRemote, frozen=True, kw_only=True):
+    """The provider could not hand it on yet, and tries again."""
+
+
+class RemoteComplaint(_OfRemote, frozen=True, kw_only=True):
+    """The recipient called it unwanted."""
+
+
+class RemoteUnsubscribe(_OfRemote, frozen=True, kw_only=True):
+    """The recipient wants no more of it, and said so to the provider."""
 
 
 class LaneHeld(_Event, frozen=True, kw_only=True):
@@ -167,6 +198,10 @@ Event: TypeAlias = (
     | RecipientCancelled
     | ReportQueued
     | RemoteBounce
+    | RemoteDelivered
+    | RemoteDeferred
+    | RemoteComplaint
+    | RemoteUnsubscribe
     | LaneHeld
     | LaneResumed
     | RingRestarted

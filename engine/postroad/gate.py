@@ -35,6 +35,7 @@ from .gate_protocol import (
     Picture,
     Receive,
     ReceiveBounce,
+    ReceiveNotices,
     ReleaseAll,
     Request,
     RetryAll,
@@ -329,6 +330,8 @@ async def _do(engine: Engine, call: Call) -> Any:
             return await _receive(engine, call)
         case ReceiveBounce():
             return await _receive_bounce(engine, call)
+        case ReceiveNotices():
+            return await engine.receive_notices(call.transport, call.notices, token=call.token)
         case Find():
             return await engine.find(call.filter, min(call.limit, _FIND_MOST), call.after)
         case Look():

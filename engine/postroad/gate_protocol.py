@@ -18,6 +18,7 @@ from .arguments import OPTIONS
 from .errors import ConfigError, PostroadError, SubmissionError, UnknownMessage
 from .gate_frames import BadFrame, framed
 from .message import DEFAULT_PRIORITY, DsnOptions, Submission
+from .remote import Noted, RemoteNotice
 from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
 
@@ -37,6 +38,7 @@ __all__ = [
     "Picture",
     "Receive",
     "ReceiveBounce",
+    "ReceiveNotices",
     "ReleaseAll",
     "Request",
     "RetryAll",
@@ -179,6 +181,14 @@ class ReceiveBounce(_Call, frozen=True, kw_only=True, tag=True):
     raw: bytes
 
 
+class ReceiveNotices(_Call, frozen=True, kw_only=True, tag=True):
+    """Take what a provider tells later, as `Engine.receive_notices`.  Answer: Noted."""
+
+    transport: str
+    notices: tuple[RemoteNotice, ...]
+    token: str = ""
+
+
 class Find(_Call, frozen=True, kw_only=True, tag=True):
     """Messages, as `Engine.find`.  Answer: a list of StoredMessage."""
 
@@ -233,6 +243,7 @@ Call: TypeAlias = (
     | Mail
     | Receive
     | ReceiveBounce
+    | ReceiveNotices
     | Find
     | Look
     | Picture
@@ -248,6 +259,7 @@ _VALUES: Mapping[type, Any] = {
     Mail: str,
     Receive: str,
     ReceiveBounce: None,
+    ReceiveNotices: Noted,
     Find: list[StoredMessage],
     Look: StoredMessage,
     Picture: Status,

@@ -44,12 +44,14 @@ from .gate_protocol import (
     Picture,
     Receive,
     ReceiveBounce,
+    ReceiveNotices,
     ReleaseAll,
     RetryAll,
     TakeAllAsDelivered,
     Written,
 )
 from .message import Submission, new_message_id
+from .remote import Noted, RemoteNotice, check_notices
 from .spool import SpoolPlace
 from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
@@ -57,6 +59,7 @@ from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDeli
 __all__ = ["Handover", "mail_call"]
 
 _WINDOW_CALLS, _WINDOW_OCTETS = 64, 1 << 20  # under way at once: the answers must fit into the socket's buffer
+_NOTICES_A_CALL = 200  # of the longest: they fit into a frame whatever [limits] message_bytes says
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between tries; an insert by another door takes about 0.01
 
 _T = TypeVar("_T")
@@ -198,6 +201,19 @@ class Handover:
         """
         raw = check_raw(raw, self._message_octets)
         self._ask(_checked(ReceiveBounce, {"id": id or new_message_id(), "raw": raw}), type(None))
+
+    def receive_notices(self, transport: str, notices: Iterable[RemoteNotice], *, token: str = "") -> Noted:
+        """Hand over what a provider tells later, as `Engine.receive_notices`, to the running engine.
+
+        Raises EngineClosed where none runs, and what that and `send` raise: then hand it over again later.
+        """
+        found = check_notices(notices)
+        step = len(found) if token else _NOTICES_A_CALL  # a token is taken with all that comes with it
+        noted = Noted()
+        for start in range(0, len(found) or 1, step or 1):
+            given = {"transport": transport, "notices": found[start : start + step], "token": token}
+            noted = noted.plus(self._ask(_checked(ReceiveNotices, given), Noted))
+        return noted
 
     # --- looking and operating ---
 

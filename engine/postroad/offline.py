@@ -34,6 +34,7 @@ from .gate_protocol import (
     Picture,
     Receive,
     ReceiveBounce,
+    ReceiveNotices,
     ReleaseAll,
     RetryAll,
     TakeAllAsDelivered,
@@ -162,6 +163,8 @@ class OfflineSpool:
                 return self._receive(call)
             case ReceiveBounce():
                 return self._receive_bounce(call)
+            case ReceiveNotices():
+                raise EngineClosed("no engine runs that would tell what a provider says; hand it over when one does")
             case Find():
                 return self._store.find(call.filter, call.limit, call.after)
             case Look():

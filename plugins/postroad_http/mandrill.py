@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from postroad.errors import ConfigError
 from postroad.verdict import Scope, Verdict
 
 from .fields import check_tags, json_call
@@ -36,6 +37,19 @@ class MandrillSettings(HttpTable, frozen=True, kw_only=True, forbid_unknown_fiel
 
     subaccount: Annotated[str, Meta(description="The subaccount to send for. Empty: none.")] = ""
     ip_pool: Annotated[str, Meta(description="The pool of addresses to send from. Empty: the account's default.")] = ""
+    events_url: Annotated[
+        str,
+        Meta(
+            description="With `events_secret`: the webhook's URL as Mandrill has it, to the letter. It is signed, too."
+        ),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.takes_events != bool(self.events_url):
+            raise ConfigError(
+                "events_url", "goes together with events_secret (or events_secret_file, or events_secret_env)"
+            )
 
 
 class _Result(msgspec.Struct):

@@ -67,6 +67,13 @@ class SesSettings(HttpTable, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, Meta(description="Name of the environment variable that holds the session token.")
     ] = ""
     configuration_set: Annotated[str, Meta(description="Amazon's configuration set for this mail. Empty: none.")] = ""
+    events_topics: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="ARNs of the SNS topics that events come by (docs/provider-events.md); no others are believed. "
+            "Instead of `events_secret`."
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +83,15 @@ class SesSettings(HttpTable, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             check_word("configuration_set", self.configuration_set, r"[A-Za-z0-9_-]{1,64}")
         if self.session_token_env and self.session_token_file:
             raise ConfigError("session_token_file", "there is a session_token_env, too; name one of them")
+
+        if super().takes_events:
+            raise ConfigError("events_secret", "Amazon's events have none: name their events_topics")
+        for topic in self.events_topics:
+            check_word("events_topics", topic, r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,30}:\d{12}:[A-Za-z0-9_.-]{1,256}")
+
+    @property
+    def takes_events(self) -> bool:
+        return bool(self.events_topics)
 
     def token(self) -> str:
         """The session token as it is now, "" for lasting credentials.  Raises ConfigError."""

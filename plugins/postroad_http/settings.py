@@ -21,6 +21,7 @@ from postroad.secret import read_secret
 __all__ = ["BatchTable", "FieldTable", "HttpTable", "check_word"]
 
 _SOURCES = ("api_key", "api_key_file", "api_key_env")
+_EVENT_SOURCES = ("events_secret", "events_secret_file", "events_secret_env")
 _LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
@@ -70,6 +71,18 @@ class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = True
 
+    events_secret: Annotated[
+        str,
+        Meta(
+            description="What proves that events are the provider's (docs/provider-events.md): a signing secret, a password, "
+            "SendGrid's verification key. Empty, with the next two: no events are taken. Better is one of these."
+        ),
+    ] = ""
+    events_secret_file: Annotated[
+        PathSetting, Meta(description="File whose first line is that secret. Read anew for each request.")
+    ] = ""
+    events_secret_env: Annotated[str, Meta(description="Name of the environment variable that holds that secret.")] = ""
+
     def __post_init__(self) -> None:
         """Refuse what no single setting shows."""
         given = [key for key in _SOURCES if getattr(self, key)]
@@ -81,6 +94,9 @@ class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             )
             raise ConfigError(given[-1] if given else "api_key", said)
         _check_url(self.base_url)
+        told = [key for key in _EVENT_SOURCES if getattr(self, key)]
+        if len(told) > 1:
+            raise ConfigError(told[-1], f"there are {' and '.join(told)}; keep one")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(provider={self.provider!r})"
@@ -89,6 +105,16 @@ class HttpTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """The secret as it is now.  Raises ConfigError, which does not show it."""
         key = next(key for key in _SOURCES if getattr(self, key))
         return read_secret(key, getattr(self, key))
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether what the provider tells later is believed at all."""
+        return any(getattr(self, key) for key in _EVENT_SOURCES)
+
+    def secret_of_events(self) -> str:
+        """The secret for events as it is now, "" for none.  Raises ConfigError, which does not show it."""
+        key = next((key for key in _EVENT_SOURCES if getattr(self, key)), "")
+        return read_secret(key, getattr(self, key)) if key else ""
 
     @property
     def account(self) -> str:

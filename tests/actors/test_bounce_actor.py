@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from postroad.actors import bounce as module
+from postroad.actors import reporting
 from postroad.actors.bounce import Bounce
 from postroad.actors.inbox import Inbox
 from postroad.actors.notes import FailuresWaiting, Returned
@@ -237,7 +238,7 @@ async def test_a_report_that_cannot_be_written_stops_no_other_and_is_tried_again
 ):
     fields = {"step": Step.DEFER, "notice": True} if kind == "delayed" else {}
     ids = {"m0", "m3"}
-    monkeypatch.setattr(module, "write_report", poisoned(module.write_report, ids))
+    monkeypatch.setattr(reporting, "write_report", poisoned(reporting.write_report, ids))
     async with desk() as bounce:
         handles = [bounce.failed(f"m{number}", **fields) for number in range(60)]
         with capture_logs() as logs:
@@ -261,7 +262,7 @@ async def test_a_report_that_cannot_be_written_stops_no_other_and_is_tried_again
 
 
 async def test_a_failure_that_cannot_be_reported_does_not_hold_up_the_notices_of_delay(mock_clock, desk, monkeypatch):
-    monkeypatch.setattr(module, "write_report", poisoned(module.write_report, {"m1"}))
+    monkeypatch.setattr(reporting, "write_report", poisoned(reporting.write_report, {"m1"}))
     async with desk() as bounce:
         bounce.failed("m1")
         bounce.failed("m2", step=Step.DEFER, notice=True)
@@ -310,8 +311,8 @@ async def test_what_is_set_aside_is_bounded_and_comes_round_again(mock_clock, de
     monkeypatch.setattr(module, "_ASIDE_AT_MOST", 5)
     tried = []
     ids = {f"m{number}" for number in range(12)}
-    write = poisoned(module.write_report, ids)
-    monkeypatch.setattr(module, "write_report", lambda request: tried.append(request.message.id) or write(request))
+    write = poisoned(reporting.write_report, ids)
+    monkeypatch.setattr(reporting, "write_report", lambda request: tried.append(request.message.id) or write(request))
     async with desk() as bounce:
         for number in range(13):
             bounce.failed(f"m{number}")
@@ -353,14 +354,14 @@ async def test_a_report_on_mail_whose_content_is_lost_is_better_than_none(mock_c
 
 
 async def test_mail_too_strange_to_be_returned_does_not_stop_the_others(mock_clock, desk, monkeypatch):
-    write = module.write_report
+    write = reporting.write_report
 
     def picky(request):
         if b"poison" in request.returned:
             raise RecursionError
         return write(request)
 
-    monkeypatch.setattr(module, "write_report", picky)
+    monkeypatch.setattr(reporting, "write_report", picky)
     async with desk() as bounce:
         bounce.failed("m1", content=CONTENT + b"poison\r\n")
         bounce.failed("m2")
@@ -372,8 +373,8 @@ async def test_mail_too_strange_to_be_returned_does_not_stop_the_others(mock_clo
 
 async def test_only_the_beginning_of_large_mail_is_read_for_its_report(mock_clock, desk, monkeypatch):
     seen = []
-    write = module.write_report
-    monkeypatch.setattr(module, "write_report", lambda request: seen.append(len(request.returned)) or write(request))
+    write = reporting.write_report
+    monkeypatch.setattr(reporting, "write_report", lambda request: seen.append(len(request.returned)) or write(request))
     async with desk() as bounce:
         bounce.failed(content=CONTENT + b"x" * 76 * 50_000)
         await bounce.wake()

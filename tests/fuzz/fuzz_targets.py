@@ -22,6 +22,7 @@ from postroad.dsn import read_report
 from postroad.encoded import UNSAFE_TEXT
 from postroad.errors import SubmissionError
 from postroad_appengine.form import write_form
+from postroad_http.events import SOURCES, Forged, Keys, Malformed, Posted
 from postroad_http.letter import Unfit as UnfitForFields
 from postroad_http.letter import read_letter
 from postroad_smtp import emit, encoding
@@ -239,5 +240,38 @@ def letter(data: bytes) -> None:
         assert all(value.isascii() for _, value in read.headers)
 
 
-_ALL = (reply, features, handshake, challenge, content, encoder, returned, notice, inbound, letter)
+# --- What providers tell later ---
+
+_KEYS = Keys(
+    "secret", now=1_790_000_000.0, url="https://example.com/", topics=("arn:aws:sns:eu-west-1:123456789012:t",)
+)
+_PROOFS = (  # of no use: a header of every provider, so that its body is looked at
+    *(("svix-id", "x"), ("svix-timestamp", "1790000000"), ("svix-signature", "v1,AAAA"), ("signature", "00")),
+    *(("x-mandrill-signature", "AAAA"), ("authorization", "Basic AAAA")),
+    ("x-twilio-email-event-webhook-signature", "AAAA"),
+    ("x-twilio-email-event-webhook-timestamp", "1790000000"),
+)
+
+
+def told(data: bytes) -> None:
+    """The first octet names the provider.  Nobody is believed, and what would be read names its recipients in few letters."""
+    if not data:
+        return
+    source = SOURCES[sorted(SOURCES)[data[0] % len(SOURCES)]]
+    posted = Posted(_PROOFS, data[1:])
+    for ask in (source.check_before, source.certificate_url):
+        with contextlib.suppress(Forged):
+            ask(posted, _KEYS)
+    with contextlib.suppress(Forged):
+        source.check(posted, _KEYS)
+        raise AssertionError("believed")
+    with contextlib.suppress(Malformed):
+        for notice in source.read(posted).notices:
+            assert all(len(part) <= 1000 for part in (notice.id, notice.recipient, notice.key, notice.said))
+            assert notice.id
+            assert is_harmless(notice.id)
+            assert is_harmless(notice.recipient)
+
+
+_ALL = (reply, features, handshake, challenge, content, encoder, returned, notice, inbound, letter, told)
 TARGETS: dict[str, Callable[[bytes], None]] = {target.__name__: target for target in _ALL}

@@ -50,6 +50,7 @@ BROKEN: dict[str, tuple[str, object]] = {
     "notice": ("fuzz_targets.read_notice", lambda data: Notice({"subject": "a\nBcc: b"}, {}, data)),
     "inbound": ("postroad.appengine.mime_in.BoundedMessage", Message),
     "letter": ("fuzz_targets.read_letter", _fail),
+    "told": ("postroad_http.events.mailersend.MailerSendEvents.check", lambda *_: None),
 }
 
 

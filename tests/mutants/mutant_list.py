@@ -10,6 +10,7 @@ from mutants_contents import CONTENTS
 from mutants_damage import DAMAGE
 from mutants_decide import DECISIONS, ROADS
 from mutants_door import AROUND, DOOR
+from mutants_events import EVENTS
 from mutants_http import HTTP
 from mutants_mime import MIME
 from mutants_ring import REPORTS, RING
@@ -32,6 +33,7 @@ GROUPS: Mapping[str, Sequence[Mutant]] = {
     "SMTP": SMTP,
     "Mail in files": FILE,
     "Mail through providers": HTTP,
+    "What providers tell later": EVENTS,
     "Callbacks": CALLBACKS,
     "Strangers' mail": MIME,
     "The stub for tests of applications": STUB,

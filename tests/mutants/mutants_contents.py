@@ -63,7 +63,7 @@ CONTENTS = (
         "reports carry no checksum",
         "P3",
         "keeps no sum of what the engine writes itself",
-        "engine/postroad/actors/bounce.py",
+        "engine/postroad/actors/reporting.py",
         "            checksum=crc32(content),\n",
         "",
         (f"{_DAMAGED}::test_a_report_that_changed_on_the_disk_is_parked",),

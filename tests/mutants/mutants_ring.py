@@ -12,6 +12,7 @@ _PARTS = f"{_ACTORS}/intake_parts.py"
 _POLICY = f"{_ACTORS}/policy.py"
 _DELIVERY = f"{_ACTORS}/delivery.py"
 _BOUNCE = f"{_ACTORS}/bounce.py"
+_REPORTING = f"{_ACTORS}/reporting.py"
 _RECORD = f"{_ACTORS}/record.py"
 _RING = f"{_ACTORS}/__init__.py"
 _OF_QUEUE = "actors/test_queue_actor.py"
@@ -317,7 +318,7 @@ REPORTS = (
         "a report on a report",
         "P1 I6",
         "reports the failure of a report",
-        _BOUNCE,
+        _REPORTING,
         "if message.kind is not Kind.MAIL or not message.sender:",
         "if not message.sender and message.kind is not Kind.REPORT:",
         (f"{_OF_BOUNCE}::test_nobody_gets_a_report_that_nobody_wants",),
@@ -326,7 +327,7 @@ REPORTS = (
         "a report to the null sender",
         "P1 I6",
         "reports the failure of mail that has the null sender",
-        _BOUNCE,
+        _REPORTING,
         "if message.kind is not Kind.MAIL or not message.sender:",
         "if message.kind is Kind.REPORT:",
         (f"{_OF_BOUNCE}::test_nobody_gets_a_report_that_nobody_wants",),
@@ -335,7 +336,7 @@ REPORTS = (
         "a report with a sender",
         "I6",
         "sends reports that can be reported in their turn",
-        _BOUNCE,
+        _REPORTING,
         '            sender="",\n',
         '            sender=f"mailer-daemon@{self._ports.door.hostname}",\n',
         (f"{_OF_BOUNCE}::test_a_failure_is_reported_to_the_sender_in_one_transaction",),
@@ -344,7 +345,7 @@ REPORTS = (
         "a report to the wrong people",
         "I4",
         "sends an administrator's reports to the sender",
-        _BOUNCE,
+        _REPORTING,
         "return message.report_to or (message.sender,)",
         "return (message.sender,)",
         (f"{_OF_BOUNCE}::test_administrators_get_the_reports_on_mail_to_them",),

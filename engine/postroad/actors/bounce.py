@@ -7,23 +7,21 @@ mail for the application, is never reported.  Notes in: FailuresWaiting (from qu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
-from zlib import crc32
 
-import msgspec
 import trio
 
-from ..dsn import ReportedRecipient, ReportRequest, read_report, write_report
-from ..errors import EngineClosed, PostroadError, StoreError
-from ..events import RemoteBounce, ReportQueued
+from ..dsn import read_report
+from ..errors import EngineClosed, PostroadError
+from ..events import RemoteBounce
 from ..log import get_logger
-from ..message import Kind, Message
-from ..store.contract import Accept, Accepted, DelayReport, Report, Store, StoredMessage, StoredRecipient
+from ..store.contract import Accepted, DelayReport, Report, Store, StoredMessage
 from .inbox import Inbox
 from .notes import FailuresWaiting, Returned
 from .ports import Ports
+from .reporting import ReportWriter, report_to, wants_report
 
 __all__ = ["RETURNED_AT_ONCE", "Bounce", "BounceNote"]
 
@@ -79,6 +77,7 @@ class Bounce:
         self._ports = ports
         self._inbox = inbox
         self._backlog = _Backlog()
+        self._reports = ReportWriter(ports)
         self._chores = (
             _Chore("failed", lambda store, limit: store.failures(limit), self._report_failure),
             _Chore("delayed", lambda store, limit: store.delays(limit), self._report_delay),
@@ -160,123 +159,31 @@ class Bounce:
 
     async def _report_failure(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
-        wanted = [recipient for recipient in stored.recipients if _wants_report(stored.message, recipient)]
+        wanted = [recipient for recipient in stored.recipients if wants_report(stored.message, recipient)]
         unwanted = tuple(recipient.number for recipient in stored.recipients if recipient not in wanted)
         if unwanted:
             await self._put(Report(stored.handle, unwanted, None, now))
             _log.info("unreported", id=stored.message.id, recipients=len(unwanted))
         if not wanted:
             return
-        accept = await self._write("failed", stored, wanted, now)
+        accept = await self._reports.write("failed", stored, wanted, now)
         await self._put(Report(stored.handle, tuple(recipient.number for recipient in wanted), accept, now))
-        self._say("failed", stored, wanted, accept, now)
+        self._reports.say("failed", stored, wanted, accept, now)
 
     async def _report_delay(self, stored: StoredMessage) -> None:
         now = self._ports.clock.now()
         late = [recipient for recipient in stored.recipients if recipient.attempts or recipient.settled_at]
-        if not late or not _report_to(stored.message):
+        if not late or not report_to(stored.message):
             await self._put(DelayReport(stored.handle, None, now))
             return
-        accept = await self._write("delayed", stored, late, now)
+        accept = await self._reports.write("delayed", stored, late, now)
         if await self._put(DelayReport(stored.handle, accept, now)) is not None:
-            self._say("delayed", stored, late, accept, now)
+            self._reports.say("delayed", stored, late, accept, now)
 
     async def _put(self, operation: Report | DelayReport) -> Accepted | None:
         """Commit it; return None where nothing was stored, as for a message that was finished meanwhile."""
         (answer,) = await self._ports.intake.put([operation])
         return answer if isinstance(answer, Accepted) else None
-
-    async def _write(
-        self,
-        kind: Literal["failed", "delayed"],
-        stored: StoredMessage,
-        recipients: Sequence[StoredRecipient],
-        now: float,
-    ) -> Accept:
-        id = self._ports.new_id(now)
-        to = _report_to(stored.message)
-        request = ReportRequest(
-            kind=kind,
-            message=stored.message,
-            recipients=tuple(self._reported(kind, stored.message, recipient) for recipient in recipients),
-            returned=await self._content(stored),
-            to=to,
-            hostname=self._ports.door.hostname,
-            from_name=self._ports.config.reports.from_name,
-            full_bytes=self._ports.config.reports.full_bytes,
-            report_id=id,
-            now=now,
-        )
-        content = self._written(request)
-        message = Message(
-            id=id,
-            sender="",
-            accepted_at=now,
-            size=len(content),
-            kind=Kind.REPORT,
-            eight_bit=not content.isascii(),
-            smtputf8=not all(address.isascii() for address in to),
-            message_id=f"{id}@{self._ports.door.hostname}",
-            checksum=crc32(content),
-        )
-        table = self._ports.table
-        lane = table.callback_lane if kind == "failed" and table.tells_bounces else None
-        return self._ports.door.report(content, to, message, now, lane)
-
-    def _written(self, request: ReportRequest) -> bytes:
-        """The report; should the returned mail be too strange for it, one without: it must not stop all other reports."""
-        try:
-            return write_report(request)
-        except Exception:
-            _log.exception("report_without_mail", id=request.message.id)
-            return write_report(msgspec.structs.replace(request, returned=b""))
-
-    def _reported(
-        self, kind: Literal["failed", "delayed"], message: Message, recipient: StoredRecipient
-    ) -> ReportedRecipient:
-        return ReportedRecipient(
-            address=recipient.address,
-            action=kind,
-            status=recipient.status,
-            reply=recipient.reply,
-            remote=recipient.remote,
-            attempts=recipient.attempts,
-            orcpt=recipient.orcpt,
-            last_attempt_at=recipient.settled_at if recipient.attempts else None,
-            will_retry_until=self._until(message, recipient) if kind == "delayed" else None,
-        )
-
-    def _until(self, message: Message, recipient: StoredRecipient) -> float | None:
-        road = self._ports.table.road_of(recipient.lane)
-        if message.expires_at is not None or road is None:
-            return message.expires_at
-        return message.started_at + road.retry.give_up_seconds
-
-    async def _content(self, stored: StoredMessage) -> bytes:
-        """What is returned; a report without it is better than none."""
-        content = self._ports.content_of(stored.handle, stored.message)
-        limit = max(self._ports.config.reports.full_bytes, 100_000) + 1
-        try:
-            async with content.chunks() as pieces:
-                read = b""
-                async for piece in pieces:
-                    read += piece
-                    if len(read) > limit:
-                        break  # only the headers of so large a message are returned
-                return read
-        except StoreError as error:
-            _log.error("content_lost", id=stored.message.id, error=repr(error))
-            return b""
-
-    def _say(
-        self, kind: str, stored: StoredMessage, recipients: Sequence[StoredRecipient], accept: Accept, now: float
-    ) -> None:
-        addresses = tuple(recipient.address for recipient in recipients)
-        _log.info("reported", id=stored.message.id, report=accept.message.id, kind=kind, recipients=len(addresses))
-        if self._ports.observers.is_active:
-            self._ports.observers.publish(
-                ReportQueued(at=now, id=stored.message.id, report_id=accept.message.id, kind=kind, recipients=addresses)
-            )
 
     # --- reading what comes back ---
 
@@ -315,15 +222,3 @@ class Bounce:
                         diagnostic=recipient.diagnostic,
                     )
                 )
-
-
-def _report_to(message: Message) -> tuple[str, ...]:
-    """Who gets reports on a message: nobody on a report, mail for the application, or the null sender (RFC 5321 section 6.1)."""
-    if message.kind is not Kind.MAIL or not message.sender:
-        return ()
-    return message.report_to or (message.sender,)
-
-
-def _wants_report(message: Message, recipient: StoredRecipient) -> bool:
-    notify = recipient.notify or message.dsn.notify
-    return bool(_report_to(message)) and (not notify or "failure" in notify)
