@@ -6,23 +6,22 @@ import resource
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peers import Place, Sent
+from environments import find_python
+from peers import Level, Place, Sent
 from peers.debian import find_programs
-from processes import BENCHMARKS, OutOfTime, Worker
+from processes import OutOfTime, Worker
 
 __all__ = ["SmtpSource", "WorkerClient", "find_aiosmtplib"]
-
-_REQUIREMENTS = BENCHMARKS.parent / "requirements" / "bench.txt"
 
 
 class WorkerClient:
     """One of the worker modules beside this one.  shape: sessions, kept, tls.  absent: why it cannot run, if so."""
 
+    level: Level = "no queue"
     durability = "none"
 
     def __init__(
@@ -44,7 +43,7 @@ class WorkerClient:
     def start(self, place: Place) -> None:
         self._starts += 1
         tag = f"{self.name.split(' ')[0]}.{self._starts}"
-        settings = {"port": place.sink.port, "octets": place.octets, "tag": tag, **self._shape}
+        settings = {"port": place.sink.port, "octets": place.load.octets, "tag": tag, **self._shape}
         self._family = place.family
         self._worker = place.family.worker(self._module, settings, place.folder / "client.err", python=self._python)
         self._worker.answer(30.0)
@@ -73,6 +72,7 @@ class SmtpSource:
     """
 
     name = "smtp-source"
+    level: Level = "no queue"
     durability = "none"
 
     def __init__(self, shape: Mapping[str, Any], cache: Path, *, may_fetch: bool) -> None:
@@ -87,14 +87,12 @@ class SmtpSource:
     def start(self, place: Place) -> None:
         self._place = place
 
-    @property
-    def pid(self) -> int:
-        raise RuntimeError("it lives only while it sends")
+    pid = 0  # it lives only while it sends
 
     def send(self, count: int, seconds: float) -> None:
         assert not isinstance(self._programs, str)
         kept: Sequence[str] = ("-d",) if self._shape["kept"] else ()
-        numbers = ("-s", str(self._shape["sessions"]), "-m", str(count), "-l", str(self._place.octets))
+        numbers = ("-s", str(self._shape["sessions"]), "-m", str(count), "-l", str(self._place.load.octets))
         argv = [self._programs.sbin / "smtp-source", *kept, *numbers, f"127.0.0.1:{self._place.sink.port}"]
         before, began = _children_cpu(), time.monotonic()
         process = self._place.family.start(argv, env=self._programs.environment())
@@ -119,23 +117,6 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def find_aiosmtplib(cache: Path) -> tuple[Path, str]:
+def find_aiosmtplib(cache: Path, *, may_fetch: bool = True) -> tuple[Path, str]:
     """The Python of an environment with aiosmtplib, made if need be; and why there is none, if so."""
-    folder = cache / f"aiosmtplib-{sys.version_info.major}.{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    if _imports(python):
-        return python, ""
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--require-hashes"]
-    made = subprocess.run([*pip, "-r", _REQUIREMENTS], capture_output=True, text=True, check=False)
-    if made.returncode or not _imports(python):
-        said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
-        return python, f"cannot be installed: {said[:200]}"
-    return python, ""
-
-
-def _imports(python: Path) -> bool:
-    return (
-        python.exists()
-        and not subprocess.run([python, "-c", "import aiosmtplib"], capture_output=True, check=False).returncode
-    )
+    return find_python(cache, "bench", "aiosmtplib", may_fetch=may_fetch)

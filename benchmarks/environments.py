@@ -1,0 +1,44 @@
+"""Python environments of their own for what the benchmark needs and Postroad does not: made in the cache folder, from hashed
+requirements, when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from processes import BENCHMARKS
+
+__all__ = ["find_python"]
+
+_REQUIREMENTS = BENCHMARKS.parent / "requirements"
+
+
+def find_python(cache: Path, requirements: str, *modules: str, may_fetch: bool = True) -> tuple[Path, str]:
+    """The Python that can import some modules, and why there is none, if so.
+
+    requirements: the name of a file in `requirements`, without its ending.
+    """
+    folder = cache / f"{requirements}-{sys.version_info.major}.{sys.version_info.minor}"
+    python = folder / "bin" / "python"
+    if _can_import(python, modules):
+        return python, ""
+    if not may_fetch:
+        return python, f"requirements/{requirements}.txt is not installed in {folder}, and nothing may be fetched"
+    venv.create(folder, clear=True, with_pip=True)
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--require-hashes"]
+    wanted = ["--no-deps", "-r", _REQUIREMENTS / f"{requirements}.txt"]  # the file names what is needed in all
+    made = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
+    if made.returncode or not _can_import(python, modules):
+        said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
+        return python, f"cannot be installed: {said[:200]}"
+    return python, ""
+
+
+def _can_import(python: Path, modules: tuple[str, ...]) -> bool:
+    if not python.exists():
+        return False
+    asked = [python, "-c", f"import {', '.join(modules)}"]
+    return not subprocess.run(asked, capture_output=True, check=False).returncode
