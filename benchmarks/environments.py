@@ -22,18 +22,20 @@ def find_python(cache: Path, requirements: str, *modules: str, may_fetch: bool =
     requirements: the name of a file in `requirements`, without its ending.
     """
     folder = cache / f"{requirements}-{sys.version_info.major}.{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    if _can_import(python, modules):
+    python, mark = folder / "bin" / "python", folder / "made-from"
+    wanted = (_REQUIREMENTS / f"{requirements}.txt").read_text(encoding="utf-8")
+    if mark.exists() and mark.read_text(encoding="utf-8") == wanted and _can_import(python, modules):
         return python, ""
     if not may_fetch:
         return python, f"requirements/{requirements}.txt is not installed in {folder}, and nothing may be fetched"
     venv.create(folder, clear=True, with_pip=True)
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--require-hashes"]
-    wanted = ["--no-deps", "-r", _REQUIREMENTS / f"{requirements}.txt"]  # the file names what is needed in all
-    made = subprocess.run([*pip, *wanted], capture_output=True, text=True, check=False)
+    listed = ["--no-deps", "-r", _REQUIREMENTS / f"{requirements}.txt"]  # the file names what is needed in all
+    made = subprocess.run([*pip, *listed], capture_output=True, text=True, check=False)
     if made.returncode or not _can_import(python, modules):
         said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
         return python, f"cannot be installed: {said[:200]}"
+    mark.write_text(wanted, encoding="utf-8")
     return python, ""
 
 

@@ -30,7 +30,11 @@ TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to do.  seconds: the longest one run may take.  parts: of the messages, for peers that are slow, by name."""
+    """How much to do.
+
+    seconds: the longest one run may take.  parts: of the messages, for peers that are slow, by name.
+    cold: peers that are not warmed up, by name.
+    """
 
     rounds: int
     messages: int
@@ -38,6 +42,7 @@ class Plan:
     seconds: float
     load: Load = USUAL
     parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    cold: Sequence[str] = ()
 
     def messages_of(self, peer: str) -> int:
         return max(1, round(self.messages * self.parts.get(peer, 1.0)))
@@ -114,7 +119,7 @@ class Stage:
         folder.mkdir()
         peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
         try:
-            if self.plan.warm_up:
+            if self.plan.warm_up and peer.name not in self.plan.cold:
                 self._warm_up(peer)
             yield
         finally:

@@ -23,7 +23,7 @@ from typing import Any
 import trustme
 
 from backlog import DeadSink, measure_backlog
-from catalogue import PARTS, Scenario, choose
+from catalogue import COLD, PARTS, Scenario, choose
 from load import Load
 from measure import describe_machine, sync_rate
 from pairs import measure_pairs
@@ -42,7 +42,7 @@ _SYNC_MESSAGES = 600
 _PAIRS, _SHORT_PAIRS = 300, 20
 _WAITING, _SHORT_WAITING = 10_000, 200
 _BESIDE = ("pairs", "backlog")  # what is measured besides throughput
-_WAITERS = ("postroad", "postfix")
+_WAITERS = ("postroad", "postfix", "opensmtpd", "exim", "slimta", "haraka")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -105,8 +105,8 @@ class Field:
         options = self.options
         warm_up = _SHORT_WARM_UP if options.short else max(2, messages // _WARM_UP_PART)
         parts = {shown: PARTS[name] for shown, name in (names or {}).items() if name in PARTS}
-        rounds = 1 if options.short else options.rounds
-        return Plan(rounds, messages, min(200, warm_up), options.seconds, load, {} if options.short else parts)
+        rounds, parts = (1, {}) if options.short else (options.rounds, parts)
+        return Plan(rounds, messages, min(200, warm_up), options.seconds, load, parts, COLD)
 
     def messages_of(self, scenario: Scenario) -> int:
         messages = scenario.small if self.options.short else scenario.messages

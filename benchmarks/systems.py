@@ -10,9 +10,14 @@ from typing import Any
 from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
 from load import Load
 from peers import Peer
+from peers.celery_redis import CeleryRedis
+from peers.exim import Exim
+from peers.haraka import Haraka
+from peers.opensmtpd import OpenSmtpd
 from peers.postfix import Postfix
 from peers.postroad import Postroad
 from peers.postroad_door import PostroadDoor
+from peers.slimta import Slimta
 from peers.smtplib_threads import SmtplibThreads
 
 __all__ = ["Terms", "known_systems", "make_peers"]
@@ -35,12 +40,18 @@ def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
         name: lambda name=name, own=own: Postroad(**about, name=name, own=own)
         for name, own in (terms.own or {}).items()
     }
+    had = {"cache": terms.cache, "may_fetch": terms.may_fetch}
     shape = {"sessions": 20, "kept": load.kept, "tls": load.tls}
     return {
         "postroad": lambda: Postroad(**about),
         "postroad-door": lambda: PostroadDoor(processes=8, window=terms.window),
-        "postfix": lambda: Postfix(terms.cache, may_fetch=terms.may_fetch),
-        "postfix-8": lambda: Postfix(terms.cache, may_fetch=terms.may_fetch, sessions=8),
+        "postfix": lambda: Postfix(**had),
+        "postfix-8": lambda: Postfix(**had, sessions=8),
+        "opensmtpd": lambda: OpenSmtpd(**had),
+        "exim": lambda: Exim(**had),
+        "slimta": lambda: Slimta(**had),
+        "haraka": lambda: Haraka(**had),
+        "celery": lambda: CeleryRedis(**had),
         "smtplib": SmtplibThreads,
         "smtplib-usual": lambda: SmtplibThreads(is_usual=True),
         "aiosmtplib": lambda: _aiosmtplib(terms, shape),
