@@ -85,7 +85,7 @@ SCENARIOS = (
         200,
         counts_syncs=True,
     ),
-    Scenario("http", "out by HTTP, as to a provider; 10 KiB", ("postroad",), Load(out="http"), 3000, 100),
+    Scenario("http", "out by HTTP, as to a provider; 10 KiB", ("postroad", "http-client"), Load(out="http"), 3000, 100),
     Scenario(
         "single",
         "out by SMTP, a connection for each message; 10 KiB",

@@ -18,7 +18,7 @@ from peers.postfix import Postfix
 from peers.postroad import Postroad
 from peers.postroad_door import PostroadDoor
 from peers.slimta import Slimta
-from peers.smtplib_threads import SmtplibThreads
+from peers.smtplib_threads import HttpThreads, SmtplibThreads
 
 __all__ = ["Terms", "known_systems", "make_peers"]
 
@@ -54,6 +54,7 @@ def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
         "celery": lambda: CeleryRedis(**had),
         "smtplib": SmtplibThreads,
         "smtplib-usual": lambda: SmtplibThreads(is_usual=True),
+        "http-client": HttpThreads,
         "aiosmtplib": lambda: _aiosmtplib(terms, shape),
         "smtp-source": lambda: SmtpSource(shape, terms.cache, may_fetch=terms.may_fetch),
         **mine,

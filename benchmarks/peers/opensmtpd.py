@@ -20,6 +20,7 @@ _FILES = ("usr/sbin/smtpd", "usr/sbin/smtpctl", "usr/libexec/opensmtpd/*", "/bin
 _SPOOL = "var/spool/smtpd"
 _CONFIG = """\
 mta max-deferred 100000
+smtp limit max-mails 1000000
 smtp max-message-size 100M
 {limits}
 listen on 127.0.0.1 port {port}
@@ -30,9 +31,13 @@ _MTA = {
     "max-conn-per-host": 50,
     "max-conn-per-route": 50,
     "max-conn-per-connector": 50,
+    "max-conn-per-source": 50,
+    "max-conn-per-relay": 50,
+    "max-conn-per-domain": 50,
     "conn-delay-host": 0,
     "conn-delay-source": 0,
     "conn-delay-relay": 0,
+    "conn-delay-route": 0,
     "conn-delay-domain": 0,
     "conn-delay-connector": 0,
     "reconn-delay-route": 0,
@@ -54,7 +59,7 @@ class OpenSmtpd(Injected):
         self._may_fetch = may_fetch
         self._package: Unpacked | None = None
         self.settings = (
-            f"{self._sessions} kept connections inject; limits for mta and scheduler lifted (50 connections, no delays)"
+            f"{self._sessions} kept connections inject; limits of mta and scheduler lifted (50 connections, no delays)"
         )
 
     def available(self) -> str | None:

@@ -46,6 +46,12 @@ def test_smtplib_plays_the_same_scenarios(tmp_path: Path, scenario: str) -> None
     assert told["summary"]["smtplib, 20 threads"]["counted_runs"] == 1
 
 
+def test_http_client_posts_every_message(tmp_path: Path) -> None:
+    told = _play(tmp_path, "--scenarios", "http", "--peers", "http-client")["scenarios"]["http"]
+    assert told["problems"] == []
+    assert told["summary"]["http.client, 20 threads"]["counted_runs"] == 1
+
+
 def test_what_is_measured_beside_throughput_has_its_figures(tmp_path: Path) -> None:
     told = _play(tmp_path, "--scenarios", "pairs,backlog", "--peers", "postroad")
     assert told["pairs"]["ratio"]["median"] > 0
