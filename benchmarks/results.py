@@ -19,11 +19,12 @@ from environments import find_python
 from processes import BENCHMARKS
 from throughput import cache_folder
 
-__all__ = ["page", "publish"]
+__all__ = ["is_doubtful", "page", "publish"]
 
 Told = Mapping[str, Any]
 
 _REPRODUCE = "make bench-full"
+_STRAY_SYNCS = 0.01  # a message: of a start, or of a file that is not the queue
 _PLOTS = ("throughput", "scenarios", "latency", "cpu")
 _HEADINGS = (
     "system",
@@ -113,8 +114,19 @@ def _title(name: str) -> str:
 def _scenario(name: str, scenario: Told) -> str:
     rows = [_row(system, figures) for system, figures in scenario["summary"].items() if figures["counted_runs"]]
     problems = [f"Does not count: {problem}." for problem in scenario["problems"]]
+    problems += [_doubt(system, figures) for system, figures in scenario["summary"].items() if is_doubtful(figures)]
     heading = f"## {name}\n\n{scenario['about']}; {scenario['messages']:,} messages a run, into {scenario['sink']}."
     return "\n\n".join([heading, _markdown([_HEADINGS, *rows]) if rows else "No run counts.", *problems])
+
+
+def is_doubtful(figures: Told) -> bool:
+    """Whether strace saw something else than what is said of a system's durability."""
+    syncs = figures["syncs_per_message"]
+    return syncs is not None and {"synced": syncs == 0, "not synced": syncs > _STRAY_SYNCS}.get(figures["level"], False)
+
+
+def _doubt(system: str, figures: Told) -> str:
+    return f"Strace saw {figures['syncs_per_message']:.3f} syncs a message of {system}, which is called {figures['level']}."
 
 
 def _row(system: str, figures: Told) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import results
 from environments import find_python
 from plots import COLOURS, bars_by_scenario, bars_of
-from results import page, publish
+from results import is_doubtful, page, publish
 from throughput import cache_folder
 
 
@@ -88,6 +88,26 @@ def test_a_short_run_says_so_and_a_system_without_a_counted_run_has_no_row(told:
     text = page(told, [])
     assert "these figures only show that everything works" in text
     assert "| other |" not in text
+
+
+@pytest.mark.parametrize(
+    ("level", "syncs", "doubtful"),
+    [
+        ("synced", 0.02, False),
+        ("synced", 0.0, True),
+        ("synced", None, False),
+        ("not synced", 0.001, False),
+        ("not synced", 1.0, True),
+        ("no queue", 0.0, False),
+    ],
+)
+def test_a_durability_that_strace_contradicts_is_named(
+    told: dict[str, Any], level: str, syncs: float | None, doubtful: bool
+) -> None:
+    figures = told["scenarios"]["api"]["summary"]["other"]
+    figures |= {"level": level, "syncs_per_message": syncs}
+    assert is_doubtful(figures) is doubtful
+    assert ("of other, which is called" in page(told, [])) is doubtful
 
 
 def test_bars_are_ranked_and_bear_their_level(told: dict[str, Any]) -> None:
