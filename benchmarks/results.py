@@ -173,7 +173,8 @@ def _systems(told: Told) -> str:
 
 
 def _absent(told: Told) -> str:
-    absent = {name: reason for one in told["scenarios"].values() for name, reason in one["absent"].items()}
+    parts = [*told["scenarios"].values(), *([told["backlog"]] if told.get("backlog") else [])]
+    absent = {name: reason for one in parts for name, reason in one["absent"].items()}
     return "## Absent\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in absent.items()) if absent else ""
 
 
