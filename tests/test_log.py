@@ -214,3 +214,18 @@ def test_without_any_configuration_a_traceback_shows_no_local_variables() -> Non
     assert "RuntimeError: a bug" in ended.stdout
     shown = ended.stdout.replace('fail(b"the secret of the letter")', "")  # the line of source itself is no variable
     assert "the secret" not in shown
+
+
+def test_the_moment_of_a_line_is_as_structlog_writes_it() -> None:
+    stream = io.StringIO()
+    configure_logging("info", json=True, stream=stream)
+    stamp, said = structlog.processors.TimeStamper(fmt="iso", utc=True), []
+    for _ in range(3):
+        before = stamp(None, "info", {})["timestamp"]
+        get_logger().info("line")
+        said.append(
+            (before, json.loads(stream.getvalue().splitlines()[-1])["timestamp"], stamp(None, "info", {})["timestamp"])
+        )
+    for before, moment, after in said:
+        assert before <= moment <= after
+        assert len(moment) == len("2026-01-01T00:00:00.000000Z")

@@ -90,7 +90,8 @@ class Acceptance:
         if self.is_large(draft):
             async with self._desk:
                 return await self._prepare_apart(draft)
-        await self._wait_for_turn()
+        if self._turns or self._is_crowded:
+            await self._wait_for_turn()
         try:
             return self.prepare(draft)
         finally:
@@ -129,7 +130,7 @@ class Acceptance:
         return self._under_way.content_bytes >= self._ports.config.limits.intake_bytes
 
     def _call_next(self) -> None:
-        if not self._is_crowded:
+        if self._turns and not self._is_crowded:
             self._turns.unpark()
 
     def forget(self, accepts: Iterable[Accept]) -> None:

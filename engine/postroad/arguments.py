@@ -14,7 +14,7 @@ import msgspec
 
 from .address import parse_address
 from .errors import SubmissionError
-from .message import DsnOptions, Submission
+from .message import DEFAULT_PRIORITY, DsnOptions, Submission
 from .misfits import misfit
 
 __all__ = [
@@ -49,6 +49,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_options(submission: Submission) -> Options:
     """Raises SubmissionError."""
+    if _asks_nothing(submission):
+        return _NO_OPTIONS
     return Options(
         send_at=_moment(submission.send_at, "send_at"),
         expires_at=_moment(submission.expires_at, "expires_at"),
@@ -57,6 +59,30 @@ def read_options(submission: Submission) -> Options:
         tags=_tags(submission.tags),
         dsn=_dsn(submission.dsn),
         report_to=read_addresses(submission.report_to, "report_to"),
+    )
+
+
+_NO_OPTIONS = Options(
+    send_at=None,
+    expires_at=None,
+    priority=DEFAULT_PRIORITY,
+    idempotency_key=None,
+    tags=(),
+    dsn=DsnOptions(),
+    report_to=(),
+)
+_NO_DSN = Submission(sender="", recipients=(), content=b"").dsn  # what every Submission has that was given none
+
+
+def _asks_nothing(submission: Submission) -> bool:
+    """Whether all is left as it was by default, as in most mail."""
+    return (
+        submission.dsn is _NO_DSN
+        and submission.send_at is None
+        and submission.expires_at is None
+        and submission.idempotency_key is None
+        and submission.tags == submission.report_to == ()
+        and submission.priority is DEFAULT_PRIORITY
     )
 
 

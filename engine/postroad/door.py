@@ -29,10 +29,13 @@ from .message import BOUNCE_ADDRESS, Arrival, Kind, Message, Submission, new_mes
 from .store.contract import NO_ROUTE, UNROUTED, Accept, Charge, IdempotencyKey, NewRecipient, Tally
 from .store.states import State
 
-__all__ = ["Door", "Read", "hostname_of"]
+__all__ = ["Door", "Read", "Written", "hostname_of"]
+
+_REMEMBERED = 10_000  # authorized senders: `*@domain` lets in any number of them
 
 LaneOf = Callable[[str, str, tuple[str, ...]], str | None]
 Read: TypeAlias = tuple[bytes | EmailMessage, Canonical]  # what was given, and its canonical form
+Written: TypeAlias = tuple[Composed, Use]  # a message made of fields, and what it counts as
 
 
 def hostname_of(config: Config) -> str:
@@ -66,6 +69,7 @@ class Door:
         self._ahead = ahead
         self._new_id = new_id
         self._quotas = limits_of(config.quotas)
+        self._authorized: set[str] = set()  # senders that were looked at
         self.hostname = hostname_of(config)
 
     def read(self, content: Any, id: str, now: float) -> Read:
@@ -75,9 +79,9 @@ class Door:
         check_hops(canonical.content, self._config.limits)
         return given, canonical
 
-    def write(self, fields: MailFields, id: str, now: float) -> Composed:
+    def write(self, fields: MailFields, id: str, now: float) -> Written:
         """Compose a message from fields.  Uses nothing else of the door, so that a thread may do it."""
-        return compose(fields, message_id=self._message_id(id), date=now - self._ahead())
+        return compose(fields, message_id=self._message_id(id), date=now - self._ahead()), _use_of(fields)
 
     def prepare(
         self, submission: Submission, *, tally: Tally, now: float, id: str | None = None, read: Read | None = None
@@ -113,22 +117,22 @@ class Door:
         tally: Tally,
         now: float,
         id: str | None = None,
-        composed: Composed | None = None,
+        written: Written | None = None,
     ) -> Accept:
-        """What the spool shall keep of a message given as fields; `composed` if that was done under this id.
+        """What the spool shall keep of a message given as fields; `written` if that was done under this id.
 
         given: the other arguments of a Submission.
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
         id = id or self._new_id(now)
-        composed = composed or self.write(fields, id, now)
+        composed, use = written or self.write(fields, id, now)
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )
         options = _options_of(submission, now - self._ahead())
         self._ask_plugins(submission)
-        return self._accept(composed, _use_of(fields), options, id, tally, now, lambda: _digest((fields, options)))
+        return self._accept(composed, use, options, id, tally, now, lambda: _digest((fields, options)))
 
     def _scheduled(self, moment: float | None) -> float | None:
         return None if moment is None else moment + self._ahead()
@@ -246,7 +250,8 @@ class Door:
                 f"there are {len(written.recipients):,}, [limits] recipients allows {config.limits.recipients:,}; "
                 "send several messages",
             )
-        check_sender(written.sender, config.senders)
+        if written.sender not in self._authorized:
+            self._check_sender(written.sender)
         check_size(use.body_bytes + use.attachment_bytes, config.limits)
         full = check_queue(size, tally, config.limits)
         if full is not None:
@@ -279,6 +284,12 @@ class Door:
             idempotency=self._key(written.sender, options.idempotency_key, now, digest),
             charges=self._charges(written.recipients, options.report_to, use, now),
         )
+
+    def _check_sender(self, sender: str) -> None:
+        check_sender(sender, self._config.senders)
+        if len(self._authorized) >= _REMEMBERED:
+            self._authorized.clear()
+        self._authorized.add(sender)
 
     def _charges(self, recipients: Sequence[str], report_to: Sequence[str], use: Use, now: float) -> tuple[Charge, ...]:
         if not self._quotas:

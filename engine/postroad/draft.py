@@ -16,8 +16,8 @@ from zlib import crc32
 
 import msgspec
 
-from .compose import Composed, MailFields
-from .door import Door, Read
+from .compose import MailFields
+from .door import Door, Read, Written
 from .message import Arrival, Submission
 from .store.contract import Accept, Tally
 
@@ -87,11 +87,11 @@ class ComposedDraft:
     def with_content_read(self, door: Door) -> ComposedDraft:
         return self
 
-    def write(self, door: Door, id: str, now: float) -> Composed:
+    def write(self, door: Door, id: str, now: float) -> Written:
         return door.write(self.fields, id, now)
 
-    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Composed | None = None) -> Accept:
-        return door.compose(self.fields, self.options, tally=tally, now=now, id=id, composed=work)
+    def prepare(self, door: Door, tally: Tally, now: float, id: str | None, work: Written | None = None) -> Accept:
+        return door.compose(self.fields, self.options, tally=tally, now=now, id=id, written=work)
 
 
 @dataclass(frozen=True, slots=True)

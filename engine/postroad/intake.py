@@ -27,7 +27,7 @@ COMMIT_OCTETS = 16_000_000
 class Entry:
     """One operation and the task that waits for its answer.  Filled in by the queue actor only."""
 
-    __slots__ = ("_done", "answer", "error", "held_until", "is_taken", "operation", "size")
+    __slots__ = ("_waiter", "answer", "error", "held_until", "is_finished", "is_taken", "operation", "size")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -36,18 +36,32 @@ class Entry:
         self.error: Exception | None = None
         self.is_taken = False
         self.held_until = 0.0  # wall seconds; queue lets it wait for room until then
-        self._done = trio.Event()
+        self.is_finished = False
+        self._waiter: trio.lowlevel.Task | None = None  # only one task ever waits for an entry: whoever put it in
 
     def finish(self, answer: Result) -> None:
         self.answer = answer
-        self._done.set()
+        self._wake()
 
     def fail(self, error: Exception) -> None:
         self.error = error
-        self._done.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self.is_finished = True
+        if self._waiter is not None:
+            trio.lowlevel.reschedule(self._waiter)
+            self._waiter = None
 
     async def wait_finished(self) -> None:
-        await self._done.wait()
+        """No checkpoint where it is finished already."""
+        if not self.is_finished:
+            self._waiter = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._waiter = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 def _octets(operation: Operation) -> int:
@@ -101,7 +115,8 @@ class Intake:
         self.ring_bell()
         try:
             for entry in entries:
-                await entry.wait_finished()
+                if not entry.is_finished:
+                    await entry.wait_finished()
         except trio.Cancelled:
             self._withdraw(entries)
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Callable
 from typing import TextIO
 
@@ -30,6 +31,7 @@ class LogSink:
         self._is_stuck = False  # then nobody waits for it
         self._is_torn = False  # a line was left without its end
         self._descriptor = _descriptor_of(stream)
+        self._is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def write(self, line: str) -> None:
         """Write a line, or count it."""
@@ -53,6 +55,14 @@ class LogSink:
             return False
 
     def _put_octets(self, descriptor: int, octets: bytes) -> bool:
+        """A file takes what there is room for at once; whatever has a reader is asked before each write."""
+        if self._is_file:
+            written = os.write(descriptor, octets)
+            self._is_torn = written < len(octets)
+            return not self._is_torn
+        return self._put_in_turn(descriptor, octets)
+
+    def _put_in_turn(self, descriptor: int, octets: bytes) -> bool:
         waiting = select.poll()
         waiting.register(descriptor, select.POLLOUT)
         at = 0

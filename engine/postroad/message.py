@@ -138,8 +138,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case: no i, l, o, u
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_TIME_CHARS, _RANDOM_CHARS = 10, 10  # 50 bits of milliseconds, then 50 random bits
-_RANDOM_BYTES = 7
+_RANDOM_BYTES = 7  # an id is 50 bits of milliseconds, then 50 random bits
 
 
 class _Randomness(threading.local):
@@ -170,13 +169,16 @@ os.register_at_fork(after_in_child=_count_fork)
 _randomness = _Randomness()
 
 
-def _base32(number: int, width: int) -> str:
-    """The last `width` characters (an even number) of a number."""
-    pairs: list[str] = []
-    for _ in range(width // 2):
-        pairs.append(_PAIRS[number & 1023])
-        number >>= 10
-    return "".join(reversed(pairs))
+def _base32(number: int) -> str:
+    """The last 50 bits of a number, in 10 characters."""
+    pairs = _PAIRS
+    return (
+        pairs[number >> 40 & 1023]
+        + pairs[number >> 30 & 1023]
+        + pairs[number >> 20 & 1023]
+        + pairs[number >> 10 & 1023]
+        + pairs[number & 1023]
+    )
 
 
 def new_message_id(now: float | None = None, take: Callable[[], bytes] | None = None) -> str:
@@ -186,7 +188,7 @@ def new_message_id(now: float | None = None, take: Callable[[], bytes] | None = 
     """
     milliseconds = int((time.time() if now is None else now) * 1000)
     random_bytes = _randomness.take() if take is None else take()
-    return _base32(milliseconds, _TIME_CHARS) + _base32(int.from_bytes(random_bytes, "big"), _RANDOM_CHARS)
+    return _base32(milliseconds) + _base32(int.from_bytes(random_bytes, "big"))
 
 
 def seeded_ids(seed: str) -> Callable[[float], str]:

@@ -32,6 +32,22 @@ async def test_a_waiting_reader_gets_all_that_was_put_before_it_ran():
     assert taken == [["a", "b", "c"]]
 
 
+async def test_what_was_taken_without_waiting_wakes_nobody_later():
+    inbox, taken = Inbox(3), []
+
+    async def read():
+        taken.append(await inbox.take_all())
+
+    inbox.put("a")
+    assert inbox.take_nowait() == ["a"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        assert taken == []
+        inbox.put("b")
+    assert taken == [["b"]]
+
+
 async def test_an_overfull_inbox_crashes_loudly():
     inbox = Inbox(2)
     with pytest.raises(trio.WouldBlock):

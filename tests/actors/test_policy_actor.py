@@ -42,7 +42,7 @@ class Desk:
 
     async def come_back(self, attempt, *verdicts):
         attempt.lease.verdicts = list(verdicts)
-        self.inbox.put(Attempted(attempt.lease, 1.0))
+        self.inbox.put(Attempted(attempt.lease))
         await wait_all_tasks_blocked()
 
     def attempts(self):

@@ -235,7 +235,7 @@ DECISIONS = (
         "I4",
         "sends mail that waits for one domain by a road without domains",
         f"{_DECIDE}/routing.py",
-        'if road is None or road.by_domain != ("/" in lane):',
+        "if road is None or road.by_domain != bool(slash):",
         "if road is None:",
         ("decide/test_routing.py::test_a_lane_of_a_route_that_is_gone_or_works_otherwise_has_no_road",),
     ),

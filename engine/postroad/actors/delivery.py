@@ -8,9 +8,11 @@ Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 from __future__ import annotations
 
 import errno
-import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import islice, repeat
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -45,25 +47,41 @@ class _ByteCredits:
 
     def __init__(self, octets: int) -> None:
         self._limit = octets
-        self._held = 0
+        self._held = self._waiting = 0
         self._first = trio.StrictFIFOLock()  # held by whoever is first in line
         self._released = trio.lowlevel.ParkingLot()
 
-    async def acquire(self, octets: int) -> int:
+    def acquire_nowait(self, octets: int) -> int | None:
+        """Take credits, and return how many: None where somebody has to wait for them."""
         octets = min(octets, self._limit)
-        if self._held + octets > self._limit or self._first.locked():
+        if self._waiting or self._held + octets > self._limit:
+            return None
+        self._held += octets
+        return octets
+
+    async def acquire(self, octets: int) -> int:
+        """Wait for credits, and return how many they are."""
+        octets = min(octets, self._limit)
+        self._waiting += 1
+        try:
             async with self._first:
                 while self._held + octets > self._limit:
                     await self._released.park()
-        self._held += octets
+                self._held += octets
+        finally:
+            self._waiting -= 1
         return octets
 
     def release(self, octets: int) -> None:
         self._held -= octets
-        self._released.unpark_all()
+        if self._waiting:
+            self._released.unpark_all()
 
 
 _TEXTS = ("status", "reply", "remote", "site", "tls")
+_texts_of = attrgetter(*_TEXTS)
+_others_of = attrgetter("disposition", "scope", "handed_over")
+_LINE = 512  # characters that `printable` leaves as they are
 
 
 def _is_sound(verdict: Any) -> bool:
@@ -72,16 +90,17 @@ def _is_sound(verdict: Any) -> bool:
         return False
     hint: Any = verdict.retry_after_seconds
     return (
-        isinstance(verdict.disposition, Disposition)  # pyright: ignore[reportUnnecessaryIsInstance]
-        and isinstance(verdict.scope, Scope)  # pyright: ignore[reportUnnecessaryIsInstance]
-        and all(isinstance(getattr(verdict, name), str) for name in _TEXTS)
-        and isinstance(verdict.handed_over, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+        all(map(isinstance, _others_of(verdict), (Disposition, Scope, bool)))
+        and all(map(isinstance, _texts_of(verdict), repeat(str)))
         and (hint is None or (isinstance(hint, (int, float)) and not math.isnan(hint)))
     )
 
 
 def _made_printable(verdict: Verdict) -> Verdict:
     """What peers said goes to logs, reports and terminals: harmless from here on, whatever a transport lets through."""
+    together = "".join(_texts_of(verdict))
+    if len(together) <= _LINE and together.isprintable():
+        return verdict
     unsafe = {name: safe for name in _TEXTS if (safe := printable(text := getattr(verdict, name))) != text}
     return msgspec.structs.replace(verdict, **unsafe) if unsafe else verdict
 
@@ -91,9 +110,9 @@ def _listed(answer: Any, count: int) -> list[Verdict] | None:
     try:
         with as_exceptions():
             if isinstance(answer, Sequence):
-                listed: list[Any] = list(itertools.islice(answer, count + 1))  # pyright: ignore[reportUnknownArgumentType]
+                listed: list[Any] = list(islice(answer, count + 1))  # pyright: ignore[reportUnknownArgumentType]
                 if len(listed) == count and all(map(_is_sound, listed)):
-                    return [_made_printable(verdict) for verdict in listed]
+                    return list(map(_made_printable, listed))
     except Exception:
         return None
     return None
@@ -102,7 +121,7 @@ def _listed(answer: Any, count: int) -> list[Verdict] | None:
 def _kinds(answer: Any) -> str:
     if not isinstance(answer, Sequence):
         return type(answer).__qualname__
-    listed: list[Any] = list(itertools.islice(answer, 1000))  # pyright: ignore[reportUnknownArgumentType]
+    listed: list[Any] = list(islice(answer, 1000))  # pyright: ignore[reportUnknownArgumentType]
     return f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
 
 
@@ -131,10 +150,9 @@ class Delivery:
             scope.cancel()
 
     async def _try(self, attempt: Attempt) -> None:
-        begun = trio.current_time()
         lease = attempt.lease
         self._say_begin(lease)
-        scope = trio.CancelScope()
+        scope = trio.CancelScope(deadline=trio.current_time() + attempt.seconds)
         self._running.add(scope)
         if self._is_ending:
             scope.cancel()
@@ -150,15 +168,19 @@ class Delivery:
             verdicts = self._of_cancellation(attempt)
         lease.is_cut = self._is_ending
         lease.verdicts = self._checked(attempt, verdicts)
-        self._policy.put(Attempted(lease, trio.current_time() - begun))
+        self._policy.put(Attempted(lease))
 
     async def _deliver(self, attempt: Attempt, scope: trio.CancelScope) -> Sequence[Verdict]:
         """The deadline begins with the transport's work: waiting for byte credits is no try."""
         lease = attempt.lease
         # Larger content is read in pieces: one slow destination of large mail must not take everybody's credits.
-        held = await self._bytes.acquire(min(lease.message.size, self._ports.config.spool.content_file_bytes))
-        try:
+        octets = min(lease.message.size, self._ports.config.spool.content_file_bytes)
+        held = self._bytes.acquire_nowait(octets)
+        if held is None:
+            scope.deadline = math.inf
+            held = await self._bytes.acquire(octets)
             scope.deadline = trio.current_time() + attempt.seconds
+        try:
             request = DeliveryRequest(
                 id=f"{lease.message.id}/{lease.token:x}",
                 message=lease.message,
@@ -166,12 +188,12 @@ class Delivery:
                 content=lease.content,
                 domain=attempt.domain,
                 deadline=scope.deadline,
-                commit=lambda: self._mark(lease),
+                commit=partial(self._mark, lease),
                 doubt_seconds=self._ports.config.in_flight.doubt_seconds,
             )
             with as_exceptions():
                 call = self._ports.transports[attempt.transport].deliver(request)
-                return await Watched(call, lambda seconds: self._say_slow(attempt, seconds))
+                return await Watched(call, partial(self._say_slow, attempt))
         finally:
             self._bytes.release(held)
 

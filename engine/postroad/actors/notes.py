@@ -99,7 +99,6 @@ class Attempted:
     """delivery -> policy: `lease.verdicts` says what happened."""
 
     lease: Lease
-    seconds: float
 
 
 @dataclass(slots=True, frozen=True)

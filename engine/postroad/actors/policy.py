@@ -115,7 +115,7 @@ class Policy:
             return
         site = self._site_of(lease, road)
         if site.name != lease.lane:
-            self._queue.put(Room(site.name, site.told, lease.lane))
+            self._say_where(lease.lane, site)
         if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply="not delivered before it expired")
         elif site.window.hold_until > now:
@@ -124,6 +124,10 @@ class Policy:
             self._send(lease, site, road)
         else:
             site.waiting.append(lease)
+
+    def _say_where(self, lane: str, site: Site) -> None:
+        """Which site a lane belongs to: of several words in a turn the last one counts."""
+        self._queue.put_latest((lane,), Room(site.name, site.told, lane))
 
     def _site_of(self, lease: Lease, road: Road) -> Site:
         return self._sites.of(lease.lane, road.windows, road.shared_by)
@@ -228,7 +232,7 @@ class Policy:
         if not verdicts or not self._sites.learn(lease.lane, verdicts[0].site, road.shared_by):
             return self._site_of(lease, road)
         site = self._sites.of(lease.lane, left.settings, road.shared_by)
-        self._queue.put(Room(site.name, site.told, lease.lane))
+        self._say_where(lease.lane, site)
         site.waiting.extend(other for other in left.waiting if other.lane == lease.lane)
         left.waiting = deque(other for other in left.waiting if other.lane != lease.lane)
         return site

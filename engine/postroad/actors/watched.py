@@ -25,29 +25,21 @@ class Watched(Generic[_T]):
         self._tell = tell
 
     def __await__(self) -> Generator[Any, Any, _T]:
-        steps = self._awaited.__await__()
-        step: Callable[[], Any] = steps.__next__
+        steps: Any = self._awaited.__await__()
+        clock = time.perf_counter
+        step: Callable[[Any], Any] = next
+        given: Any = steps
         while True:
-            begun = time.perf_counter()
+            begun = clock()
             try:
-                trap = step()
+                trap = step(given)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
-                seconds = time.perf_counter() - begun
-                if seconds > _SLOW_SECONDS:
-                    self._tell(seconds)
+                if clock() - begun > _SLOW_SECONDS:
+                    self._tell(clock() - begun)
             try:
-                sent = yield trap
+                given = yield trap
+                step = steps.send
             except BaseException as error:  # noqa: ASYNC103  # it is raised in what is awaited
-                step = _throwing(steps, error)
-            else:
-                step = _sending(steps, sent)
-
-
-def _throwing(steps: Any, error: BaseException) -> Callable[[], Any]:
-    return lambda: steps.throw(error)
-
-
-def _sending(steps: Any, sent: Any) -> Callable[[], Any]:
-    return lambda: steps.send(sent)
+                step, given = steps.throw, error

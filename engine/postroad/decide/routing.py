@@ -146,8 +146,9 @@ class RoutingTable:
 
     def road_of(self, lane: str) -> Road | None:
         """The road of a lane, or None where its route is gone or works otherwise by now."""
-        road = self.roads.get(road_of_lane(lane))
-        if road is None or road.by_domain != ("/" in lane):
+        label, slash, _ = lane.partition("/")
+        road = self.roads.get(label)
+        if road is None or road.by_domain != bool(slash):
             return None
         return road
 
