@@ -6,7 +6,7 @@ STAMP := .venv/.postroad
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: bench-appengine bench-smtp bench-http crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
+.PHONY: bench-appengine bench-full bench-smtp bench-http crash model mutants power fuzz scale servers help demo test lint types check wheel bench docs format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -38,6 +38,9 @@ wheel: $(STAMP) ## build the wheel and try it in an empty environment
 
 bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-full: $(STAMP) ## every scenario beside every system that can be had, about an hour: writes benchmarks/RESULTS.md; ARGS="--short"
+	@$(BIN)/python benchmarks/suite.py --publish $(ARGS)
 
 fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TARGET=reply
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)

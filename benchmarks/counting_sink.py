@@ -1,38 +1,40 @@
-"""A worker that is an SMTP server: it accepts everything, keeps nothing, and counts distinct Message-IDs.
+"""A worker that is an SMTP server, or an HTTP one: it accepts everything, keeps nothing, and counts distinct deliveries.
 
-It takes PIPELINING (RFC 2920), answers what came in one read with one write, and with a certificate offers STARTTLS.
-Orders: reset; wait (until so many distinct messages are there or the time is over), which answers with the count.  Loopback
-only; it is no example of an SMTP server.
+A delivery is a Message-ID with a recipient.  The SMTP server takes PIPELINING (RFC 2920), answers what came in one read with one
+write, with a certificate offers STARTTLS, and puts off a share of the messages once, after their content.  Orders: reset; wait
+(until so many distinct deliveries are there or the time is over), which answers with the count.  Loopback only; it is no
+example of an SMTP server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import ssl
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from http_session import HttpSession
 from processes import say
-from workload import own_cpu_seconds, percentiles
+from workload import HEAD_OCTETS, MESSAGE_ID, SUBMITTED, own_cpu_seconds, percentiles
 
-_MESSAGE_ID = re.compile(rb"^message-id:[ \t]*<([^>]*)>", re.IGNORECASE | re.MULTILINE)
-_SUBMITTED = re.compile(rb"^X-Submitted: ([0-9.]+)", re.MULTILINE)
-_HEAD = 4096  # octets in which the headers are looked for
+_BYE = b"221 bye\r\n"
 _END = b"\r\n.\r\n"
 
 
 class Count:
-    """What arrived since the last reset."""
+    """What arrived since the last reset.  deferred: the share of messages that are put off when they come first."""
 
-    def __init__(self) -> None:
+    def __init__(self, deferred: float = 0.0) -> None:
         self.arrived = asyncio.Event()
+        self._deferred = deferred
         self.reset()
 
     def reset(self) -> None:
         self._ids: set[bytes] = set()
+        self._met: set[bytes] = set()
         self._messages = self._octets = 0
         self._last_at = 0.0
         self._seconds: list[float] = []
@@ -49,15 +51,28 @@ class Count:
         if len(self._ids) >= self._wanted:
             self.arrived.set()
 
-    def add(self, head: bytes, octets: int) -> None:
-        self._messages += 1
+    def add(self, head: bytes, octets: int, recipients: Sequence[bytes]) -> bool:
+        """Whether a message is taken now."""
+        found = MESSAGE_ID.search(head)
+        if self._deferred and found and self._is_put_off(found[1]):
+            return False
+        self._messages += len(recipients)
         self._octets += octets
         self._last_at = time.monotonic()
-        if found := _MESSAGE_ID.search(head):
-            self._ids.add(found[1])
-        if submitted := _SUBMITTED.search(head):
+        if found:
+            self._ids.update(b"%s %s" % (found[1], recipient) for recipient in recipients)
+        if submitted := SUBMITTED.search(head):
             self._seconds.append(self._last_at - float(submitted[1]))
         self._look()
+        return True
+
+    def _is_put_off(self, id: bytes) -> bool:
+        """Of the messages that come for the first time so many, evenly."""
+        if id in self._met:
+            return False
+        before = int(len(self._met) * self._deferred)
+        self._met.add(id)
+        return int(len(self._met) * self._deferred) > before
 
     def told(self) -> dict[str, Any]:
         return {
@@ -81,6 +96,7 @@ class Session(asyncio.Protocol):
         self._buffer = bytearray()
         self._looked = 0  # octets of the buffer in which the end of the content is not
         self._in_content = False
+        self._recipients: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -97,12 +113,16 @@ class Session(asyncio.Protocol):
             replies.append(reply)
         if replies:
             self._transport.write(b"".join(replies))
+        if replies[-1:] == [_BYE]:
+            self._transport.close()
 
     def _command(self) -> bytes | None:
         end = self._buffer.find(b"\r\n")
         if end < 0:
             return None
         verb = bytes(self._buffer[:4]).upper()
+        if verb == b"RCPT":
+            self._recipients.append(bytes(self._buffer[8:end]).partition(b">")[0])
         del self._buffer[: end + 2]
         match verb:
             case b"EHLO":
@@ -115,10 +135,11 @@ class Session(asyncio.Protocol):
                 self._in_content = True
                 self._looked = 0
                 return b"354 go on\r\n"
+            case b"RSET":
+                self._recipients = []
+                return b"250 ok\r\n"
             case b"QUIT":
-                self._transport.write(b"221 bye\r\n")
-                self._transport.close()
-                return None
+                return _BYE
             case _:
                 return b"250 ok\r\n"
 
@@ -136,10 +157,10 @@ class Session(asyncio.Protocol):
         if end < 0:
             self._looked = max(0, len(self._buffer) - len(_END))
             return None
-        self._count.add(bytes(self._buffer[:_HEAD]), end + 2)
+        is_taken = self._count.add(bytes(self._buffer[:HEAD_OCTETS]), end + 2, self._recipients)
         del self._buffer[: end + len(_END)]
-        self._in_content = False
-        return b"250 2.0.0 ok\r\n"
+        self._in_content, self._recipients = False, []
+        return b"250 2.0.0 ok\r\n" if is_taken else b"451 4.3.2 later\r\n"
 
 
 async def _obey(count: Count, order: dict[str, Any]) -> dict[str, Any]:
@@ -156,14 +177,17 @@ async def _obey(count: Count, order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def serve(settings: dict[str, Any]) -> None:
-    """certificate: a PEM file with key and certificate, for STARTTLS."""
-    count = Count()
+    """certificate: a PEM file with key and certificate, for STARTTLS.  deferred: a share.  http: instead of SMTP."""
+    count = Count(settings.get("deferred", 0.0))
     tls: ssl.SSLContext | None = None
     if settings.get("certificate"):
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(settings["certificate"])
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Session(count, tls), "127.0.0.1", 0, backlog=1000)
+    make: Callable[[], asyncio.Protocol] = (
+        (lambda: HttpSession(count)) if settings.get("http") else (lambda: Session(count, tls))
+    )
+    server = await loop.create_server(make, "127.0.0.1", 0, backlog=1000)
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     say({"ready": True, "port": server.sockets[0].getsockname()[1]})

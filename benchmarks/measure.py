@@ -10,13 +10,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from processes import Family
 
-__all__ = ["count_syncs", "cpu_of_tree", "describe_machine", "file_system", "pss", "sync_rate", "tree_of"]
+__all__ = [
+    "count_syncs",
+    "cpu_of_tree",
+    "describe_machine",
+    "file_system",
+    "pss",
+    "pss_of_tree",
+    "sync_rate",
+    "tree_of",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SYNCS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range|syncfs)$", re.M)
@@ -88,6 +98,18 @@ def pss(pid: int | str = "self") -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("the system does not tell")
+
+
+def pss_of_tree(pid: int) -> int | None:
+    """The same of a process and its descendants, in octets; None where there is none, or it may not be seen."""
+    known: list[int] = []
+    for member in tree_of(pid):
+        with suppress(FileNotFoundError, ProcessLookupError, RuntimeError):  # it ended meanwhile, or is a zombie
+            try:
+                known.append(pss(member))
+            except PermissionError:
+                return None
+    return sum(known) if known else None
 
 
 def sync_rate(folder: Path, seconds: float = 0.5) -> float:

@@ -75,6 +75,16 @@ class Family:
         self._members.remove(process)
 
     @contextmanager
+    def those_started_here(self) -> Generator[None]:
+        """End what was started within, on the way out."""
+        before = list(self._members)
+        try:
+            yield
+        finally:
+            for process in [member for member in reversed(self._members) if member not in before]:
+                self.end(process)
+
+    @contextmanager
     def ended_at_exit(self) -> Generator[None]:
         """End everything on the way out, also on Ctrl-C and SIGTERM."""
         before = signal.signal(signal.SIGTERM, _leave)

@@ -51,10 +51,10 @@ class Report:
     def _counted(self, peer: str) -> list[Run]:
         return [run for run in self.runs if run.peer == peer and not run.problem]
 
-    def ratio(self, peer: str) -> Spread | None:
-        """How many times the subject is as fast as a peer, round by round."""
+    def ratio(self, peer: str, of: str = "") -> Spread | None:
+        """How many times a system (the subject, if none is named) is as fast as a peer, round by round."""
         theirs = {run.round: run.per_second for run in self._counted(peer)}
-        ours = self._counted(self.subject)
+        ours = self._counted(of or self.subject)
         return Spread.of([run.per_second / theirs[run.round] for run in ours if run.round in theirs])
 
     # --- for programs ---
@@ -71,9 +71,13 @@ class Report:
             "durable_p99_ms": self._spread(peer.name, lambda run: run.sent.durable.get("p99_ms")),
             "received_p50_ms": self._spread(peer.name, lambda run: run.received.latency.get("p50_ms")),
             "received_p99_ms": self._spread(peer.name, lambda run: run.received.latency.get("p99_ms")),
-            f"{self.subject}_ratio": self.ratio(peer.name),
+            "durable_max_ms": self._spread(peer.name, lambda run: run.sent.durable.get("max_ms")),
+            "pss_mb": self._spread(peer.name, lambda run: None if run.pss is None else run.pss / 1e6),
+            "subject_ratio": self.ratio(peer.name),
+            "postfix_ratio": self.ratio("postfix", of=peer.name),
         }
         return {
+            "level": peer.level,
             "durability": peer.durability,
             "settings": peer.settings,
             "counted_runs": len(self._counted(peer.name)),

@@ -9,43 +9,56 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measure import count_syncs
+from load import USUAL, Load
+from measure import count_syncs, pss_of_tree
 from peers import Peer, Place, Sent
 from processes import Family, OutOfTime
 from sinks import Received, Sink
 
-__all__ = ["Plan", "Run", "Spread", "Stage", "play", "play_syncs"]
+__all__ = ["TROUBLE", "Plan", "Run", "Spread", "Stage", "play", "play_syncs"]
 
-_TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
+_HOPELESS_SECONDS = 1.0  # for what is left in a queue, where the sink lacks something anyhow
+TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to do.  seconds: the longest one run may take."""
+    """How much to do.
+
+    seconds: the longest one run may take.  parts: of the messages, for peers that are slow, by name.
+    cold: peers that are not warmed up, by name.
+    """
 
     rounds: int
     messages: int
     warm_up: int
-    octets: int
     seconds: float
+    load: Load = USUAL
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    cold: Sequence[str] = ()
+
+    def messages_of(self, peer: str) -> int:
+        return max(1, round(self.messages * self.parts.get(peer, 1.0)))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One timed run of one peer."""
+    """One timed run of one peer.  recipients: of each message.  pss: octets of memory of all its processes at the end."""
 
     peer: str
     round: int
     messages: int
     sent: Sent
     received: Received
+    recipients: int = 1
+    pss: int | None = None
 
     @classmethod
     def failed(cls, peer: str, number: int, messages: int, error: Exception) -> Run:
@@ -54,7 +67,7 @@ class Run:
 
     @property
     def problem(self) -> str:
-        return self.sent.problem or self.received.problem(self.messages)
+        return self.sent.problem or self.received.problem(self.messages * self.recipients)
 
     @property
     def per_second(self) -> float:
@@ -95,6 +108,7 @@ class Stage:
     folder: Path
     sink: Sink
     plan: Plan
+    nameserver: int = 0
     _count: int = field(default=0)
 
     @contextmanager
@@ -103,21 +117,28 @@ class Stage:
         self._count += 1
         folder = self.folder / f"{self._count:03d}"
         folder.mkdir()
-        peer.start(Place(self.family, folder, self.sink, self.plan.octets))
+        peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
         try:
-            if self.plan.warm_up:
-                self.run(peer, 0, self.plan.warm_up)
+            if self.plan.warm_up and peer.name not in self.plan.cold:
+                self._warm_up(peer)
             yield
         finally:
             peer.stop()
         shutil.rmtree(folder)  # kept when the run failed: its .err and .log files say why
 
+    def _warm_up(self, peer: Peer) -> None:
+        run = self.run(peer, 0, min(self.plan.warm_up, self.plan.messages_of(peer.name)))
+        if run.received.problem(run.messages * run.recipients):
+            raise RuntimeError(f"warming up: {run.problem}")
+
     def run(self, peer: Peer, number: int, messages: int) -> Run:
         self.sink.reset()
-        begun = time.monotonic()
+        begun, recipients = time.monotonic(), self.plan.load.recipients
         peer.send(messages, self.plan.seconds)
-        received = self.sink.wait(messages, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
-        return Run(peer.name, number, messages, peer.finish(self.plan.seconds), received)
+        received = self.sink.wait(messages * recipients, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
+        is_all_there = not received.problem(messages * recipients)
+        sent = peer.finish(self.plan.seconds if is_all_there else _HOPELESS_SECONDS)
+        return Run(peer.name, number, messages, sent, received, recipients, pss_of_tree(peer.pid))
 
 
 def play(stage: Stage, peers: Sequence[Peer], tell: Callable[[Run], None]) -> list[Run]:
@@ -133,18 +154,19 @@ def play(stage: Stage, peers: Sequence[Peer], tell: Callable[[Run], None]) -> li
 
 def _play_one(stage: Stage, peer: Peer, number: int) -> Run:
     """A peer that fails loses this run; the others go on."""
+    messages = stage.plan.messages_of(peer.name)
     try:
         with stage.started(peer):
-            return stage.run(peer, number, stage.plan.messages)
-    except _TROUBLE as error:
-        return Run.failed(peer.name, number, stage.plan.messages, error)
+            return stage.run(peer, number, messages)
+    except TROUBLE as error:
+        return Run.failed(peer.name, number, messages, error)
 
 
 def play_syncs(stage: Stage, peers: Sequence[Peer], messages: int) -> dict[str, float]:
     """Syncs per message by peer, in runs of their own: strace slows what it watches."""
     syncs: dict[str, float] = {}
     for peer in peers:
-        with suppress(*_TROUBLE), stage.started(peer):
+        with suppress(*TROUBLE), stage.started(peer):
             count = count_syncs(stage.family, peer.pid, partial(stage.run, peer, 0, messages), stage.folder)
             if count is not None:
                 syncs[peer.name] = count / messages

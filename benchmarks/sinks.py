@@ -1,4 +1,4 @@
-"""Where all systems deliver to: our counting sink, or Postfix's smtp-sink.
+"""Where all systems deliver to: our counting sink, a folder that is looked through, or Postfix's smtp-sink.
 
 The counting sink knows distinct messages and when the last one came; smtp-sink only knows how many there were, and is looked at
 every few milliseconds.  Neither ever loses the difference: a run counts only when exactly the messages sent were received.
@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from measure import cpu_of_tree
 from processes import Family, OutOfTime
+from workload import HEAD_OCTETS, MESSAGE_ID, SUBMITTED, percentiles
 
-__all__ = ["CountingSink", "Received", "Sink", "SmtpSink", "free_port"]
+__all__ = ["CountingSink", "FolderSink", "Received", "Sink", "SmtpSink", "free_port", "wait_for_port"]
 
 _LINGER_SECONDS = 0.05  # after the last message, for copies nobody asked for
 _LOOK_SECONDS = 0.004
+_LOOK_INTO_SECONDS = 0.05  # a folder: its files say themselves when they came
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,11 @@ class Received:
 
 
 class Sink(Protocol):
+    """port: where it listens.  folder: where it looks for files, if it is one."""
+
     name: str
     port: int
+    folder: Path | None
 
     def reset(self) -> None: ...
 
@@ -61,9 +67,18 @@ class Sink(Protocol):
 
 class CountingSink:
     name = "our counting sink (distinct Message-IDs)"
+    folder: Path | None = None
 
-    def __init__(self, family: Family, folder: Path, certificate: Path | None = None) -> None:
-        settings = {"certificate": str(certificate)} if certificate else {}
+    def __init__(
+        self,
+        family: Family,
+        folder: Path,
+        certificate: Path | None = None,
+        *,
+        deferred: float = 0.0,
+        speaks_http: bool = False,
+    ) -> None:
+        settings = {"certificate": str(certificate) if certificate else "", "deferred": deferred, "http": speaks_http}
         self._worker = family.worker("counting_sink", settings, folder / "sink.err")
         self.port = int(self._worker.answer(20.0)["port"])
 
@@ -88,6 +103,7 @@ class SmtpSink:
     """smtp-sink -c writes a line with its counters after every message."""
 
     name = "smtp-sink (Postfix's; counts messages)"
+    folder: Path | None = None
 
     def __init__(self, family: Family, folder: Path, program: Path, environment: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -118,6 +134,47 @@ class SmtpSink:
             out.seek(max(0, out.seek(0, os.SEEK_END) - 200))
             found = re.findall(rb"mesg=(\d+)", out.read())
         return int(found[-1]) if found else 0
+
+
+class FolderSink:
+    """A folder, with its subfolders, into which mail is written as files; a file counts once it has its name.
+
+    Drafts are hidden, or in folders called `tmp`.  A file's change time says when it came.
+    """
+
+    name = "a folder (distinct Message-IDs)"
+    port = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
+        self._top = folder
+        self.reset()
+
+    def reset(self) -> None:
+        shutil.rmtree(self._top, ignore_errors=True)
+        self._top.mkdir()
+        self._top.chmod(0o777)  # Postfix's processes write as nobody
+
+    def wait(self, count: int, seconds: float) -> Received:
+        deadline = time.monotonic() + seconds
+        while sum(1 for _ in self._files()) < count and time.monotonic() < deadline:
+            time.sleep(_LOOK_INTO_SECONDS)
+        ids, latency, last, octets = set[bytes](), list[float](), 0.0, 0
+        ahead = time.time() - time.monotonic()
+        paths = list(self._files())
+        for path in paths:
+            with path.open("rb") as file:
+                head, state = file.read(HEAD_OCTETS), os.fstat(file.fileno())
+            at = state.st_ctime - ahead
+            last, octets = max(last, at), octets + state.st_size
+            ids.update(MESSAGE_ID.findall(head))
+            latency += [at - float(moment) for moment in SUBMITTED.findall(head)]
+        return Received(len(paths), len(ids), last, 0.0, octets=octets, latency=percentiles(latency))
+
+    def _files(self) -> Iterator[Path]:
+        for folder, inner, names in os.walk(self._top):
+            inner[:] = [name for name in inner if name != "tmp"]
+            yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def free_port() -> int:

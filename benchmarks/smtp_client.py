@@ -22,6 +22,7 @@ from typing import Any
 import trustme
 
 from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
+from load import Load
 from measure import describe_machine
 from peers import Peer
 from peers.debian import find_programs
@@ -87,6 +88,8 @@ class FarSink:
         self._sink = sink
         settings = {"port": sink.port, "seconds": ROUND_TRIP_SECONDS / 2}
         self.port = int(family.worker("delaying_link", settings, folder / "link.err").answer(20.0)["port"])
+
+    folder: Path | None = None
 
     def reset(self) -> None:
         self._sink.reset()
@@ -228,7 +231,8 @@ def measure(scenario: Scenario, options: argparse.Namespace, family: Family, fol
         return Outcome(scenario, "none", [], {"smtp-sink": str(error)})
     clients = make_clients(scenario, options)
     absent = {peer.name: reason for peer in clients if (reason := peer.available())}
-    plan = Plan(options.rounds, scenario.messages, max(2, scenario.messages // 10), options.octets, options.seconds)
+    load = Load(octets=options.octets)
+    plan = Plan(options.rounds, scenario.messages, max(2, scenario.messages // 10), options.seconds, load)
     stage = Stage(family, folder, sink, plan)
     runs = play(stage, [peer for peer in clients if peer.name not in absent], _tell)
     if not any(run.problem for run in runs):
@@ -242,7 +246,7 @@ def measure_memory(options: argparse.Namespace, family: Family, folder: Path, se
     sink = CountingSink(family, folder)
     shape = {"sessions": sessions, "kept": True, "tls": False}
     client = WorkerClient(SUBJECT, "postroad_client", shape)
-    stage = Stage(family, folder, sink, Plan(1, sessions, 0, options.octets, options.seconds))
+    stage = Stage(family, folder, sink, Plan(1, sessions, 0, options.seconds, Load(octets=options.octets)))
     with stage.started(client):
         sink.reset()
         told = client.ask({"do": "hold"}, options.seconds)

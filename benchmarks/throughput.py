@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from load import Load
 from measure import describe_machine, sync_rate
 from peers import Peer
 from peers.debian import find_programs
@@ -98,7 +99,7 @@ def open_sink(options: argparse.Namespace, family: Family, folder: Path) -> Sink
 def benchmark(options: argparse.Namespace) -> Report:
     family = Family()
     peers, absent = choose_peers(options)
-    plan = Plan(options.rounds, options.messages, options.warm_up, options.octets, options.seconds)
+    plan = Plan(options.rounds, options.messages, options.warm_up, options.seconds, Load(octets=options.octets))
     with work_folder(options.cache) as folder, family.ended_at_exit():
         machine, rate = describe_machine(folder), sync_rate(folder)
         stage = Stage(family, folder, open_sink(options, family, folder), plan)
@@ -131,7 +132,7 @@ def work_folder(cache: Path) -> Generator[Path]:
 
 def _opening(plan: Plan, machine: dict[str, object], sink: str, rate: float, peers: Sequence[Peer]) -> str:
     lines = [
-        f"{plan.rounds} rounds of {plan.messages:,} messages of {plan.octets:,} octets, after {plan.warm_up} to warm up",
+        f"{plan.rounds} rounds of {plan.messages:,} messages of {plan.load.octets:,} octets, after {plan.warm_up} to warm up",
         f"{machine['cpus']} CPUs ({machine['cpu']}), Python {machine['python']}, {machine['file_system']}: "
         f"{rate:,.0f} synced 4 KiB appends a second; load before: {machine['load_before']}",
         f"sink: {sink}",

@@ -7,20 +7,41 @@ lets it tell how long a message took from submission to receipt.
 from __future__ import annotations
 
 import gc
+import re
 import resource
 import time
 
-__all__ = ["RECIPIENT", "SENDER", "Template", "own_cpu_seconds", "percentiles", "set_aside"]
+__all__ = [
+    "HEAD_OCTETS",
+    "MESSAGE_ID",
+    "RECIPIENT",
+    "SENDER",
+    "SUBMITTED",
+    "Template",
+    "burn",
+    "own_cpu_seconds",
+    "percentiles",
+    "set_aside",
+]
 
 SENDER = "sender@bench.example"
 RECIPIENT = "recipient@sink.example"
+_STAMPED = b"%012d@bench.example>\r\nX-Submitted: %017.6f"
+_MADE_BEFORE = _STAMPED.replace(b"Submitted", b"Made-When")
+HEAD_OCTETS = 4096  # in which a sink looks for the header fields
+MESSAGE_ID = re.compile(rb"^message-id:[ \t]*<([^>]*)>", re.IGNORECASE | re.MULTILINE)
+SUBMITTED = re.compile(rb"^X-Submitted: ([0-9.]+)", re.MULTILINE)
 _LINE = b"The quick brown fox jumps over the lazy dog, and then it does it again.\r\n"
 
 
 class Template:
-    """Makes messages of `octets` octets.  tag: tells the messages of one run from those of all others."""
+    """Makes messages of `octets` octets.  tag: tells the messages of one run from those of all others.
 
-    def __init__(self, octets: int, tag: str) -> None:
+    is_sent_at_once: else they are made before the run, and their moment tells nothing of how long they took.
+    """
+
+    def __init__(self, octets: int, tag: str, *, is_sent_at_once: bool = True) -> None:
+        self._stamp = _STAMPED if is_sent_at_once else _MADE_BEFORE
         self._head = (
             f"From: Sender <{SENDER}>\r\nTo: Recipient <{RECIPIENT}>\r\nSubject: A message of the benchmark\r\n"
             "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -32,8 +53,7 @@ class Template:
     _tail = b"\r\n\r\n"
 
     def message(self, number: int) -> bytes:
-        stamp = b"%012d@bench.example>\r\nX-Submitted: %017.6f" % (number, time.monotonic())
-        return self._head + stamp + self._tail
+        return self._head + self._stamp % (number, time.monotonic()) + self._tail
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -55,3 +75,10 @@ def set_aside() -> None:
     """Spare the garbage collector what was made so far, so that a run does not pay for the messages that wait for it."""
     gc.collect()
     gc.freeze()
+
+
+def burn(microseconds: int) -> None:
+    """Use so much CPU time of this thread, as a signature would."""
+    until = time.thread_time_ns() + 1000 * microseconds
+    while time.thread_time_ns() < until:
+        pass

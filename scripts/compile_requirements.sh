@@ -12,8 +12,9 @@ compile() {
 compile ${UPGRADE:+--upgrade} --extra cli --extra http --extra testing --extra demo -o requirements/dev.txt \
     pyproject.toml requirements/dev.in
 compile ${UPGRADE:+--upgrade} -o requirements/fuzz.txt requirements/fuzz.in # apart: there are wheels for some machines only
-compile ${UPGRADE:+--upgrade} -o requirements/bench.txt requirements/bench.in
-compile ${UPGRADE:+--upgrade} -o requirements/moto.txt requirements/moto.in
+for name in moto bench bench-plots bench-celery bench-slimta; do # each an environment of its own
+    compile ${UPGRADE:+--upgrade} -o "requirements/$name.txt" "requirements/$name.in"
+done
 # The smaller sets are parts of the large one: tests and users run on the same versions.
 compile -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 compile -c requirements/dev.txt --extra cli --extra demo -o requirements/demo.txt pyproject.toml

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from servers.debian import SERVERS, Unpacked, fetch
-from servers.environment import make_environment
+from servers.environment import find_python
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".servers"
@@ -23,9 +23,9 @@ def main() -> int:
         found = fetch(CACHE, name, may_update=True)
         failed |= not isinstance(found, Unpacked)
         print(f"{name}: in .servers/{name}" if isinstance(found, Unpacked) else found, flush=True)
-    moto = make_environment(CACHE, "moto", ROOT / "requirements" / "moto.txt")
-    print(moto if isinstance(moto, str) else "moto: in .servers", flush=True)
-    return 1 if failed or isinstance(moto, str) else 0
+    _, absent = find_python(CACHE, "moto", "moto")
+    print(f"moto: {absent or 'in .servers'}", flush=True)
+    return 1 if failed or absent else 0
 
 
 if __name__ == "__main__":

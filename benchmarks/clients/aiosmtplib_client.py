@@ -19,7 +19,7 @@ from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, set_aside
 class Client:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
-        self._template = Template(settings["octets"], settings["tag"])
+        self._template = Template(settings["octets"], settings["tag"], is_sent_at_once=False)
         self._kept: list[aiosmtplib.SMTP] = []
         self._sent = 0
 

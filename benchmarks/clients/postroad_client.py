@@ -26,7 +26,7 @@ _FOR_EVER = 1_000_000
 
 class Client:
     def __init__(self, settings: dict[str, Any], transport: Transport) -> None:
-        self._template = Template(settings["octets"], settings["tag"])
+        self._template = Template(settings["octets"], settings["tag"], is_sent_at_once=False)
         self._sessions: int = settings["sessions"]
         self._transport = transport
         self._sent = 0

@@ -10,18 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peers import Place, Sent
-from peers.debian import find_programs, make_environment
-from processes import BENCHMARKS, OutOfTime, Worker
+from peers import Level, Place, Sent
+from peers.debian import find_programs, find_python
+from processes import OutOfTime, Worker
 
 __all__ = ["SmtpSource", "WorkerClient", "find_aiosmtplib"]
-
-_REQUIREMENTS = BENCHMARKS.parent / "requirements" / "bench.txt"
 
 
 class WorkerClient:
     """One of the worker modules beside this one.  shape: sessions, kept, tls.  absent: why it cannot run, if so."""
 
+    level: Level = "no queue"
     durability = "none"
 
     def __init__(
@@ -43,7 +42,7 @@ class WorkerClient:
     def start(self, place: Place) -> None:
         self._starts += 1
         tag = f"{self.name.split(' ')[0]}.{self._starts}"
-        settings = {"port": place.sink.port, "octets": place.octets, "tag": tag, **self._shape}
+        settings = {"port": place.sink.port, "octets": place.load.octets, "tag": tag, **self._shape}
         self._family = place.family
         self._worker = place.family.worker(self._module, settings, place.folder / "client.err", python=self._python)
         self._worker.answer(30.0)
@@ -72,6 +71,7 @@ class SmtpSource:
     """
 
     name = "smtp-source"
+    level: Level = "no queue"
     durability = "none"
 
     def __init__(self, shape: Mapping[str, Any], cache: Path, *, may_fetch: bool) -> None:
@@ -86,14 +86,12 @@ class SmtpSource:
     def start(self, place: Place) -> None:
         self._place = place
 
-    @property
-    def pid(self) -> int:
-        raise RuntimeError("it lives only while it sends")
+    pid = 0  # it lives only while it sends
 
     def send(self, count: int, seconds: float) -> None:
         assert not isinstance(self._programs, str)
         kept: Sequence[str] = ("-d",) if self._shape["kept"] else ()
-        numbers = ("-s", str(self._shape["sessions"]), "-m", str(count), "-l", str(self._place.octets))
+        numbers = ("-s", str(self._shape["sessions"]), "-m", str(count), "-l", str(self._place.load.octets))
         argv = [self._programs.sbin / "smtp-source", *kept, *numbers, f"127.0.0.1:{self._place.sink.port}"]
         before, began = _children_cpu(), time.monotonic()
         process = self._place.family.start(argv, env=self._programs.environment())
@@ -118,7 +116,6 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def find_aiosmtplib(cache: Path) -> tuple[Path, str]:
+def find_aiosmtplib(cache: Path, *, may_fetch: bool = True) -> tuple[Path, str]:
     """The Python of an environment with aiosmtplib, made if need be; and why there is none, if so."""
-    found = make_environment(cache, "aiosmtplib", _REQUIREMENTS)
-    return (Path(), found) if isinstance(found, str) else (found, "")
+    return find_python(cache, "bench", "aiosmtplib", may_fetch=may_fetch)

@@ -8,22 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from load import Load
 from processes import Family
 from sinks import Sink
 
-__all__ = ["Peer", "Place", "Sent"]
+__all__ = ["Level", "Peer", "Place", "Sent"]
+
+
+# Of what was accepted: on synced storage; in a queue on disk that a power failure may take; nowhere.
+Level = Literal["synced", "not synced", "no queue"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and with what a peer works.  folder: its own, on a real disk, fresh for every start."""
+    """Where and with what a peer works.
+
+    folder: its own, on a real disk, fresh for every start.  nameserver: the port of one that leads every domain to the sink.
+    """
 
     family: Family
     folder: Path
     sink: Sink
-    octets: int
+    load: Load
+    nameserver: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,10 @@ class Sent:
 
 
 class Peer(Protocol):
-    """One system.  name, durability, settings: for people; they stand beside every figure."""
+    """One system.  name, durability, settings: for people; they stand beside every figure.  level: what durability is worth."""
 
     name: str
+    level: Level
     durability: str
     settings: str
 

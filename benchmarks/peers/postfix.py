@@ -1,23 +1,19 @@
-"""Postfix, from a configuration and a queue of its own, with smtp-source as the application: its best settings.
+"""Postfix, from a configuration and a queue of its own, with an SMTP client as the application: its best settings.
 
 Nothing of an installed Postfix is touched, and it works only as root (`scripts/servers/postfix.py`).
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
-import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from measure import cpu_of_tree
-from processes import Family
-from sinks import free_port, wait_for_port
-from workload import RECIPIENT, SENDER
+from load import Load
 
-from . import Place, Sent
-from .debian import Programs, closed_to_others, find_programs, why_not, write_postfix
+from . import Level
+from .debian import closed_to_others, find_programs, why_not, write_postfix
+from .injected import Injected, count_files
 
 __all__ = ["Postfix"]
 
@@ -48,19 +44,42 @@ _SETTINGS = {
 }
 
 
-class Postfix:
+_TLS = "tlsmgr unix - - n 1000? 1 tlsmgr"
+_VIRTUAL = "virtual unix - n n - - virtual"  # into files
+
+
+def settings_for(load: Load, port: int, folder: Path | None) -> dict[str, Any]:
+    """Of main.cf.  port: the sink's.  folder: where the sink looks for files."""
+    sink = f"[127.0.0.1]:{port}"
+    settings: dict[str, Any] = {**_SETTINGS, "relayhost": sink, "message_size_limit": 0, "queue_minfree": 0}
+    if load.kept:
+        settings["smtp_connection_cache_destinations"] = sink
+    else:
+        settings |= {"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""}
+    if load.tls:
+        settings["smtp_tls_security_level"] = "encrypt"
+    if load.deferred:
+        settings |= dict.fromkeys(("minimal_backoff_time", "maximal_backoff_time", "queue_run_delay"), "1s")
+    if load.out == "file":
+        owners = {"virtual_uid_maps": "static:65534", "virtual_gid_maps": "static:65534"}
+        settings |= {"virtual_mailbox_domains": "static:all", "virtual_mailbox_maps": "static:all/", **owners}
+        settings |= {"virtual_mailbox_base": folder, "virtual_mailbox_limit": 0}
+    return settings
+
+
+class Postfix(Injected):
     name = "postfix"
+    level: Level = "synced"
     durability = "one fsync per message before its 250 (queue file)"
-    settings = (
-        "smtp-source -s 5 on kept connections injects (its CPU is not counted); destination concurrency 20; no mail log"
-    )
 
     def __init__(self, cache: Path, *, may_fetch: bool, sessions: int = 5) -> None:
+        super().__init__(sessions=sessions)
         self._cache = cache
         self._may_fetch = may_fetch
-        self._sessions = sessions
-        self._programs: Programs | None = None
-        self._began = self._cpu = 0.0
+        self.settings = (
+            f"{sessions} kept connections inject (the injector's CPU is not counted); destination concurrency 20; "
+            "no mail log"
+        )
 
     def available(self) -> str | None:
         if reason := why_not():
@@ -71,54 +90,16 @@ class Postfix:
         self._cache.mkdir(parents=True, exist_ok=True)
         if reason := closed_to_others(found.daemons) or closed_to_others(self._cache):
             return f"{reason}; choose another folder with --cache"
-        self._programs = found
+        self._source = found
         return None
 
-    def start(self, place: Place) -> None:
-        programs = self._programs
+    def serve(self, port: int) -> subprocess.Popen[bytes]:
+        programs, place = self._source, self._place
         assert programs is not None, "available() said None before"
-        self._family: Family = place.family
-        self._place = place
-        self._port = free_port()
-        sink = f"[127.0.0.1]:{place.sink.port}"
-        settings = {**_SETTINGS, "relayhost": sink, "smtp_connection_cache_destinations": sink}
-        config = write_postfix(place.folder, programs, self._port, settings)
-        self._master = self._start([programs.daemons / "master", "-c", config, "-d"], programs)
-        wait_for_port(self._port, self._master)
+        settings = settings_for(place.load, place.sink.port, place.sink.folder)
+        services = [_VIRTUAL] if place.load.out == "file" else [_TLS] if place.load.tls else []
+        config = write_postfix(place.folder, programs, port, settings, services)
+        return self.run([programs.daemons / "master", "-c", config, "-d"], programs.environment())
 
-    @property
-    def pid(self) -> int:
-        return self._master.pid
-
-    def send(self, count: int, seconds: float) -> None:
-        assert self._programs is not None
-        argv: list[str | Path] = [
-            self._programs.sbin / "smtp-source",
-            *["-d", "-s", str(self._sessions), "-m", str(count)],
-            *["-l", str(self._place.octets), "-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{self._port}"],
-        ]
-        self._cpu, self._began = cpu_of_tree(self.pid), time.monotonic()
-        source = self._start(argv, self._programs)
-        try:
-            source.wait(seconds)
-        finally:
-            self._family.end(source)
-
-    def _start(self, argv: Sequence[str | Path], programs: Programs) -> subprocess.Popen[bytes]:
-        with (self._place.folder / "postfix.out").open("ab") as said:
-            return self._family.start(argv, stdout=said, stderr=subprocess.STDOUT, env=programs.environment())
-
-    def finish(self, seconds: float) -> Sent:
-        """Every queue file is gone."""
-        deadline = time.monotonic() + seconds
-        while (left := _queued(self._place.folder / "queue")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        problem = f"{left} messages were left in its queue" if left else ""
-        return Sent(began=self._began, cpu_seconds=cpu_of_tree(self.pid) - self._cpu, problem=problem)
-
-    def stop(self) -> None:
-        self._family.end(self._master)
-
-
-def _queued(queue: Path) -> int:
-    return sum(1 for part in ("incoming", "active", "deferred") for _, _, names in os.walk(queue / part) for _ in names)
+    def queued(self) -> int:
+        return count_files(*(self._place.folder / "queue" / part for part in ("incoming", "active", "deferred")))

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from processes import Worker
 
-from . import Place, Sent
+from . import Level, Place, Sent
 
 __all__ = ["Postroad"]
 
 
 class Postroad:
+    """own: the table of a transport that is not Postroad's, and the plugins to load for it."""
+
     name = "postroad"
+    level: Level = "synced"
     durability = (
         "COMMIT on synced storage before submit returns (SQLite WAL, synchronous=FULL), per-recipient settlement"
     )
 
-    def __init__(self, *, submitters: int, window: int, with_log: bool, profile: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        submitters: int,
+        window: int,
+        with_log: bool,
+        profile: str = "",
+        name: str = "",
+        own: Mapping[str, Any] | None = None,
+    ) -> None:
         self._submitters = submitters
         self._window = window
         self._with_log = with_log
         self._profile = profile
-        if not with_log:
-            self.name = "postroad --no-log"
+        self._own = own or {}
+        self.name = name or ("postroad" if with_log else "postroad --no-log")
         log = "a JSON line per step to a file" if with_log else "no log (errors only): not a real deployment"
         self.settings = (
             f"{submitters} submitters, each awaits its submit; windows start=max={window}, 10 connections; {log}"
@@ -34,18 +47,25 @@ class Postroad:
         return None
 
     def start(self, place: Place) -> None:
-        settings = {
+        self._family = place.family
+        self._worker: Worker = place.family.worker(self._module, self._told(place), place.folder / "postroad.err")
+        self._worker.answer(30.0)
+
+    _module = "peers.postroad_worker"
+
+    def _told(self, place: Place) -> dict[str, Any]:
+        return {
             "folder": str(place.folder),
             "port": place.sink.port,
-            "octets": place.octets,
+            "sink_folder": str(place.sink.folder) if place.sink.folder else "",
+            "nameserver": place.nameserver,
+            "load": place.load.told(),
             "submitters": self._submitters,
             "window": self._window,
             "with_log": self._with_log,
             "profile": self._profile,
+            **self._own,
         }
-        self._family = place.family
-        self._worker: Worker = place.family.worker("peers.postroad_worker", settings, place.folder / "postroad.err")
-        self._worker.answer(30.0)
 
     @property
     def pid(self) -> int:
@@ -53,6 +73,14 @@ class Postroad:
 
     def send(self, count: int, seconds: float) -> None:
         self._answer = self._worker.ask({"do": "send", "count": count}, seconds)
+
+    def queued(self) -> int:
+        """Unfinished messages in its spool."""
+        return int(self._worker.ask({"do": "queued"}, 30.0)["queued"])
+
+    def pair(self, count: int, seconds: float) -> dict[str, Any]:
+        """One submitter: what accepting costs beside the disk's own write and sync (`pairs.py`)."""
+        return self._worker.ask({"do": "pair", "count": count}, seconds)
 
     def finish(self, seconds: float) -> Sent:
         rest = self._worker.ask({"do": "finish", "seconds": seconds}, seconds + 5.0)

@@ -16,12 +16,15 @@ from typing import Any
 
 import trio
 
-from postroad import Engine, Submission, open_engine
+from load import Load
+from postroad import Engine, Submission, hookimpl, open_engine
 from postroad.log import configure_logging
 from postroad.store.contract import Operation, Result
 from postroad.store.executor import StoreExecutor
 from processes import say
-from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, percentiles
+from workload import SENDER, Template, burn, own_cpu_seconds, percentiles
+
+from .postroad_settings import configure
 
 _LOOK_SECONDS = 0.02
 
@@ -50,10 +53,22 @@ class Application:
         self._settings = settings
         self._engine = engine
         self._commits = commits
-        self._template = Template(settings["octets"], f"postroad.{os.getpid()}")
+        self._load = Load.read(settings["load"])
+        self._template = Template(self._load.octets, f"postroad.{os.getpid()}")
         self._numbers = itertools.count(1)
         self._cpu_before = 0.0
         self._commits_before = 0
+
+    async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        match order["do"]:
+            case "send":
+                return await self.send(order["count"])
+            case "pair":
+                return await self.pair(order["count"])
+            case "queued":
+                return {"queued": (await self._engine.status()).messages}
+            case _:
+                return await self.finish(order["seconds"])
 
     async def send(self, count: int) -> dict[str, Any]:
         self._cpu_before, self._commits_before = own_cpu_seconds(), self._commits.count
@@ -68,11 +83,37 @@ class Application:
     async def _submitter(self, work: Iterator[int], seconds: list[float]) -> None:
         clock = time.perf_counter
         for _ in work:
-            content = self._template.message(next(self._numbers))
-            submission = Submission(sender=SENDER, recipients=(RECIPIENT,), content=content)
+            submission = self._submission()
             asked = clock()
             await self._engine.submit(submission)
             seconds.append(clock() - asked)
+
+    def _submission(self) -> Submission:
+        number = next(self._numbers)
+        recipients = self._load.recipients_of(number)
+        return Submission(sender=SENDER, recipients=recipients, content=self._template.message(number))
+
+    async def pair(self, count: int) -> dict[str, Any]:
+        """A lone submitter, turn by turn with the disk alone: the same octets appended to a file beside the spool and synced."""
+        accepted: list[float] = []
+        synced: list[float] = []
+        clock = time.perf_counter
+        disk = self._open_beside()
+        for _ in range(count):
+            submission = self._submission()
+            asked = clock()
+            receipt = await self._engine.submit(submission)
+            accepted.append(clock() - asked)
+            await receipt.settled()
+            asked = clock()
+            os.write(disk, submission.content)
+            os.fdatasync(disk)
+            synced.append(clock() - asked)
+        os.close(disk)
+        return {"accepted": accepted, "synced": synced}
+
+    def _open_beside(self) -> int:
+        return os.open(Path(self._settings["folder"], "pair"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
     async def finish(self, seconds: float) -> dict[str, Any]:
         """Every message is settled in the spool, not only sent: then the work is done."""
@@ -89,28 +130,27 @@ class Application:
         }
 
 
-def _config(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "spool": {"url": f"sqlite:{settings['folder']}/spool.db"},
-        "senders": {"authorized": [SENDER]},
-        "routes": [{"transport": "outbound"}],
-        "transports": {"outbound": {"plugin": "smtp", "smarthost": f"127.0.0.1:{settings['port']}"}},
-        "windows": {"start": settings["window"], "max": settings["window"]},
-    }
+class Burner:
+    """A plugin that costs CPU at the door, as a signature would."""
+
+    def __init__(self, microseconds: int) -> None:
+        self._microseconds = microseconds
+
+    @hookimpl
+    def postroad_admit(self, submission: Submission) -> None:
+        burn(self._microseconds)
 
 
 async def run(settings: dict[str, Any]) -> None:
     commits = Commits()
     commits.begin()
-    async with open_engine(_config(settings)) as engine:
+    load = Load.read(settings["load"])
+    plugins = {"burner": Burner(load.burn_us)} if load.burn_us else {}
+    async with open_engine(configure(settings, load), plugins=plugins) as engine:
         application = Application(settings, engine, commits)
         say({"ready": True})
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-            order = json.loads(line)
-            if order["do"] == "send":
-                say(await application.send(order["count"]))
-            else:
-                say(await application.finish(order["seconds"]))
+            say(await application.obey(json.loads(line)))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The standard library's smtplib in threads that keep their connections: no queue, nothing survives a crash."""
+"""The standard library's smtplib, or http.client, in threads with kept connections: no queue, nothing survives a crash."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from typing import Any
 
 from processes import Worker
 
-from . import Place, Sent
+from . import Level, Place, Sent
 
-__all__ = ["SmtplibThreads"]
+__all__ = ["HttpThreads", "SmtplibThreads"]
 
 
 class SmtplibThreads:
-    name = "smtplib, 20 threads"
-    durability = "none (no queue: a crash or a busy server loses what is under way)"
-    settings = "sendmail() of ready bytes, connections kept"
+    """is_usual: as most applications do it: an EmailMessage and a connection for each message (`clients/smtplib_client.py`)."""
 
-    def __init__(self, threads: int = 20) -> None:
-        self._threads = threads
+    level: Level = "no queue"
+    _module = "peers.smtplib_worker"
+    durability = "none (no queue: a crash or a busy server loses what is under way)"
+
+    def __init__(self, threads: int = 20, *, is_usual: bool = False) -> None:
+        self._shape: dict[str, Any] = {"threads": threads, "usual": is_usual}
         self.name = f"smtplib, {threads} threads"
+        self.settings = "sendmail() of ready bytes, connections kept unless the scenario says otherwise"
+        if is_usual:
+            self.name = "smtplib and EmailMessage"
+            self.settings = f"{threads} threads; send_message() of an EmailMessage, a connection for each message"
         self._answer: dict[str, Any] = {}
 
     def available(self) -> str | None:
         return None
 
     def start(self, place: Place) -> None:
-        settings = {"port": place.sink.port, "octets": place.octets, "threads": self._threads}
+        settings = {"port": place.sink.port, "load": place.load.told(), **self._shape}
         self._family = place.family
-        self._worker: Worker = place.family.worker("peers.smtplib_worker", settings, place.folder / "smtplib.err")
+        self._worker: Worker = place.family.worker(self._module, settings, place.folder / "client.err")
         self._worker.answer(30.0)
 
     @property
@@ -42,3 +48,15 @@ class SmtplibThreads:
 
     def stop(self) -> None:
         self._family.end(self._worker.process)
+
+
+class HttpThreads(SmtplibThreads):
+    """Requests to the sink's HTTP API instead."""
+
+    _module = "peers.http_worker"
+
+    def __init__(self, threads: int = 20) -> None:
+        super().__init__(threads)
+        self._shape = {"threads": threads}
+        self.name = f"http.client, {threads} threads"
+        self.settings = "a request for each message, connections kept"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import smtplib
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
 from typing import Any
 
+from load import Load
 from processes import take_orders
-from workload import RECIPIENT, SENDER, Template, own_cpu_seconds, percentiles
+from workload import SENDER, Template, burn, own_cpu_seconds, percentiles
+
+_KEPT = ("From", "To", "Subject", "Message-ID", "X-Submitted")  # the other fields EmailMessage makes itself
 
 
 class Numbers:
@@ -32,9 +37,15 @@ class Numbers:
 
 
 class Senders:
-    def __init__(self, port: int, octets: int, threads: int) -> None:
-        self._template = Template(octets, f"smtplib.{os.getpid()}")
-        self._sessions = [smtplib.SMTP("127.0.0.1", port) for _ in range(threads)]
+    """usual: an EmailMessage, and a connection, for each message."""
+
+    def __init__(self, port: int, load: dict[str, Any], threads: int, usual: bool) -> None:
+        self._port = port
+        self._load = Load.read(load)
+        self._usual = usual
+        self._template = Template(self._load.octets, f"smtplib.{os.getpid()}")
+        keeps = self._load.kept and not usual
+        self._sessions = [connect(port, tls=self._load.tls) if keeps else None for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
         self._next = 1
 
@@ -46,14 +57,48 @@ class Senders:
         seconds = [one for run in runs for one in run.result()]
         return {"began": began, "cpu_seconds": own_cpu_seconds() - before, "durable": percentiles(seconds)}
 
-    def _run(self, session: smtplib.SMTP, numbers: Numbers) -> list[float]:
+    def _run(self, session: smtplib.SMTP | None, numbers: Numbers) -> list[float]:
         seconds: list[float] = []
         for number in numbers:
             content = self._template.message(number)
             asked = time.perf_counter()
-            session.sendmail(SENDER, [RECIPIENT], content)
+            if self._load.burn_us:
+                burn(self._load.burn_us)
+            self._carry(session, number, content)
             seconds.append(time.perf_counter() - asked)
         return seconds
+
+    def _carry(self, session: smtplib.SMTP | None, number: int, content: bytes) -> None:
+        if self._usual:
+            send_as_usual(self._port, content)
+            return
+        connection = session or connect(self._port, tls=self._load.tls)
+        connection.sendmail(SENDER, list(self._load.recipients_of(number)), content)
+        if session is None:
+            connection.quit()
+
+
+def connect(port: int, *, tls: bool) -> smtplib.SMTP:
+    """Any certificate will do."""
+    connection = smtplib.SMTP("127.0.0.1", port, local_hostname="client.example")
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.starttls(context=context)
+    return connection
+
+
+def send_as_usual(port: int, content: bytes) -> None:
+    """What applications do: an EmailMessage is made, the host's name is looked up, and a connection opened, for each message."""
+    head, _, body = content.partition(b"\r\n\r\n")
+    message = EmailMessage()
+    for line in head.decode("ascii").split("\r\n"):
+        name, _, value = line.partition(": ")
+        if name in _KEPT:
+            message[name] = value
+    message.set_content(body.decode("ascii"))
+    with smtplib.SMTP("127.0.0.1", port) as connection:
+        connection.send_message(message)
 
 
 if __name__ == "__main__":

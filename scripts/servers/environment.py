@@ -1,4 +1,7 @@
-"""A Python environment of its own for a program that the checkout's must not hold: made from hashed requirements."""
+"""Python environments of their own for programs that the checkout's must not hold.
+
+They are made in a cache folder, from hashed requirements, when they are first asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,36 @@ import sys
 import venv
 from pathlib import Path
 
-__all__ = ["find_environment", "make_environment"]
+__all__ = ["find_python"]
+
+_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
 
 
-def find_environment(cache: Path, module: str) -> Path | None:
-    """The Python that can import `module`, None where `make_environment` did not make it."""
-    python = _folder(cache, module) / "bin" / "python"
-    tried = [python, "-c", f"import {module}"]
-    return (
-        python if python.exists() and not subprocess.run(tried, capture_output=True, check=False).returncode else None
-    )
+def find_python(cache: Path, requirements: str, *modules: str, may_fetch: bool = True) -> tuple[Path, str]:
+    """The Python that can import some modules, and why there is none, if so.
 
-
-def make_environment(cache: Path, module: str, requirements: Path) -> Path | str:
-    """The Python, made if need be; or why there is none."""
-    if found := find_environment(cache, module):
-        return found
-    folder = _folder(cache, module)
+    requirements: the name of a file in `requirements`, without its ending.
+    """
+    folder = cache / f"{requirements}-{sys.version_info.major}.{sys.version_info.minor}"
+    python, mark = folder / "bin" / "python", folder / "made-from"
+    wanted = (_REQUIREMENTS / f"{requirements}.txt").read_text(encoding="utf-8")
+    if mark.exists() and mark.read_text(encoding="utf-8") == wanted and _can_import(python, modules):
+        return python, ""
+    if not may_fetch:
+        return python, f"requirements/{requirements}.txt is not installed in {folder}, and nothing may be fetched"
     venv.create(folder, clear=True, with_pip=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
-    made = subprocess.run([*pip, "--require-hashes", "-r", requirements], capture_output=True, text=True, check=False)
-    if not made.returncode and (found := find_environment(cache, module)):
-        return found
-    said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
-    return f"{module} cannot be installed: {said[:200]}"
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", "--require-hashes"]
+    listed = ["--no-deps", "-r", _REQUIREMENTS / f"{requirements}.txt"]  # the file names what is needed in all
+    made = subprocess.run([*pip, *listed], capture_output=True, text=True, check=False)
+    if made.returncode or not _can_import(python, modules):
+        said = (made.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
+        return python, f"cannot be installed: {said[:200]}"
+    mark.write_text(wanted, encoding="utf-8")
+    return python, ""
 
 
-def _folder(cache: Path, module: str) -> Path:
-    return cache / f"{module}-{sys.version_info.major}.{sys.version_info.minor}"
+def _can_import(python: Path, modules: tuple[str, ...]) -> bool:
+    if not python.exists():
+        return False
+    asked = [python, "-c", f"import {', '.join(modules)}"]
+    return not subprocess.run(asked, capture_output=True, check=False).returncode

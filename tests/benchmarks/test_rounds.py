@@ -9,19 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from peers import Place, Sent
+from load import Load
+from peers import Level, Place, Sent
 from processes import Family
 from report import Report
 from rounds import Plan, Run, Spread, Stage, play
 from sinks import Received
 from workload import Template, percentiles
 
-_PLAN = Plan(rounds=3, messages=100, warm_up=10, octets=1000, seconds=5.0)
+_PLAN = Plan(rounds=3, messages=100, warm_up=10, seconds=5.0, load=Load(octets=1000))
 
 
 class PretendedSink:
     name = "pretended"
     port = 1
+    folder: Path | None = None
 
     def __init__(self) -> None:
         self.resets = 0
@@ -39,6 +41,7 @@ class PretendedPeer:
     name: str
     diary: list[str]
     seconds: float = 1.0
+    level: Level = "no queue"
     durability: str = "pretended"
     settings: str = "none"
     pid: int = 0

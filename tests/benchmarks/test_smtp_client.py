@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from clients.rivals import WorkerClient
+from load import Load
 from peers import Place, Sent
 from processes import Family
 from rounds import Run
@@ -36,7 +37,7 @@ def test_a_client_sends_every_message_once(family: Family, tmp_path: Path, modul
     trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     sink = CountingSink(family, tmp_path, certificate if more.get("tls") else None)
     client = WorkerClient("one", module, {**_SHAPE, **more})
-    client.start(Place(family, tmp_path, sink, 1000))
+    client.start(Place(family, tmp_path, sink, Load(octets=1000)))
     for _ in range(2):
         sink.reset()
         client.send(20, 30.0)
@@ -51,7 +52,7 @@ def test_a_client_sends_every_message_once(family: Family, tmp_path: Path, modul
 def test_the_usual_way_arrives_too(family: Family, tmp_path: Path) -> None:
     sink = CountingSink(family, tmp_path)
     client = WorkerClient("usual", "smtplib_client", {**_SHAPE, "kept": False, "usual": True})
-    client.start(Place(family, tmp_path, sink, 1000))
+    client.start(Place(family, tmp_path, sink, Load(octets=1000)))
     sink.reset()
     client.send(10, 30.0)
     assert sink.wait(10, 30.0).problem(10) == ""

@@ -25,7 +25,7 @@ from real_server import RealServer
 from sink_places import StartSink, sink_place
 
 from servers.debian import Unpacked, find
-from servers.environment import find_environment
+from servers.environment import find_python
 from servers.postfix import Programs, find_programs, why_not
 
 CACHE = Path(__file__).resolve().parents[2] / ".servers"
@@ -169,9 +169,9 @@ def piped(programs: Programs) -> Iterator[tuple[Site, RealPostfix]]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[RealMoto]:
-    python = find_environment(CACHE, "moto")
-    if python is None:
-        absent("moto is not in .servers")
+    python, reason = find_python(CACHE, "moto", "moto", may_fetch=False)
+    if reason:
+        absent(reason)
     with running(lambda folder: RealMoto(folder, python)) as server:
         yield server
 

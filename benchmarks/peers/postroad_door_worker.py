@@ -1,0 +1,66 @@
+"""A worker that starts an engine and some processes that submit to it from outside, and passes orders on to them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from measure import cpu_of_tree
+from processes import Family, take_orders
+from workload import percentiles
+
+_SECONDS = 300.0
+
+
+class House:
+    """An engine and its doors."""
+
+    def __init__(self, family: Family, settings: dict[str, Any]) -> None:
+        folder = Path(settings["folder"])
+        self._engine = family.worker("peers.postroad_worker", settings, folder / "engine.err")
+        self._engine.answer(_SECONDS)
+        self._doors = [
+            family.worker("peers.door_worker", {**settings, "door": number}, folder / f"door{number}.err")
+            for number in range(settings["processes"])
+        ]
+        for door in self._doors:
+            door.answer(_SECONDS)
+        self._pool = ThreadPoolExecutor(len(self._doors))
+        self._pids = [worker.process.pid for worker in (self._engine, *self._doors)]
+        self._cpu = 0.0
+
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        if order["do"] == "send":
+            return self._send(order["count"])
+        told = self._engine.ask(order, _SECONDS)
+        return {**told, "cpu_seconds": self._used() - self._cpu} if order["do"] == "finish" else told
+
+    def _used(self) -> float:
+        return sum(map(cpu_of_tree, self._pids))
+
+    def _send(self, count: int) -> dict[str, Any]:
+        """Have each door send its part."""
+        self._cpu = self._used()
+        self._engine.ask({"do": "send", "count": 0}, _SECONDS)  # its counters begin here
+        share, more = divmod(count, len(self._doors))
+        parts = [share + (number < more) for number in range(len(self._doors))]
+        asked = [
+            self._pool.submit(door.ask, {"count": part}, _SECONDS)
+            for door, part in zip(self._doors, parts, strict=True)
+        ]
+        answers = [one.result() for one in asked]
+        seconds = [one for answer in answers for one in answer["seconds"]]
+        return {"began": min(answer["began"] for answer in answers), "durable": percentiles(seconds)}
+
+
+def main() -> None:
+    family = Family()
+    with family.ended_at_exit():
+        take_orders(House(family, json.loads(sys.argv[1])).obey)
+
+
+if __name__ == "__main__":
+    main()

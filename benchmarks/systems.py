@@ -1,0 +1,78 @@
+"""Every system of the benchmark by its name on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
+from load import Load
+from peers import Peer
+from peers.celery_redis import CeleryRedis
+from peers.exim import Exim
+from peers.haraka import Haraka
+from peers.opensmtpd import OpenSmtpd
+from peers.postfix import Postfix
+from peers.postroad import Postroad
+from peers.postroad_door import PostroadDoor
+from peers.slimta import Slimta
+from peers.smtplib_threads import HttpThreads, SmtplibThreads
+
+__all__ = ["Terms", "known_systems", "make_peers"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How systems are made.  cache: for packages and environments.  own: a stranger's transport: its settings, by its name."""
+
+    cache: Path
+    may_fetch: bool = True
+    submitters: int = 50
+    window: int = 40
+    own: Mapping[str, Mapping[str, Any]] | None = None
+
+
+def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
+    about = {"submitters": terms.submitters, "window": terms.window, "with_log": True}
+    mine = {
+        name: lambda name=name, own=own: Postroad(**about, name=name, own=own)
+        for name, own in (terms.own or {}).items()
+    }
+    had = {"cache": terms.cache, "may_fetch": terms.may_fetch}
+    shape = {"sessions": 20, "kept": load.kept, "tls": load.tls}
+    return {
+        "postroad": lambda: Postroad(**about),
+        "postroad-door": lambda: PostroadDoor(processes=8, window=terms.window),
+        "postfix": lambda: Postfix(**had),
+        "postfix-8": lambda: Postfix(**had, sessions=8),
+        "opensmtpd": lambda: OpenSmtpd(**had),
+        "exim": lambda: Exim(**had),
+        "slimta": lambda: Slimta(**had),
+        "haraka": lambda: Haraka(**had),
+        "celery": lambda: CeleryRedis(**had),
+        "smtplib": SmtplibThreads,
+        "smtplib-usual": lambda: SmtplibThreads(is_usual=True),
+        "http-client": HttpThreads,
+        "aiosmtplib": lambda: _aiosmtplib(terms, shape),
+        "smtp-source": lambda: SmtpSource(shape, terms.cache, may_fetch=terms.may_fetch),
+        **mine,
+    }
+
+
+def _aiosmtplib(terms: Terms, shape: Mapping[str, Any]) -> Peer:
+    python, absent = find_aiosmtplib(terms.cache, may_fetch=terms.may_fetch)
+    return WorkerClient("aiosmtplib", "aiosmtplib_client", shape, python=python, absent=absent)
+
+
+def known_systems(terms: Terms) -> list[str]:
+    return list(_makers(terms, Load()))
+
+
+def make_peers(names: Sequence[str], terms: Terms, load: Load) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Those of the named systems that can run here, and why the others cannot."""
+    makers = _makers(terms, load)
+    peers = {name: makers[name]() for name in names}
+    absent = {peer.name: reason for peer in peers.values() if (reason := peer.available())}
+    return {name: peer for name, peer in peers.items() if peer.name not in absent}, absent

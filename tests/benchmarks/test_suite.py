@@ -1,0 +1,153 @@
+"""The suite: its scenarios in small against the counting sink, and what a stranger's transport needs.  No figure is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalogue import PARTS, SCENARIOS, choose
+from load import Load
+from pairs import compare
+from peers.postfix import settings_for
+from peers.postroad_settings import configure, outbound
+from rounds import Plan
+from suite import benchmark, parse
+from systems import Terms, known_systems
+
+_ROOT = Path(__file__).resolve().parents[2]
+_TERMS = {"folder": "/tmp/x", "port": 25, "window": 4, "sink_folder": "", "nameserver": 53}
+
+
+def _play(tmp_path: Path, *more: str) -> Mapping[str, Any]:
+    options = ["--short", "--scale", "0.1", "--no-fetch", "--no-syncs", "--cache", str(tmp_path), "--seconds", "30"]
+    return benchmark(parse([*options, *more]))
+
+
+@pytest.mark.parametrize("name", [one.name for one in SCENARIOS if "postroad" in one.peers])
+def test_every_scenario_brings_every_message_to_the_sink(tmp_path: Path, name: str) -> None:
+    told = _play(tmp_path, "--scenarios", name, "--peers", "postroad")["scenarios"][name]
+    assert told["problems"] == []
+    assert told["summary"]["postroad"]["counted_runs"] == 1
+
+
+def test_submitters_in_other_processes_bring_every_message_to_the_sink(tmp_path: Path) -> None:
+    told = _play(tmp_path, "--scenarios", "door", "--peers", "postroad-door")["scenarios"]["door"]
+    assert told["problems"] == []
+    assert told["summary"]["postroad"]["durable_max_ms"]["most"] > 0
+
+
+@pytest.mark.parametrize("scenario", ["recipients-10", "single", "starttls", "signing"])
+def test_smtplib_plays_the_same_scenarios(tmp_path: Path, scenario: str) -> None:
+    told = _play(tmp_path, "--scenarios", scenario, "--peers", "smtplib")["scenarios"][scenario]
+    assert told["problems"] == []
+    assert told["summary"]["smtplib, 20 threads"]["counted_runs"] == 1
+
+
+def test_http_client_posts_every_message(tmp_path: Path) -> None:
+    told = _play(tmp_path, "--scenarios", "http", "--peers", "http-client")["scenarios"]["http"]
+    assert told["problems"] == []
+    assert told["summary"]["http.client, 20 threads"]["counted_runs"] == 1
+
+
+def test_what_is_measured_beside_throughput_has_its_figures(tmp_path: Path) -> None:
+    told = _play(tmp_path, "--scenarios", "pairs,backlog", "--peers", "postroad")
+    assert told["pairs"]["ratio"]["median"] > 0
+    waiting = told["backlog"]["systems"]["postroad"]
+    assert waiting["problem"] == ""
+    assert waiting["queued"] == told["backlog"]["messages"]
+    assert waiting["pss_mb"] > 0
+
+
+def test_a_strangers_transport_plays_beside_ours(tmp_path: Path) -> None:
+    """The example of docs/benchmarks.md."""
+    page = (_ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    _, _, rest = page.partition("```toml\n")
+    config = tmp_path / "mine.toml"
+    config.write_text(rest.partition("```")[0], encoding="utf-8")
+    told = _play(tmp_path / "cache", "--transport", "mine", "--config", str(config), "--scenarios", "recipients-10")
+    told = told["scenarios"]["recipients-10"]
+    assert told["problems"] == []
+    assert [told["subject"], *told["summary"]] == ["mine", "mine", "postroad"]
+
+
+def test_a_strangers_transport_may_speak_to_a_folder(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text('[transports.mine]\nplugin = "file"\nfolder = "{folder}"\n')
+    more = ["--transport", "mine", "--config", str(config), "--sink", "file", "--scenarios", "api-2k"]
+    told = _play(tmp_path / "cache", *more)["scenarios"]["api-2k"]
+    assert told["problems"] == []
+    assert list(told["summary"]) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--scenarios", "api,nothing"], "unknown scenarios nothing"),
+        (["--transport", "mine"], "go together"),
+        (["--transport", "mine", "--config", "pyproject.toml"], "has no [transports.mine]"),
+        (["--rounds", "0"], "at least 1"),
+    ],
+)
+def test_nonsense_on_the_command_line_is_named(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(_ROOT)
+    with pytest.raises(SystemExit):
+        parse(argv)
+    assert said in capsys.readouterr().err
+
+
+def test_every_system_of_a_scenario_is_known(tmp_path: Path) -> None:
+    known = set(known_systems(Terms(tmp_path)))
+    assert {peer for one in SCENARIOS for peer in one.peers} <= known
+    assert set(PARTS) <= known
+
+
+def test_a_strangers_transport_is_not_asked_for_what_only_ours_can_be_told() -> None:
+    assert all(not one.load.by_mx and one.load.kept and not one.load.tls for one in choose("", any_transport=True))
+    with pytest.raises(LookupError):
+        choose("starttls", any_transport=True)
+
+
+def test_recipients_and_destinations_take_turns() -> None:
+    assert Load().recipients_of(7) == ("recipient@sink.example",)
+    assert Load(recipients=2, destinations=3).recipients_of(4) == (
+        "recipient0@d1.sink.example",
+        "recipient1@d1.sink.example",
+    )
+    assert len({Load(destinations=100).recipients_of(number) for number in range(1000)}) == 100
+    load = Load(octets=5, deferred=0.2, out="http")
+    assert Load.read(load.told()) == load
+
+
+def test_a_load_becomes_a_configuration() -> None:
+    assert outbound(_TERMS, Load(kept=False))["messages_per_session"] == 1
+    assert outbound(_TERMS, Load(tls=True))["tls"] == "required"
+    assert "smarthost" not in outbound(_TERMS, Load(by_mx=True))
+    assert configure(_TERMS, Load(deferred=0.2))["retry"]["first_seconds"] == 1.0
+    own = {"table": {"plugin": "own", "port": "{port}", "url": "x://h:{port}/", "more": [{"a": 1}]}, "plugins": ["own"]}
+    configured = configure({**_TERMS, **own}, Load())
+    assert configured["transports"] == {
+        "outbound": {"plugin": "own", "port": 25, "url": "x://h:25/", "more": [{"a": 1}]}
+    }
+    assert configured["plugins"] == ["own"]
+
+
+def test_postfix_is_told_the_same_load() -> None:
+    assert settings_for(Load(), 1, None)["smtp_connection_cache_destinations"] == "[127.0.0.1]:1"
+    assert settings_for(Load(kept=False), 1, None)["smtp_connection_cache_on_demand"] == "no"
+    assert settings_for(Load(tls=True), 1, None)["smtp_tls_security_level"] == "encrypt"
+    assert settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "1s"
+
+
+def test_a_lone_accept_is_compared_with_the_disk_by_medians() -> None:
+    compared = compare([0.003, 0.002, 0.1], [0.001, 0.001, 0.5])
+    assert compared == {"accept_ms": 3.0, "sync_ms": 1.0, "ratio": 3.0}
+
+
+def test_slow_systems_send_a_part() -> None:
+    plan = Plan(1, 1000, 0, 1.0, parts={"exim": 0.1})
+    assert (plan.messages_of("exim"), plan.messages_of("postfix")) == (100, 1000)
