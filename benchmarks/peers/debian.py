@@ -1,4 +1,4 @@
-"""What `scripts/servers` finds or fetches: programs of servers and Python environments, for the integration tests and for this."""
+"""What `scripts/servers` finds or fetches: programs of servers and Python environments, as the integration tests use them."""
 
 from __future__ import annotations
 
