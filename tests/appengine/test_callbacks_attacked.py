@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
-from scripted_application import Deaf, Hang, Raw, Reply, open_application
+from scripted_application import Deaf, Hang, Raw, open_application
 from test_callbacks import RAW, SharedStore, bounce_of, engine_on, send, sent, wait_done
 
 from postroad import QueueFull, Verdict
 from postroad.events import RemoteBounce
 from postroad.message import Kind, new_message_id
 from postroad.store.contract import Accept
+from postroad.testing import HttpReply
 from postroad.testing.fakes import ScriptedTransport
 
 LIMITS = {"queue_messages": 20, "queue_bytes": 1_000_000, "message_bytes": 500_000}
@@ -77,9 +78,9 @@ async def test_guessed_ids_make_mail_and_nothing_else(autojump_clock):
     assert len(application.requests) == len(guesses)
 
 
-SLOW = Reply(200, after_seconds=3600)
-ENDLESS = Reply(200, headers=(("x", "y" * 200_000),))
-ELSEWHERE = Reply(307, headers=(("location", "http://127.0.0.1:9/"),))
+SLOW = HttpReply(200, after_seconds=3600)
+ENDLESS = HttpReply(200, headers=(("x", "y" * 200_000),))
+ELSEWHERE = HttpReply(307, headers=(("location", "http://127.0.0.1:9/"),))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def factory() -> TransportFactory:
 
 
 NOT_TRIED = {  # SMTP says no number of seconds, and declares no limits of its own
-    *("retry_hint", "largest_content", "too_large_content", "no_eight_bit", "no_smtputf8"),
+    *("retry_hint", "largest_content", "too_large_content", "no_eight_bit", "no_smtputf8", "objection_holds"),
     "refused_credentials",  # but where there is a login
 }
 OTHERS = {

@@ -36,6 +36,7 @@ PUBLIC_MODULES = frozenset(
         "postroad.log",
         "postroad.message",
         "postroad.outlasting",
+        "postroad.remote",
         "postroad.secret",
         "postroad.store",
         "postroad.store.contract",
