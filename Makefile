@@ -17,7 +17,7 @@ demo: $(STAMP) ## watch real mail travel: accepted, retried, delivered, bounced
 	@$(BIN)/postroad demo
 
 test: $(STAMP) ## run the tests; ARGS="-k retry -x" goes to pytest
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
 
 servers: ## unpack real mail servers into .servers, for tests/integration (Debian)
 	@$(PYTHON) scripts/fetch_servers.py

@@ -37,7 +37,15 @@ def factory() -> TransportFactory:
 
 
 NOT_TRIED = {  # SMTP says no number of seconds, and declares no limits of its own
-    *("retry_hint", "largest_content", "too_large_content", "no_eight_bit", "no_smtputf8", "objection_holds"),
+    *(
+        "retry_hint",
+        "largest_content",
+        "too_large_content",
+        "no_eight_bit",
+        "no_smtputf8",
+        "objection_holds",
+        "messages_share_calls",
+    ),
     "refused_credentials",  # but where there is a login
 }
 OTHERS = {
