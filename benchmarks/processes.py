@@ -125,6 +125,12 @@ class Worker:
             raise RuntimeError(f"worker {self.process.pid} failed: {answer['failed']}")
         return answer
 
+    def let_end(self, seconds: float) -> None:
+        """Give no more orders, and wait for it to end by itself."""
+        self._orders.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
     def _line(self, deadline: float) -> bytes:
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)

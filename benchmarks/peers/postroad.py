@@ -93,4 +93,6 @@ class Postroad:
         )
 
     def stop(self) -> None:
+        if self._profile:
+            self._worker.let_end(30.0)  # it writes its profile at its end
         self._family.end(self._worker.process)

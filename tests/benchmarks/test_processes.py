@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from load import Load
 from measure import cpu_of_tree, tree_of
+from peers import Place
+from peers.postroad import Postroad
 from processes import Family, OutOfTime
+from sinks import CountingSink
 
 _SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
@@ -50,6 +54,16 @@ def test_a_worker_that_fails_is_an_error_and_no_hang(tmp_path: Path) -> None:
         worker = family.worker("no_such_module", {}, tmp_path / "err")
         with pytest.raises(RuntimeError, match=r"ended without an answer: .*no_such_module"):
             worker.answer(20.0)
+
+
+def test_a_profile_is_there_when_the_engine_was_stopped(tmp_path: Path) -> None:
+    profile, family = tmp_path / "out.prof", Family()
+    with family.ended_at_exit():
+        peer = Postroad(submitters=1, window=1, with_log=True, profile=str(profile))
+        sink = CountingSink(family, tmp_path)
+        peer.start(Place(family=family, folder=tmp_path, sink=sink, load=Load(octets=1000)))
+        peer.stop()
+    assert profile.stat().st_size > 0
 
 
 def test_the_cpu_of_a_tree_counts_children_that_ended() -> None:
