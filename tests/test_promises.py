@@ -246,9 +246,9 @@ async def test_nothing_is_leased_while_the_store_is_sick(autojump_clock):
         store.fails = lambda operations: error if any(isinstance(op, Settle) for op in operations) else None
         await engine.submit(submission("lost@example.org"))
         await transport.wait_ended(2)
-        await trio.sleep(1.1)  # the second rest, of two seconds, has begun: the older mail becomes due in it
+        await trio.sleep(1.7)  # the second rest, of two seconds, has begun: the older mail became due in it
         fresh = await engine.submit(submission("fresh@example.org"))
-        await trio.sleep(1.5)
+        await trio.sleep(0.9)
         assert len(transport.calls) == 2
         store.fails = lambda operations: None
         assert (await older.settled()).is_delivered

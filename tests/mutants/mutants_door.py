@@ -380,8 +380,10 @@ AROUND = (
         "P1 I1",
         "takes every content file for one that nobody needs",
         f"{_ENGINE}/housekeeping.py",
-        "lambda name: store.message(name) is not None",
-        "lambda name: False",
+        """contents.orphans(lambda name: store.message(name) is not None, _ORPHAN_SECONDS)
+        needed = store.content_files() if found else frozenset[str]()""",
+        """contents.orphans(lambda name: False, _ORPHAN_SECONDS)
+        needed = frozenset[str]()""",
         ("test_housekeeping.py::test_the_file_of_a_message_that_waits_for_long_stays",),
     ),
     Mutant(

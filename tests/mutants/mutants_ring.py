@@ -280,8 +280,8 @@ RING = (
         "P6",
         "waits for a transport for ever",
         _DELIVERY,
-        "            scope.deadline = trio.current_time() + attempt.seconds\n",
-        "            scope.deadline = trio.current_time() + 1e6 * attempt.seconds\n",
+        "scope = trio.CancelScope(deadline=trio.current_time() + attempt.seconds)",
+        "scope = trio.CancelScope(deadline=trio.current_time() + 1e6 * attempt.seconds)",
         (f"{_OF_DELIVERY}::test_an_attempt_that_hangs_ends_at_its_deadline",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from postroad.errors import SpoolDamaged
+from postroad.errors import SpoolDamaged, StoreError
 from postroad.handover import Handover
 from postroad.message import Submission
 from postroad.spool import SpoolPlace
@@ -68,6 +68,8 @@ async def test_mail_that_its_index_lost_is_delivered_all_the_same(folder: Path) 
                         await transport.wait_ended(COUNT)
             except SpoolDamaged:
                 continue  # its tree is torn
+            except StoreError as error:
+                raise AssertionError("what was opened cannot be read") from error
         mended += any(log["event"] == "mended" and "due" in log["problem"] for log in logs)
         with sqlite_store(str(path), folder=path.parent) as store:
             assert store.counts() == {State.ACCEPTED: COUNT}

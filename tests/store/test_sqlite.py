@@ -172,10 +172,12 @@ def test_a_truncated_spool_is_refused(path: Path) -> None:
         SqliteStore(path)
 
 
-def test_a_damaged_page_is_refused_at_opening(path: Path) -> None:
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
+def test_a_damaged_page_is_refused_at_opening(path: Path, part: float) -> None:
+    """Also where opening would not come upon it by itself."""
     _fill(path)
     with path.open("r+b") as file:
-        file.seek(4096 * 3)
+        file.seek(4096 * int(part * path.stat().st_size / 4096))
         file.write(b"\xff" * 8192)
     with pytest.raises(StoreError, match="damaged"):
         SqliteStore(path)
