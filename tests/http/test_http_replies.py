@@ -207,7 +207,7 @@ async def test_a_yes_before_the_request_is_whole_is_none(postmark: Road) -> None
 
 
 async def test_cancelled_after_the_request_it_waits_for_the_answer(
-    postmark: Road, autojump_clock: trio.testing.MockClock
+    road: Road, autojump_clock: trio.testing.MockClock
 ) -> None:
     found: list[Verdict] = []
     go_on = trio.Event()
@@ -215,8 +215,8 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
     async def slow(asked: Asked) -> None:
         await go_on.wait()
 
-    postmark.peer.pause = slow
-    async with postmark.open() as transport, trio.open_nursery() as nursery:
+    road.peer.pause = slow
+    async with road.open() as transport, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
         async def deliver() -> None:
@@ -224,7 +224,7 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
                 found.extend(await transport.deliver(make_request(content=TO_B)))
 
         nursery.start_soon(deliver)
-        await postmark.peer.arrived.wait()
+        await road.peer.arrived.wait()
         scope.cancel()
         await trio.sleep(5)  # virtual
         assert not found
