@@ -23,6 +23,7 @@ import trio
 
 from measure import describe_machine
 from postroad import Submission, open_engine
+from postroad.log import configure_logging
 from processes import BENCHMARKS, Family, Worker
 from report import span, table
 from rounds import Spread
@@ -100,6 +101,7 @@ async def _run_queue(options: argparse.Namespace, url: str) -> None:
         "transports": {"letters": letter},
         "routes": [{"transport": "letters"}],
     }
+    configure_logging("warning")
     async with open_engine(config) as engine:
         receipts = await engine.submit_many([_mixed(number, options.octets) for number in range(options.messages)])
         for receipt in receipts:
