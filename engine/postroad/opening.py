@@ -45,7 +45,7 @@ from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import CLOCK, Filter, Operation, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
 from .strangers import is_same, leaves
-from .transport import Transport
+from .transport import Capabilities, Transport
 
 __all__ = ["open_engine"]
 
@@ -296,4 +296,5 @@ def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugi
         {name: transport.capabilities.by_domain for name, transport in transports.items()},
         {name: transport.capabilities.recipients_per_call for name, transport in transports.items()},
         plugins.routes,
+        {name: able for name, each in transports.items() if isinstance(able := each.capabilities, Capabilities)},
     )
