@@ -86,7 +86,7 @@ def _has_room(transport: Transport) -> bool:
     try:
         with as_exceptions():
             able = transport.capabilities
-            most: Any = getattr(able, "message_bytes", None)
+            most: object = getattr(able, "message_bytes", None)
             return 1 <= able.recipients_per_call <= _RECIPIENTS_PER_CALL and type(most) in (int, type(None))
     except Exception:
         return False

@@ -290,11 +290,17 @@ def _check_callbacks(config: Config, transports: Mapping[str, Transport]) -> Non
         )
 
 
+def _declared(transports: Mapping[str, Transport]) -> dict[str, Capabilities]:
+    """A stranger's may be of a class of his own, and lack what ours have by now."""
+    declared: dict[str, Any] = {name: transport.capabilities for name, transport in transports.items()}
+    return {name: able for name, able in declared.items() if isinstance(able, Capabilities)}
+
+
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:
     return RoutingTable(
         config,
         {name: transport.capabilities.by_domain for name, transport in transports.items()},
         {name: transport.capabilities.recipients_per_call for name, transport in transports.items()},
         plugins.routes,
-        {name: able for name, each in transports.items() if isinstance(able := each.capabilities, Capabilities)},
+        _declared(transports),
     )

@@ -1,8 +1,8 @@
 """Takes what providers tell later: matches it with our recipients, reports bounces to senders, remembers it, then tells it.
 
-It changes no outcome, and believes a notice only of what its own transport carried last.  First everything is durable
-(reports, and that these notices were taken), then it is told, a hundred at a time; where the storage fails no more is told, and
-the same notices come again.  A report is stored under an idempotency key of its recipient, so there is one however often a bounce is told.
+It changes no outcome, and believes a notice only of what its own transport carried last.  A hundred at a time are made durable
+(reports, and that these notices were taken), and then told; where the storage fails no more is told, and the same notices come
+again.  A report is stored under an idempotency key of its recipient, so there is one however often a bounce is told.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _BEYOND_SECONDS = (
     30 * 86_400.0
 )  # how long after its history a message's key is kept: others of its recipients may wait on
 _AT_ONCE = 100  # notices in one commit: of a request's thousands only these have their reports in memory together
-_SILENT = (State.LEASED, State.IN_DOUBT)  # an answer of the provider is still awaited, perhaps that it has the mail already
+_SILENT = (
+    State.LEASED,
+    State.IN_DOUBT,
+)  # an answer of the provider is still awaited, perhaps that it has the mail already
 _KINDS: Mapping[str, type[RemoteDelivered | RemoteDeferred | RemoteComplaint | RemoteUnsubscribe]] = {
     "delivered": RemoteDelivered,
     "deferred": RemoteDeferred,
@@ -55,9 +58,7 @@ class _Batch:
 
     @property
     def noted(self) -> Noted:
-        return Noted(
-            told=len(self.told), known=self.known, unmatched=len(self.unmatched), unsettled=self.unsettled
-        )
+        return Noted(told=len(self.told), known=self.known, unmatched=len(self.unmatched), unsettled=self.unsettled)
 
 
 class RemoteNotices:

@@ -14,10 +14,10 @@ from postroad.actors.delivery import Delivery
 from postroad.actors.inbox import Inbox
 from postroad.actors.notes import Attempt, Attempted
 from postroad.events import MaybeDuplicate
+from postroad.log import printable
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport, Slow
 from postroad.transport import Capabilities
-from postroad.log import printable
 from postroad.verdict import Disposition, Scope, Verdict
 
 

@@ -425,8 +425,8 @@ AROUND = (
         "P2",
         "accepts a message that every transport of its route would refuse",
         f"{_ENGINE}/carrying.py",
-        "            if isinstance(found, Refusal):\n                return found\n            lanes.update(found)\n        return _moved",
-        "            if isinstance(found, Refusal):\n                continue\n            lanes.update(found)\n        return _moved",
+        "found = self._lanes(ways, accept, recipients)",
+        "found = {}",
         ("test_carrying.py::test_where_no_road_can_each_says_why",),
     ),
     Mutant(

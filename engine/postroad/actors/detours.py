@@ -41,7 +41,9 @@ class Detours:
         lanes: dict[int, str] = {}
         asked: set[Site] = set()
         for recipient in lease.recipients:
-            if failover.may_change(road, recipient) and (lane := self._take_lane(lease.message, road, recipient, (), asked, now)):
+            if failover.may_change(road, recipient) and (
+                lane := self._take_lane(lease.message, road, recipient, (), asked, now)
+            ):
                 lanes[recipient.number] = self._told(lease, recipient, lane)
         return lanes
 
