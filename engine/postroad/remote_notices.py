@@ -29,10 +29,7 @@ _BEYOND_SECONDS = (
     30 * 86_400.0
 )  # how long after its history a message's key is kept: others of its recipients may wait on
 _AT_ONCE = 100  # notices in one commit: of a request's thousands only these have their reports in memory together
-_SILENT = (
-    State.LEASED,
-    State.IN_DOUBT,
-)  # an answer of the provider is still awaited, perhaps that it has the mail already
+_SILENT = (State.LEASED, State.IN_DOUBT)  # an answer is still awaited: perhaps that the provider has it already
 _KINDS: Mapping[str, type[RemoteDelivered | RemoteDeferred | RemoteComplaint | RemoteUnsubscribe]] = {
     "delivered": RemoteDelivered,
     "deferred": RemoteDeferred,
