@@ -205,9 +205,12 @@ async def test_a_yes_before_the_request_is_whole_is_none(postmark: Road) -> None
 
 # --- Cancelled ---
 
+ALONE_OR_NOT = pytest.mark.parametrize("batch", [1, 500])  # each way has its own wait for the answer
 
+
+@ALONE_OR_NOT
 async def test_cancelled_after_the_request_it_waits_for_the_answer(
-    postmark: Road, autojump_clock: trio.testing.MockClock
+    postmark: Road, autojump_clock: trio.testing.MockClock, batch: int
 ) -> None:
     found: list[Verdict] = []
     go_on = trio.Event()
@@ -216,7 +219,7 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
         await go_on.wait()
 
     postmark.peer.pause = slow
-    async with postmark.open() as transport, trio.open_nursery() as nursery:
+    async with postmark.open(batch=batch) as transport, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
         async def deliver() -> None:
@@ -232,11 +235,12 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
     assert [verdict.disposition for verdict in found] == [Disposition.ACCEPTED]
 
 
+@ALONE_OR_NOT
 async def test_cancelled_it_waits_no_longer_than_the_doubt(
-    postmark: Road, autojump_clock: trio.testing.MockClock
+    postmark: Road, autojump_clock: trio.testing.MockClock, batch: int
 ) -> None:
     postmark.peer.script = always(Reply(mode=Mode.SILENT))
-    async with postmark.open() as transport:
+    async with postmark.open(batch=batch) as transport:
         with trio.move_on_after(3):
             request = make_request(content=TO_B)
             request.doubt_seconds = 11.0

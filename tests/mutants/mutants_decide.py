@@ -271,8 +271,8 @@ DECISIONS = (
         "P6",
         "lets the queue grow by one message more than allowed",
         _ADMISSION,
-        "if tally.messages >= limits.queue_messages * share:",
-        "if tally.messages > limits.queue_messages:",
+        "if tally.messages >= (limits.incoming_messages",
+        "if tally.messages > (limits.incoming_messages",
         (f"{_OF_ADMISSION}::test_the_queue_is_bounded_by_messages_and_by_octets",),
     ),
     Mutant(

@@ -82,7 +82,7 @@ _TEXTS = ("status", "reply", "remote", "site", "tls")
 _texts_of = attrgetter(*_TEXTS)
 _others_of = attrgetter("disposition", "scope", "handed_over")
 _PLAIN = frozenset({str})
-_HINTS = frozenset({int, float, type(None)})
+_HINTS = frozenset({int, float, bool, type(None)})
 _LINE = 512  # characters that `printable` leaves as they are
 
 
