@@ -68,6 +68,37 @@ async def test_a_road_that_can_carry_it_is_enough_and_first_or_last_is_all_one()
             await engine.submit(written(content=RAW + b"x" * 900))
 
 
+async def test_what_the_first_road_cannot_carry_begins_on_one_that_can() -> None:
+    """The first would refuse it for good, and no other is asked after that."""
+    small = ScriptedTransport(capabilities=Capabilities(message_bytes=600), default=Verdict.refused("too large"))
+    for first, able in ((small, ScriptedTransport()), (Choosy(), ScriptedTransport()), (small, Choosy(lambda: None))):
+        async with over(first, able) as engine:
+            receipt = await engine.submit(written(content=b"X-Own: 1\r\n" + RAW + b"x" * 900))
+            assert (await receipt.settled()).is_delivered
+        assert (len(first.calls), len(able.calls)) == (0, 1)
+
+
+async def test_one_road_for_each_recipient_is_enough_and_not_one_for_all() -> None:
+    class Against(ScriptedTransport):
+        def __init__(self, address: str) -> None:
+            super().__init__({address: [Verdict.refused("never")]})
+            self._address = address
+
+        def objection(self, message: Message, recipients: Any, content: bytes) -> Any:
+            return Refusal(field="recipients", problem="never") if self._address in recipients else None
+
+    one, two = Against("b@example.org"), Against("c@example.org")
+    async with over(one, two) as engine:
+        try:
+            receipt = await engine.submit(written(recipients=["b@example.org", "c@example.org", "d@example.org"]))
+        except SubmissionError as error:
+            pytest.fail(f"each has a road, and was refused: {error}")
+        assert (await receipt.settled()).is_delivered
+    async with over(one, Against("b@example.org")) as engine:
+        error = await refusal_of(engine, written(recipients=["c@example.org", "b@example.org"]))
+        assert "no transport of its route" in error.problem
+
+
 async def test_where_no_road_can_each_says_why() -> None:
     async with over(SMALL, Choosy()) as engine:
         content = b"X-Own: 1\r\n" + RAW + b"x" * 900

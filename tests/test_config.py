@@ -79,6 +79,15 @@ def test_transport_settings_are_left_to_the_plugin() -> None:
         ({"windows": {"start": 30}}, "windows.start", "windows.max (20)"),
         ({"windows": {"hold_max_seconds": 1}}, "windows.hold_seconds", "windows.hold_max_seconds (1)"),
         ({"limits": {"queue_bytes": 2048}}, "limits.queue_bytes", "limits.message_bytes"),
+        (
+            {
+                "limits": {"queue_bytes": 30_000, "message_bytes": 28_000},
+                "transports": {"app": {"plugin": "functions"}},
+                "callbacks": {"transport": "app"},
+            },
+            "limits.queue_bytes",
+            "incoming mail",
+        ),
         ({"spool": {"url": "postroad.db"}}, "spool.url", "sqlite:"),
         ({"transports": {"out": {}}}, "transports.out.plugin", "smtp"),
         ({"transports": {"out": {"plugin": 3}}}, "transports.out.plugin", "smtp"),

@@ -105,3 +105,16 @@ async def test_mail_goes_on_while_every_line_of_the_log_raises(autojump_clock, c
         assert (await receipt.settled()).is_delivered
     get_logger().error("lost")
     assert "log lines could not be written: OSError(28" in capsys.readouterr().err
+
+
+def test_a_descriptor_that_was_closed_behind_the_stream_costs_lines_alone(tmp_path):
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        kept = os.dup(stream.fileno())
+        os.close(stream.fileno())
+        sink = LogSink(stream, note)
+        sink.write("lost\n")
+        assert sink.dropped == 1
+        os.dup2(kept, stream.fileno())
+        os.close(kept)
+        sink.write("again\n")
+    assert (tmp_path / "log").read_text() == "dropped 1\nagain\n"

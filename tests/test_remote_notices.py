@@ -180,6 +180,54 @@ async def test_a_bounce_before_the_answer_is_settled_comes_again(autojump_clock)
         assert len(await reports(engine)) == 1
 
 
+async def test_a_bounce_of_mail_in_doubt_comes_again_and_is_reported_then(autojump_clock):
+    """The provider took it, its answer was lost, and the next attempt hears that it was taken long ago."""
+    transport = ScriptedTransport([Verdict.in_doubt("cut"), Verdict.accepted("taken before")])
+    async with open_test_engine(transport=transport, **TWO) as engine:
+        receipt = await engine.send_mail(sender="a@example.com", to="b@example.org", subject="Hello", body="Hello\n")
+        await wait_all_tasks_blocked()
+        assert await engine.receive_notices("letters", [notice(receipt.id)]) == Noted(unsettled=1)
+        assert await engine.receive_notices("letters", [notice(receipt.id, "delivered")]) == Noted(told=1)
+        await receipt.settled()
+        assert await engine.receive_notices("letters", [notice(receipt.id)]) == Noted(told=1)
+        assert len(await reports(engine)) == 1
+
+
+async def test_what_is_kept_is_told_also_where_the_call_is_cancelled(autojump_clock, monkeypatch):
+    async with open_test_engine(**TWO) as engine, engine.events() as events:
+        id = await sent(engine)
+        put = engine._ports.intake.put
+
+        async def put_and_leave(operations):
+            answers = await put(operations)
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+            return answers
+
+        with monkeypatch.context() as left, trio.CancelScope() as scope:
+            left.setattr(engine._ports.intake, "put", put_and_leave)
+            await engine.receive_notices("letters", [notice(id)])
+        assert [type(event) for event in await drained(events)] == [RemoteBounce, ReportQueued]
+        assert await engine.receive_notices("letters", [notice(id)]) == Noted(known=1)
+
+
+async def test_of_a_huge_batch_some_reports_at_a_time_are_in_memory(autojump_clock, monkeypatch):
+    async with open_test_engine(**TWO) as engine:
+        to = [f"b{number}@example.org" for number in range(250)]
+        id = await sent(engine, to=to)
+        put, most = engine._ports.intake.put, []
+
+        async def counted(operations):
+            most.append(len(operations))
+            return await put(operations)
+
+        monkeypatch.setattr(engine._ports.intake, "put", counted)
+        said = [notice(id, recipient=each) for each in to]
+        assert await engine.receive_notices("letters", said, token="t") == Noted(told=250)
+        assert max(most) <= 102
+        assert await engine.receive_notices("letters", [notice(id)], token="t") == Noted(known=1)
+
+
 async def test_what_the_engine_itself_reports_is_reported_by_it_alone(autojump_clock):
     transport = ScriptedTransport({"b@example.org": [Verdict.refused("no", status="5.1.1")]})
     async with open_test_engine(transport=transport, **TWO) as engine:

@@ -177,6 +177,19 @@ async def test_what_is_refused_for_good_is_not_tried_elsewhere(autojump_clock):
     assert "b1@example.org" not in second.took
 
 
+@pytest.mark.parametrize("held", [False, True])
+async def test_mail_does_not_fail_over_to_a_road_that_cannot_carry_it(autojump_clock, held):
+    """What is refused there would bounce, while it only has to wait for the road that can."""
+    small = Provider(Verdict.refused("552 too large"), capabilities=Capabilities(message_bytes=10))
+    able = Provider(DENIED if held else DOWN)
+    async with engine_over(small, able) as engine:
+        receipts = await engine.submit_many([mail(1), mail(2)])
+        await trio.sleep(60)
+        able.now = None
+        assert all([(await receipt.settled()).is_delivered for receipt in receipts])
+    assert not small.calls
+
+
 async def test_the_state_survives_a_restart(autojump_clock):
     """The next engine does not begin with the broken road, and what was on the second stays there."""
     store = KeptStore()

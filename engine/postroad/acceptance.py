@@ -19,7 +19,7 @@ import trio
 
 from .actors.ports import Ports
 from .carrying import Carrying
-from .decide.admission import refusal_error
+from .decide.admission import Refusal, refusal_error
 from .draft import Draft
 from .errors import EngineClosed, StoreBroken, StoreError
 from .intake import Entry
@@ -72,15 +72,17 @@ class Acceptance:
         """Ask the door, and count what it lets in until `store` or `forget`.  Raises SubmissionError or QueueFull."""
         accept = self._prepared(draft, self._ports.clock.now(), draft.id)
         try:
-            self._check_carried(draft, accept)
+            return self._placed_on_roads(draft, accept)
         except BaseException:
             self.forget([accept])
             raise
-        return accept
 
-    def _check_carried(self, draft: Draft, accept: Accept) -> None:
-        if refusal := self._carrying.refusal(accept):
-            raise refusal_error(msgspec.structs.replace(refusal, field=draft.field_of(refusal.field)))
+    def _placed_on_roads(self, draft: Draft, accept: Accept) -> Accept:
+        """Raises SubmissionError where no road can carry it."""
+        found = self._carrying.placed(accept)
+        if isinstance(found, Refusal):
+            raise refusal_error(msgspec.structs.replace(found, field=draft.field_of(found.field)))
+        return found
 
     def _prepared(self, draft: Draft, now: float, id: str | None, work: Any = None) -> Accept:
         ports = self._ports
@@ -130,11 +132,10 @@ class Acceptance:
             work = await ports.executor.write(partial(draft.write, ports.door, id, now))
             accept = self._prepared(draft, now, id, work)
             try:
-                await ports.executor.write(partial(self._check_carried, draft, accept))
+                return await ports.executor.write(partial(self._placed_on_roads, draft, accept))
             except BaseException:
                 self.forget([accept])
                 raise
-            return accept
         finally:
             self._call_next()
 

@@ -48,7 +48,8 @@ async def open_transports(stack: AsyncExitStack, plugins: Plugins, config: Confi
         transport = await stack.enter_async_context(_opened(name, kind, plugins.transports[kind], settings))
         if not _has_room(transport):
             raise PluginError(
-                f"transport {name!r} (plugin {kind!r}) must have capabilities, with recipients_per_call from 1 to 100"
+                f"transport {name!r} (plugin {kind!r}) must have capabilities, with recipients_per_call from 1 to 100, "
+                "and message_bytes a number or None"
             )
         transports[name] = transport
     return transports
@@ -81,10 +82,12 @@ async def _opened(
 
 
 def _has_room(transport: Transport) -> bool:
-    """Whether it says how many recipients it takes; looking runs the plugin's code."""
+    """Whether it says how many recipients and octets it takes; looking runs the plugin's code."""
     try:
         with as_exceptions():
-            return 1 <= transport.capabilities.recipients_per_call <= _RECIPIENTS_PER_CALL
+            able = transport.capabilities
+            most: object = getattr(able, "message_bytes", None)
+            return 1 <= able.recipients_per_call <= _RECIPIENTS_PER_CALL and type(most) in (int, type(None))
     except Exception:
         return False
 

@@ -1,17 +1,20 @@
-"""Can any road of its route carry this message?  What none can is refused at the door, with the field, instead of bouncing later.
+"""Which road of its route can carry this message?  A recipient begins on the first that can; where none can, the message is
+refused at the door, with the field, instead of bouncing later.
 
 A road is asked twice: what its transport declares (`Capabilities`), and, where it has one, its own `objection`, which knows the
-provider behind it.  A message passes where one road of each recipient's route has nothing against it, and where a transport
-fails to say; then delivery decides.  Asked by `acceptance.py`, for what is large in a thread.
+provider behind it.  One that fails to say may carry it; then delivery decides.  Asked by `acceptance.py`, for what is large in
+a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from .decide.admission import Refusal
 from .decide.carrying import exclusion
-from .decide.routing import Road, RoutingTable, road_of_lane
+from .decide.routing import RoutingTable, road_of_lane
 from .log import get_logger, printable
 from .store.contract import Accept
 from .strangers import as_exceptions
@@ -26,35 +29,64 @@ class Carrying:
     """The roads of an engine, and what their transports cannot carry."""
 
     def __init__(self, table: RoutingTable, transports: Mapping[str, Transport]) -> None:
+        self._table = table
         self._transports = transports
-        ways = {label: _transports_of(road, table) for label, road in table.roads.items()}
-        choosy = {name for name, transport in transports.items() if _may_object(transport)}
-        # Only routes all of whose transports may have something against a message: the others cost a look at this.
-        self._ways = {label: names for label, names in ways.items() if choosy.issuperset(names)}
+        self._choosy = {name for name, transport in transports.items() if _may_object(transport)}
+        # By the road that a recipient begins on, where that may have something against it: others cost a look at this.
+        self._ways = {
+            label: (label, *road.others) for label, road in table.roads.items() if road.transport in self._choosy
+        }
 
-    def refusal(self, accept: Accept) -> Refusal | None:
-        """Why no road of some recipient's route can carry it, None where each has one."""
+    def placed(self, accept: Accept) -> Accept | Refusal:
+        """The same with each recipient on a road that can carry it; why none can, where some recipient's route has none."""
         if not self._ways:
-            return None
+            return accept
+        lanes: dict[str, str] = {}
         for ways, recipients in self._groups(accept).items():
-            objections = [self._objection(name, accept, recipients) for name in ways]
-            told = [objection for objection in objections if objection is not None]
-            if ways and len(told) == len(ways):
-                problems = [f"{name!r}: {each.problem}" for name, each in zip(ways, told, strict=True)]
-                said = (
-                    "no transport of its route can carry it: " if len(ways) > 1 else "its transport cannot carry it: "
-                )
-                return Refusal(field=told[0].field, problem=said + "; ".join(problems))
-        return None
+            found = self._lanes(ways, accept, recipients)
+            if isinstance(found, Refusal):
+                return found
+            lanes.update(found)
+        return _moved(accept, lanes) if lanes else accept
 
     def _groups(self, accept: Accept) -> dict[tuple[str, ...], list[str]]:
-        """Recipients by the transports of their route."""
+        """Recipients by the roads of their route, as far as these must be asked."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for recipient in accept.recipients:
-            groups.setdefault(self._ways.get(road_of_lane(recipient.lane), ()), []).append(recipient.address)
+            if ways := self._ways.get(road_of_lane(recipient.lane)):
+                groups.setdefault(ways, []).append(recipient.address)
         return groups
 
+    def _lanes(self, ways: Sequence[str], accept: Accept, recipients: Sequence[str]) -> Mapping[str, str] | Refusal:
+        """The lanes of those that do not stay where they are, by address."""
+        told: list[tuple[str, Refusal]] = []
+        for label in ways:
+            transport = self._table.roads[label].transport
+            objection = self._objection(transport, accept, recipients)
+            if objection is None:
+                return {each: self._table.lane_by(label, each) for each in recipients} if told else {}
+            told.append((transport, objection))
+        if len(ways) > 1 and len(recipients) > 1:
+            return self._lanes_of_each(ways, accept, recipients)
+        said = "no transport of its route can carry it: " if len(ways) > 1 else "its transport cannot carry it: "
+        problems = [f"{name!r}: {each.problem}" for name, each in told]
+        return Refusal(field=told[0][1].field, problem=said + "; ".join(problems))
+
+    def _lanes_of_each(
+        self, ways: Sequence[str], accept: Accept, recipients: Sequence[str]
+    ) -> Mapping[str, str] | Refusal:
+        """Each road may have something against another of them."""
+        lanes: dict[str, str] = {}
+        for each in recipients:
+            found = self._lanes(ways, accept, [each])
+            if isinstance(found, Refusal):
+                return found
+            lanes.update(found)
+        return lanes
+
     def _objection(self, name: str, accept: Accept, recipients: Sequence[str]) -> Refusal | None:
+        if name not in self._choosy:
+            return None
         transport = self._transports[name]
         try:
             with as_exceptions():
@@ -64,8 +96,10 @@ class Carrying:
             return None
 
 
-def _transports_of(road: Road, table: RoutingTable) -> tuple[str, ...]:
-    return tuple(table.roads[label].transport for label in (road.label, *road.others))
+def _moved(accept: Accept, lanes: Mapping[str, str]) -> Accept:
+    """lanes: by address."""
+    recipients = tuple([replace(each, lane=lanes.get(each.address, each.lane)) for each in accept.recipients])
+    return replace(accept, recipients=recipients)
 
 
 def _may_object(transport: Transport) -> bool:

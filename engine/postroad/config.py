@@ -113,6 +113,9 @@ class Senders(_Section, frozen=True, kw_only=True):
     ] = ()
 
 
+_INCOMING_SHARE = 0.9  # strangers' mail that nobody takes is held for ever: it must leave room for our own
+
+
 class Limits(_Section, frozen=True, kw_only=True):
     """[limits]: what is refused at the door, and how long finished mail is remembered."""
 
@@ -169,6 +172,16 @@ class Limits(_Section, frozen=True, kw_only=True):
         7.0 * _DAY
     )
     event_buffer: Annotated[int, _about("Events kept for a slow reader before it gets `Missed`.", ge=1)] = 1000
+
+    @property
+    def incoming_messages(self) -> float:
+        """Of `queue_messages`, how many may be there before incoming mail is refused."""
+        return self.queue_messages * _INCOMING_SHARE
+
+    @property
+    def incoming_bytes(self) -> float:
+        """Of `queue_bytes`, what incoming mail may fill."""
+        return self.queue_bytes * _INCOMING_SHARE
 
 
 class InFlight(_Section, frozen=True, kw_only=True):

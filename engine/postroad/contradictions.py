@@ -52,6 +52,12 @@ def check_config(config: Config) -> None:
             raise ConfigError(f"transports.{name}.plugin", 'name the kind of transport, such as "smtp" or "file"')
     if config.limits.message_bytes > config.limits.queue_bytes:
         raise ConfigError("limits.queue_bytes", "must be at least limits.message_bytes, or nothing fits")
+    if config.callbacks.transport and config.limits.message_bytes > config.limits.incoming_bytes:
+        raise ConfigError(
+            "limits.queue_bytes",
+            "nine tenths of it must be at least limits.message_bytes where [callbacks] are set: incoming mail may fill no more, "
+            "and the largest would never come in",
+        )
     if ":" not in config.spool.url:
         raise ConfigError("spool.url", 'must begin with a kind, such as "sqlite:var/postroad.db"')
 

@@ -372,7 +372,7 @@ class Engine:
         nobody use twice; one that was taken makes the rest of no effect.  No more than 20,000 notices at once.
 
         The caller vouches for their origin: nothing here looks at signatures.  Raises SubmissionError (field "notices"), or
-        StoreError and EngineClosed, after which nothing was told: then hand them over again.
+        StoreError and EngineClosed: then hand them over again; what was taken of them is known.
         """
         self._open_ports()
         return await self._remote.take(transport, tuple(notices), token)

@@ -297,15 +297,16 @@ class _Stamper:
     """As structlog's TimeStamper(fmt="iso", utc=True), at a third of its cost: all but the fraction is kept for a second."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        self._kept = (-1, "")  # replaced as a whole: threads log, too
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
         now = time.time_ns() // 1000
         second, fraction = divmod(now, 1_000_000)
-        if second != self._second:
-            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        event["timestamp"] = f"{self._text}.{fraction:06d}Z"
+        kept, text = self._kept
+        if kept != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._kept = (second, text)
+        event["timestamp"] = f"{text}.{fraction:06d}Z"
         return event
 
 

@@ -31,7 +31,7 @@ class LogSink:
         self._is_stuck = False  # then nobody waits for it
         self._is_torn = False  # a line was left without its end
         self._descriptor = _descriptor_of(stream)
-        self._is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._is_file = self._descriptor is not None and _is_file(self._descriptor)
 
     def write(self, line: str) -> None:
         """Write a line, or count it."""
@@ -73,6 +73,13 @@ class LogSink:
             at += os.write(descriptor, octets[at : at + _ATOMIC])
             self._is_torn = at < len(octets)
         return True
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # closed behind the stream's back
+        return False
 
 
 def _descriptor_of(stream: TextIO) -> int | None:

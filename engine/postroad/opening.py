@@ -45,7 +45,7 @@ from .spool import ContentFolder, Marks, Reserve, SpoolLock, SpoolPlace, boot_id
 from .store.contract import CLOCK, Filter, Operation, Recovered, Remember, Retry, Store
 from .store.executor import StoreExecutor
 from .strangers import is_same, leaves
-from .transport import Transport
+from .transport import Capabilities, Transport
 
 __all__ = ["open_engine"]
 
@@ -290,10 +290,17 @@ def _check_callbacks(config: Config, transports: Mapping[str, Transport]) -> Non
         )
 
 
+def _declared(transports: Mapping[str, Transport]) -> dict[str, Capabilities]:
+    """A stranger's may be of a class of his own, and lack what ours have by now."""
+    declared: dict[str, Any] = {name: transport.capabilities for name, transport in transports.items()}
+    return {name: able for name, able in declared.items() if isinstance(able, Capabilities)}
+
+
 def _routing(config: Config, transports: Mapping[str, Transport], plugins: Plugins) -> RoutingTable:
     return RoutingTable(
         config,
         {name: transport.capabilities.by_domain for name, transport in transports.items()},
         {name: transport.capabilities.recipients_per_call for name, transport in transports.items()},
         plugins.routes,
+        _declared(transports),
     )

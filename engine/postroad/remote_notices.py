@@ -1,8 +1,8 @@
 """Takes what providers tell later: matches it with our recipients, reports bounces to senders, remembers it, then tells it.
 
-It changes no outcome, and believes a notice only of what its own transport carried last.  First everything is durable
-(reports, and that these notices were taken), then it is told; where the storage fails nothing is told, and the same notices
-come again.  A report is stored under an idempotency key of its recipient, so there is one however often a bounce is told.
+It changes no outcome, and believes a notice only of what its own transport carried last.  A hundred at a time are made durable
+(reports, and that these notices were taken), and then told; where the storage fails no more is told, and the same notices come
+again.  A report is stored under an idempotency key of its recipient, so there is one however often a bounce is told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import trio
 from .actors.ports import Ports
 from .actors.reporting import ReportWriter, wants_report
 from .events import Event, RemoteBounce, RemoteComplaint, RemoteDeferred, RemoteDelivered, RemoteUnsubscribe
-from .intake import COMMIT_ENTRIES
 from .log import get_logger, printable
 from .remote import Noted, RemoteNotice, Seen, check_notices, digest_of, recipient_of
 from .store.contract import Accept, Accepted, IdempotencyKey, Operation, Remember, Store, StoredMessage, StoredRecipient
@@ -29,7 +28,8 @@ _REPORTS = "?"  # the sender of the keys of reports: no address, so that no subm
 _BEYOND_SECONDS = (
     30 * 86_400.0
 )  # how long after its history a message's key is kept: others of its recipients may wait on
-_AT_ONCE = 100  # messages asked for in one go
+_AT_ONCE = 100  # notices in one commit: of a request's thousands only these have their reports in memory together
+_SILENT = (State.LEASED, State.IN_DOUBT)  # an answer is still awaited: perhaps that the provider has it already
 _KINDS: Mapping[str, type[RemoteDelivered | RemoteDeferred | RemoteComplaint | RemoteUnsubscribe]] = {
     "delivered": RemoteDelivered,
     "deferred": RemoteDeferred,
@@ -42,7 +42,7 @@ _log = get_logger()
 
 @dataclass(slots=True)
 class _Batch:
-    """What follows from one call.  taken: digests to remember.  reports: with what they are about."""
+    """What follows from some notices.  taken: digests to remember.  reports: with what they are about."""
 
     told: list[RemoteNotice] = field(default_factory=list[RemoteNotice])
     unmatched: list[RemoteNotice] = field(default_factory=list[RemoteNotice])
@@ -52,6 +52,10 @@ class _Batch:
     )
     known: int = 0
     unsettled: int = 0
+
+    @property
+    def noted(self) -> Noted:
+        return Noted(told=len(self.told), known=self.known, unmatched=len(self.unmatched), unsettled=self.unsettled)
 
 
 class RemoteNotices:
@@ -70,14 +74,21 @@ class RemoteNotices:
             seen = await self._remembered()
             if token and digest_of(transport, token) in seen:
                 return Noted(known=len(found))
-            batch = await self._sorted(transport, found, seen)
-            if token and not batch.unsettled:
-                batch.taken.append(digest_of(transport, token))
-            self._seen = None
-            await self._keep(batch, seen)
-            self._seen = seen
-            self._tell(transport, batch)
-        return Noted(told=len(batch.told), known=batch.known, unmatched=len(batch.unmatched), unsettled=batch.unsettled)
+            noted = Noted()
+            for start in range(0, len(found) or 1, _AT_ONCE):
+                batch = await self._sorted(transport, found[start : start + _AT_ONCE], seen)
+                noted = noted.plus(batch.noted)
+                if token and start + _AT_ONCE >= len(found) and not noted.unsettled:
+                    batch.taken.append(digest_of(transport, token))
+                with trio.CancelScope(shield=True):  # what is kept is never told again: told it must be
+                    await self._finish(transport, batch, seen)
+        return noted
+
+    async def _finish(self, transport: str, batch: _Batch, seen: Seen) -> None:
+        self._seen = None
+        await self._keep(batch, seen)
+        self._seen = seen
+        self._tell(transport, batch)
 
     async def _remembered(self) -> Seen:
         if self._seen is None:
@@ -100,17 +111,12 @@ class RemoteNotices:
         return batch
 
     async def _messages(self, ids: set[str]) -> dict[str, StoredMessage]:
-        """Those that the spool has, read by the handful."""
-        wanted = sorted(ids)
-        found: dict[str, StoredMessage] = {}
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
+        """Those that the spool has."""
 
-            def ask(store: Store, some: Sequence[str] = some) -> list[StoredMessage | None]:
-                return [store.message(id) for id in some]
+        def ask(store: Store) -> list[StoredMessage | None]:
+            return [store.message(id) for id in sorted(ids)]
 
-            found.update({stored.message.id: stored for stored in await self._ports.executor.ask(ask) if stored})
-        return found
+        return {stored.message.id: stored for stored in await self._ports.executor.ask(ask) if stored}
 
     async def _sort_in(
         self, batch: _Batch, digest: bytes, notice: RemoteNotice, transport: str, stored: StoredMessage | None
@@ -119,7 +125,7 @@ class RemoteNotices:
         if stored is None or recipient is None or not self._is_carried_by(transport, recipient):
             batch.unmatched.append(notice)  # not remembered: it changes nothing, however often it comes
             return
-        if notice.kind == "bounced" and recipient.state is State.LEASED:
+        if notice.kind == "bounced" and recipient.state in _SILENT:
             batch.unsettled += 1
             return
         batch.told.append(notice)
@@ -148,9 +154,7 @@ class RemoteNotices:
         """Reports first: were only what was taken kept, the reports would never be written."""
         operations: list[Operation] = [accept for _, _, accept in batch.reports]
         operations += [Remember(name, value) for name, value in seen.add(batch.taken).items()]
-        answers: list[object] = []
-        for start in range(0, len(operations), COMMIT_ENTRIES):
-            answers += await self._ports.intake.put(operations[start : start + COMMIT_ENTRIES])
+        answers = await self._ports.intake.put(operations)
         fresh = [isinstance(answer, Accepted) and not answer.duplicate for answer in answers]
         batch.reports = [report for report, is_fresh in zip(batch.reports, fresh, strict=False) if is_fresh]
 

@@ -169,11 +169,11 @@ class Objecting(Protocol):
     """What a transport may have besides: it knows at the door what it could never carry, beyond its `capabilities`."""
 
     def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
-        """Why `deliver` would refuse this message for each of these recipients, None where it might carry it.
+        """Why `deliver` would refuse this message for some of these recipients, None where it might carry it for all.
 
         Its `field` is the argument of `send_mail` that is at fault, its `problem` says what to do; the engine refuses the
-        submission with both where no other transport of the route takes it.  It waits for nothing, asks nobody and keeps
-        nothing; for a large content it is called in a thread.
+        submission with both where no other transport of the route takes it, else that one gets it.  It waits for nothing,
+        asks nobody and keeps nothing; for a large content it is called in a thread.
         """
         ...
 

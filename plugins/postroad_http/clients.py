@@ -33,7 +33,11 @@ class Clients:
             self._turns.acquire_nowait()
         except trio.WouldBlock:
             await self._turns.acquire()
-        client = self._idle.pop()[0] if self._idle else self._make()
+        try:
+            client = self._idle.pop()[0] if self._idle else self._make()
+        except BaseException:
+            self._turns.release()
+            raise
         try:
             if self._idle and trio.current_time() - self._idle[0][1] > self._idle_seconds:
                 await _close(self._idle.popleft()[0])

@@ -18,6 +18,7 @@ import trio
 
 from postroad import __version__
 from postroad.log import printable
+from postroad.outlasting import outlast
 
 from .clients import Clients
 from .provider import Answer, Call
@@ -61,60 +62,39 @@ class Exchange:
 
         committing: called before the body's last octets go; after that, cancelling only sets a limit.
         """
-        post = self.begin(call, committing)
-        await post.wait_ended(doubt_seconds)
-        assert post.outcome is not None
-        return post.outcome
+        return await self.post(call, committing).ask(doubt_seconds)
 
-    def begin(self, call: Call, committing: Callable[[], None]) -> Post:
-        """As `ask`, for a caller that waits for it by itself.  What committing raises ends it before its last octets go."""
-        post = Post(call, committing, self._seconds)
-        self._nursery.start_soon(post.run, self._clients)
-        return post
+    def post(self, call: Call, committing: Callable[[], None]) -> Post:
+        """As `ask`, for a caller that looks at it meanwhile.  What committing raises ends it before its last octets go."""
+        return Post(call, committing, self._clients, self._nursery, self._seconds)
 
 
 class Post:
-    """One request under way.  Its scope is shielded: its caller alone ends it."""
+    """One request."""
 
-    def __init__(self, call: Call, committing: Callable[[], None], seconds: float) -> None:
+    def __init__(
+        self, call: Call, committing: Callable[[], None], clients: Clients, nursery: trio.Nursery, seconds: float
+    ) -> None:
         self._call = call
         self._body = _Body(call.body, committing)
+        self._clients = clients
+        self._nursery = nursery
         self._seconds = seconds
-        self._scope = trio.CancelScope(shield=True)
-        self._waiter: trio.lowlevel.Task | None = None
-        self.outcome: Outcome | None = None
 
     @property
     def is_handed_over(self) -> bool:
         return self._body.is_handed_over
 
-    async def wait_ended(self, doubt_seconds: float) -> None:
-        if self.outcome is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        self._waiter = trio.lowlevel.current_task()
+    async def ask(self, doubt_seconds: float) -> Outcome:
+        """As `Exchange.ask`.  To be called once."""
+        outcome = await outlast(self._nursery, self._run, lambda: doubt_seconds if self._body.is_committed else 0.0)
+        return self._without_answer("no answer in time") if outcome is None else outcome
 
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self._hurry(doubt_seconds)
-            return trio.lowlevel.Abort.FAILED  # it ends soon, and then says how
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def _hurry(self, doubt_seconds: float) -> None:
-        grace = doubt_seconds if self._body.is_committed else 0.0
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
-
-    async def run(self, clients: Clients) -> None:
-        try:
-            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self._seconds)
-            with self._scope:
-                async with clients.one() as client:
-                    self.outcome = await self._exchange(client)
-        finally:
-            if self.outcome is None:
-                self.outcome = self._without_answer("no answer in time")
-            if self._waiter is not None:
-                trio.lowlevel.reschedule(self._waiter)
+    async def _run(self) -> Outcome | None:
+        with trio.move_on_after(self._seconds):
+            async with self._clients.one() as client:
+                return await self._exchange(client)
+        return None
 
     async def _exchange(self, client: httpx2.AsyncClient) -> Outcome:
         try:

@@ -129,11 +129,11 @@ class Gathering:
         calls = [share.call for share in shares]
         call = calls[0] if len(calls) == 1 else self._batching.join(calls)
         run = _Round(shares)
-        run.post = self._exchange.begin(call, run.commit)
+        run.post = self._exchange.post(call, run.commit)
+        outcome: Outcome | None = None
         with run.scope:
-            await run.post.wait_ended(0.0)
-        outcome = run.post.outcome
-        assert outcome is not None
+            outcome = await run.post.ask(0.0)
+        assert outcome is not None, "it ends by saying how, also when cancelled"
         if run.scope.cancel_called and not run.is_committed:
             for share in shares:
                 if share.is_leaving:

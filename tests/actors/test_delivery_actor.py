@@ -14,6 +14,7 @@ from postroad.actors.delivery import Delivery
 from postroad.actors.inbox import Inbox
 from postroad.actors.notes import Attempt, Attempted
 from postroad.events import MaybeDuplicate
+from postroad.log import printable
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport, Slow
 from postroad.transport import Capabilities
@@ -88,6 +89,31 @@ async def test_many_attempts_run_at_once(autojump_clock, bay, parts):
         assert delivery.transport.running == 50
 
 
+class Never(float):
+    """A hint that raises where it is compared."""
+
+    def __lt__(self, other):
+        raise ValueError("no")
+
+    __gt__ = __lt__
+
+
+class Passing:
+    """Passes for a Verdict: another one at each look."""
+
+    __class__ = Verdict  # type: ignore[assignment]
+
+    def __init__(self):
+        self._looks = 0
+
+    def __repr__(self):
+        return "Passing()"
+
+    def __getattr__(self, name):
+        self._looks += 1
+        return getattr(ACCEPTED, name) if self._looks < 20 else None
+
+
 @pytest.mark.parametrize("commits", [False, True])
 @pytest.mark.parametrize(
     "answer",
@@ -108,6 +134,8 @@ async def test_many_attempts_run_at_once(autojump_clock, bay, parts):
         [ACCEPTED, Verdict(disposition=Disposition.ACCEPTED, scope="site")],  # type: ignore[arg-type]
         [ACCEPTED, Verdict.deferred("451", retry_after_seconds=float("nan"))],
         [ACCEPTED, Verdict.deferred("451", retry_after_seconds="soon")],  # type: ignore[arg-type]
+        [ACCEPTED, Verdict.deferred("451", retry_after_seconds=Never(1.0))],
+        [ACCEPTED, Passing()],
     ],
     ids=repr,
 )
@@ -163,6 +191,32 @@ async def test_what_peers_say_is_made_printable(autojump_clock, bay, parts):
             assert text.isprintable()
             assert len(text) <= 512
         assert verdict.disposition is Disposition.REFUSED
+
+
+class Lying(str):
+    """Says of itself that it is harmless, and something else when it is shown."""
+
+    def isprintable(self):
+        return True
+
+    def __len__(self):
+        return 3
+
+    def __str__(self):
+        return "x\r\nBcc: y"
+
+    def __format__(self, spec):
+        return str(self)
+
+
+@pytest.mark.parametrize("text", ["550", "550 \x1b", "5" * 999], ids=["plain", "odd", "long"])
+async def test_a_text_that_lies_of_itself_is_what_it_holds(autojump_clock, bay, parts, text):
+    async with bay(ScriptedTransport([Verdict.refused(Lying(text))])) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        (verdict,) = lease.verdicts
+        assert type(verdict.reply) is str
+        assert verdict.reply == printable(text)
 
 
 async def test_the_hand_over_is_marked_once_in_the_leases_slot(autojump_clock, bay, parts):

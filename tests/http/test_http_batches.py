@@ -15,6 +15,7 @@ from http_peer import Asked, Mode, Reply
 from http_road import Road, road_to
 
 from postroad.message import Message
+from postroad.outlasting import outlast
 from postroad.testing import make_request
 from postroad.transport import Transport
 from postroad.verdict import Disposition, Scope, Verdict
@@ -261,21 +262,23 @@ async def test_who_is_cancelled_before_the_request_went_is_left_out_of_it(batchi
 
 
 class StubExchange:
-    """Begins requests that go on until they are told to.  committing: of each."""
+    """Its requests go on until they are cancelled.  committing: of each."""
 
     def __init__(self) -> None:
         self.committing: list[Callable[[], None]] = []
 
-    def begin(self, call: Call, committing: Callable[[], None]) -> Any:
+    def post(self, call: Call, committing: Callable[[], None]) -> Any:
         self.committing.append(committing)
         return StubPost()
 
 
 class StubPost:
-    outcome, is_handed_over = Unsent("no answer in time"), False
+    is_handed_over = False
 
-    async def wait_ended(self, doubt_seconds: float) -> None:
-        await trio.sleep_forever()
+    async def ask(self, doubt_seconds: float) -> Unsent:
+        async with trio.open_nursery() as nursery:
+            await outlast(nursery, trio.sleep_forever, lambda: doubt_seconds)
+        return Unsent("no answer in time")
 
 
 async def test_nothing_goes_of_a_request_that_somebody_has_just_left() -> None:

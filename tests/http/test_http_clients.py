@@ -79,6 +79,20 @@ async def test_at_the_end_all_are_closed_and_one_that_was_cancelled_is_given_bac
     assert made.closed == [True]
 
 
+async def test_one_that_cannot_be_made_takes_nobodys_turn(autojump_clock: trio.testing.MockClock) -> None:
+    made = Made(1)
+
+    def fail() -> Any:
+        raise OSError("no memory")
+
+    make, made.clients._make = made.clients._make, fail
+    for _ in range(2):
+        with pytest.raises(OSError, match="no memory"), trio.fail_after(1.0):
+            await made.use()
+    made.clients._make = make
+    await made.use()
+
+
 async def test_one_call_after_the_other_needs_one_connection(postmark: Road) -> None:
     content = b"From: a@example.com\r\nSubject: x\r\n\r\nHello\r\n"
     async with postmark.open() as transport:

@@ -205,9 +205,12 @@ async def test_a_yes_before_the_request_is_whole_is_none(postmark: Road) -> None
 
 # --- Cancelled ---
 
+ALONE_OR_NOT = pytest.mark.parametrize("batch", [1, 500])  # each way has its own wait for the answer
 
+
+@ALONE_OR_NOT
 async def test_cancelled_after_the_request_it_waits_for_the_answer(
-    road: Road, autojump_clock: trio.testing.MockClock
+    postmark: Road, autojump_clock: trio.testing.MockClock, batch: int
 ) -> None:
     found: list[Verdict] = []
     go_on = trio.Event()
@@ -215,8 +218,8 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
     async def slow(asked: Asked) -> None:
         await go_on.wait()
 
-    road.peer.pause = slow
-    async with road.open() as transport, trio.open_nursery() as nursery:
+    postmark.peer.pause = slow
+    async with postmark.open(batch=batch) as transport, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
         async def deliver() -> None:
@@ -224,7 +227,7 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
                 found.extend(await transport.deliver(make_request(content=TO_B)))
 
         nursery.start_soon(deliver)
-        await road.peer.arrived.wait()
+        await postmark.peer.arrived.wait()
         scope.cancel()
         await trio.sleep(5)  # virtual
         assert not found
@@ -232,11 +235,12 @@ async def test_cancelled_after_the_request_it_waits_for_the_answer(
     assert [verdict.disposition for verdict in found] == [Disposition.ACCEPTED]
 
 
+@ALONE_OR_NOT
 async def test_cancelled_it_waits_no_longer_than_the_doubt(
-    postmark: Road, autojump_clock: trio.testing.MockClock
+    postmark: Road, autojump_clock: trio.testing.MockClock, batch: int
 ) -> None:
     postmark.peer.script = always(Reply(mode=Mode.SILENT))
-    async with postmark.open() as transport:
+    async with postmark.open(batch=batch) as transport:
         with trio.move_on_after(3):
             request = make_request(content=TO_B)
             request.doubt_seconds = 11.0

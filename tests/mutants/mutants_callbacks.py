@@ -81,7 +81,7 @@ CALLBACKS = (
         "strangers fill the queue",
         "P6",
         "lets mail from outside, which nobody takes, keep the application's own mail out",
-        "engine/postroad/decide/admission.py",
+        "engine/postroad/config.py",
         "_INCOMING_SHARE = 0.9",
         "_INCOMING_SHARE = 1.0",
         (

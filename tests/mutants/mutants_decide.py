@@ -43,8 +43,8 @@ ROADS = (
         "P6",
         "begins the next round without a pause",
         "engine/postroad/actors/detours.py",
-        "if label not in tried:",
-        "if True:",
+        "for label in able if label not in tried]",
+        "for label in able]",
         (f"{_OF_ROADS}::test_a_round_asks_each_road_once_and_counts_each_call_as_an_attempt",),
     ),
     Mutant(
@@ -82,6 +82,15 @@ ROADS = (
         "return Detours(ports.table, Sites()).taken(lease, road, lease.verdicts, judged, now)",
         "return judged",
         (f"{_OF_ROADS}::test_what_a_crashed_ring_brings_home_goes_on_by_the_next_road_at_once",),
+    ),
+    Mutant(
+        "fail-over to a road that cannot carry it",
+        "P2",
+        "sends what only has to wait by a road that refuses it for good",
+        "engine/postroad/decide/routing.py",
+        "return able is None or exclusion(able, message, (recipient,)) is None",
+        "return True",
+        (f"{_OF_ROADS}::test_mail_does_not_fail_over_to_a_road_that_cannot_carry_it",),
     ),
     Mutant(
         "a backlog waits although another road is open",
@@ -262,8 +271,8 @@ DECISIONS = (
         "P6",
         "lets the queue grow by one message more than allowed",
         _ADMISSION,
-        "if tally.messages >= limits.queue_messages * share:",
-        "if tally.messages > limits.queue_messages:",
+        "if tally.messages >= (limits.incoming_messages",
+        "if tally.messages > (limits.incoming_messages",
         (f"{_OF_ADMISSION}::test_the_queue_is_bounded_by_messages_and_by_octets",),
     ),
     Mutant(

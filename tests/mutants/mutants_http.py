@@ -17,8 +17,8 @@ HTTP = (
         "P4",
         "ends a request whose last octets are out, and so makes a duplicate",
         f"{_PLUGIN}/exchange.py",
-        "grace = doubt_seconds if self._body.is_committed else 0.0",
-        "grace = 0.0",
+        "lambda: doubt_seconds if self._body.is_committed else 0.0",
+        "lambda: 0.0",
         (f"{_REPLIES}::test_cancelled_after_the_request_it_waits_for_the_answer",),
     ),
     Mutant(

@@ -311,6 +311,24 @@ RING = (
         "    if False:\n",
         (f"{_ENGINE}::test_a_hand_over_that_a_restart_of_the_actors_cuts_is_never_taken_as_delivered",),
     ),
+    Mutant(
+        "a verdict that lies of itself is believed",
+        "P6",
+        "keeps a text as a plugin's class shows it: with a header field of its own in the report",
+        _DELIVERY,
+        "and together.isprintable() and _PLAIN.issuperset(map(type, texts)):",
+        "and together.isprintable():",
+        (f"{_OF_DELIVERY}::test_a_text_that_lies_of_itself_is_what_it_holds[plain]",),
+    ),
+    Mutant(
+        "what passes for a verdict is one",
+        "P6",
+        "believes what is another thing at each look, so that it brings the ring down later",
+        _DELIVERY,
+        "if type(verdict) is not Verdict:",
+        "if not isinstance(verdict, Verdict):",
+        (f"{_OF_DELIVERY}::test_trouble_and_nonsense_defer_that_message_alone",),
+    ),
 )
 
 REPORTS = (

@@ -81,28 +81,33 @@ class _ByteCredits:
 _TEXTS = ("status", "reply", "remote", "site", "tls")
 _texts_of = attrgetter(*_TEXTS)
 _others_of = attrgetter("disposition", "scope", "handed_over")
+_PLAIN = frozenset({str})
+_HINTS = frozenset({int, float, bool, type(None)})
 _LINE = 512  # characters that `printable` leaves as they are
 
 
 def _is_sound(verdict: Any) -> bool:
     """Whether it is a Verdict whose fields are what they should be: a Struct does not look when a plugin makes one."""
-    if not isinstance(verdict, Verdict):
+    if type(verdict) is not Verdict:  # what only passes for one may be another one at each look
         return False
-    hint: Any = verdict.retry_after_seconds
+    hint = verdict.retry_after_seconds
     return (
         all(map(isinstance, _others_of(verdict), (Disposition, Scope, bool)))
         and all(map(isinstance, _texts_of(verdict), repeat(str)))
-        and (hint is None or (isinstance(hint, (int, float)) and not math.isnan(hint)))
+        and type(hint) in _HINTS
+        and not (hint is not None and math.isnan(hint))
     )
 
 
 def _made_printable(verdict: Verdict) -> Verdict:
     """What peers said goes to logs, reports and terminals: harmless from here on, whatever a transport lets through."""
-    together = "".join(_texts_of(verdict))
-    if len(together) <= _LINE and together.isprintable():
+    texts = _texts_of(verdict)
+    together = "".join(texts)
+    if len(together) <= _LINE and together.isprintable() and _PLAIN.issuperset(map(type, texts)):
         return verdict
-    unsafe = {name: safe for name in _TEXTS if (safe := printable(text := getattr(verdict, name))) != text}
-    return msgspec.structs.replace(verdict, **unsafe) if unsafe else verdict
+    # A subclass of str may say anything of itself: str's own method copies what it holds.
+    safe = {name: printable(str.__str__(text)) for name, text in zip(_TEXTS, texts, strict=True)}
+    return msgspec.structs.replace(verdict, **safe)
 
 
 def _listed(answer: Any, count: int) -> list[Verdict] | None:

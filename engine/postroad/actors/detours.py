@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ..decide import failover
 from ..decide.routing import Road, RoutingTable, domain_of_lane
 from ..log import get_logger
+from ..message import Message
 from ..store.contract import LeasedRecipient, Outcome
 from ..store.states import Step
 from ..verdict import Verdict
@@ -40,26 +41,33 @@ class Detours:
         lanes: dict[int, str] = {}
         asked: set[Site] = set()
         for recipient in lease.recipients:
-            if failover.may_change(road, recipient) and (lane := self._take_lane(road, recipient, (), asked, now)):
+            if failover.may_change(road, recipient) and (
+                lane := self._take_lane(lease.message, road, recipient, (), asked, now)
+            ):
                 lanes[recipient.number] = self._told(lease, recipient, lane)
         return lanes
 
     def is_any_open(self, lease: Lease, road: Road, now: float) -> bool:
         """Whether mail that waits behind this lease, for the same site, might go by another road, though this may not."""
         return any(
-            self._open_lane(each, recipient, (), set(), now) is not None
+            self._open_lane(each.others, recipient, (), now) is not None
             for each in self._table.failing_over(road.transport)
             for recipient in lease.recipients
         )
 
-    def soonest(self, road: Road, recipient: LeasedRecipient, now: float) -> float:
+    def soonest(self, message: Message, road: Road, recipient: LeasedRecipient, now: float) -> float:
         """When the first hold of a recipient's other roads ends, wall seconds; now where one is half open.
 
         Infinite where it may take no other.
         """
         if not failover.may_change(road, recipient):
             return math.inf
-        return min(max(now, self._way(label, recipient)[1].window.hold_until) for label in road.others)
+        able = self._able(message, road, recipient)
+        return min([max(now, self._way(label, recipient)[1].window.hold_until) for label in able], default=math.inf)
+
+    def _able(self, message: Message, road: Road, recipient: LeasedRecipient) -> Sequence[str]:
+        """The labels of the other roads, without those that would refuse it for good."""
+        return [label for label in road.others if self._table.may_carry(label, message, recipient.address)]
 
     def taken(
         self, lease: Lease, road: Road, verdicts: Sequence[Verdict], outcomes: tuple[Outcome, ...], now: float
@@ -76,7 +84,7 @@ class Detours:
             tried = (*self._rounds.pop((lease.handle, recipient.number), ()), road.label)
             if outcome.step not in _STAYS or not failover.may_go_on(road, recipient, verdict):
                 continue
-            if lane := self._take_lane(road, recipient, tried, asked, now):
+            if lane := self._take_lane(lease.message, road, recipient, tried, asked, now):
                 self._note_round(lease.handle, recipient.number, tried)
                 after[place] = replace(outcome, lane=self._told(lease, recipient, lane), due=now)
         return tuple(after)
@@ -99,10 +107,17 @@ class Detours:
         return domain is None or not self._table.roads[label].by_domain
 
     def _take_lane(
-        self, road: Road, recipient: LeasedRecipient, tried: Collection[str], asked: set[Site], now: float
+        self,
+        message: Message,
+        road: Road,
+        recipient: LeasedRecipient,
+        tried: Collection[str],
+        asked: set[Site],
+        now: float,
     ) -> str:
-        """The first of the other roads that is open, "" where none is; asked: where others of this lease go by now."""
-        found = self._open_lane(road, recipient, tried, asked, now)
+        """The first of the other roads that is open and can carry it, "" where none is; asked: where others of this lease go."""
+        able = self._able(message, road, recipient)
+        found = self._open_lane([label for label in able if label not in tried], recipient, asked, now)
         if found is None:
             return ""
         lane, site = found
@@ -111,13 +126,12 @@ class Detours:
         return lane
 
     def _open_lane(
-        self, road: Road, recipient: LeasedRecipient, tried: Collection[str], asked: Collection[Site], now: float
+        self, labels: Sequence[str], recipient: LeasedRecipient, asked: Collection[Site], now: float
     ) -> tuple[str, Site] | None:
-        for label in road.others:
-            if label not in tried:
-                lane, site = self._way(label, recipient)
-                if site in asked or site.may_take(now):
-                    return lane, site
+        for label in labels:
+            lane, site = self._way(label, recipient)
+            if site in asked or site.may_take(now):
+                return lane, site
         return None
 
     def _way(self, label: str, recipient: LeasedRecipient) -> tuple[str, Site]:

@@ -190,7 +190,7 @@ class Policy:
         end = retry.expires_at(lease.message, road.retry)
         dues: dict[int, float] = {}
         for recipient in lease.recipients:
-            ends = (window.hold_until, self._detours.soonest(road, recipient, now))
+            ends = (window.hold_until, self._detours.soonest(lease.message, road, recipient, now))
             due = min(until if until > now else now + _PROBE_SECONDS for until in ends) + jitter
             dues[recipient.number] = now if recipient.number in lanes else min(due, end) if now < end else due
         return dues

@@ -97,18 +97,15 @@ def check_hops(content: bytes, limits: Limits) -> None:
         )
 
 
-_INCOMING_SHARE = 0.9  # strangers' mail that nobody takes is held for ever: it must leave room for our own
-
-
 def check_queue(size: int, tally: Tally, limits: Limits, *, is_incoming: bool = False) -> PostroadError | None:
     """Return QueueFull if the message does not fit into the queue any more.  is_incoming: it came from outside."""
-    share, who = (_INCOMING_SHARE, "; mail from outside may fill nine tenths") if is_incoming else (1.0, "")
-    if tally.messages >= limits.queue_messages * share:
+    who = "; mail from outside may fill nine tenths" if is_incoming else ""
+    if tally.messages >= (limits.incoming_messages if is_incoming else limits.queue_messages):
         return QueueFull(
             f"{tally.messages:,} messages are queued, [limits] queue_messages allows {limits.queue_messages:,}{who}; "
             "try again later"
         )
-    if tally.content_bytes + size > limits.queue_bytes * share:
+    if tally.content_bytes + size > (limits.incoming_bytes if is_incoming else limits.queue_bytes):
         return QueueFull(
             f"{tally.content_bytes:,} octets are queued, [limits] queue_bytes allows {limits.queue_bytes:,}{who}; "
             "try again later"

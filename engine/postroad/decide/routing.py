@@ -17,7 +17,9 @@ import msgspec
 
 from ..config import CALLBACKS, Config, GiveUp, InDoubt, Retry, Route, Windows
 from ..message import BOUNCE_ADDRESS, Kind, Message
+from ..transport import Capabilities
 from .admission import matches
+from .carrying import exclusion
 
 __all__ = ["Road", "RoutingTable", "domain_of_lane", "is_callback", "road_of_lane", "route_of_lane"]
 
@@ -71,7 +73,7 @@ def domain_of_lane(lane: str) -> str | None:
 
 
 class RoutingTable:
-    """The routes of one configuration.  by_domain, recipients_per_call: what the transports declare, by name."""
+    """The routes of one configuration.  by_domain, recipients_per_call, able: what the transports declare, by name."""
 
     def __init__(
         self,
@@ -79,7 +81,9 @@ class RoutingTable:
         by_domain: Mapping[str, bool],
         recipients_per_call: Mapping[str, int] | None = None,
         hook: Hook | None = None,
+        able: Mapping[str, Capabilities] = {},  # only read
     ) -> None:
+        self._able = able
         self._routes = config.routes
         self._hook = hook
         per_call = recipients_per_call or {}
@@ -121,6 +125,11 @@ class RoutingTable:
         if label is None:
             return None
         return self.lane_by(self._first_road(label, recipient), recipient) if label in self._labels else None
+
+    def may_carry(self, road: str, message: Message, recipient: str) -> bool:
+        """Whether a road's transport declares nothing that excludes this message."""
+        able = self._able.get(self.roads[road].transport)
+        return able is None or exclusion(able, message, (recipient,)) is None
 
     def lane_by(self, road: str, recipient: str) -> str:
         """The lane of a recipient by one road of the table."""
