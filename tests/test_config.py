@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from msgspec import Meta
 
 from postroad.config import Config, PathSetting, Retry, Route, Windows, load_config, read_settings, revalidate
 from postroad.errors import ConfigError, PostroadError
@@ -94,7 +95,7 @@ def test_transport_settings_are_left_to_the_plugin() -> None:
         ({"routes": [{"transport": "x"}]}, "routes[0].transport", "known: none"),
         ({**MINIMAL, "routes": [{"transport": "outbond"}]}, "routes[0].transport", "known: outbound"),
         ({**MINIMAL, "routes": [{"transport": "outbound"}] * 2}, "routes[1].name", "outbound"),
-        ({**MINIMAL, "routes": [{"transport": "outbound", "name": "a b"}]}, "routes[0].name", "regex"),
+        ({**MINIMAL, "routes": [{"transport": "outbound", "name": "a b"}]}, "routes[0].name", "must fit the pattern"),
         (
             {**MINIMAL, "routes": [{"transport": "outbound", "retry": {"max_seconds": 1}}]},
             "routes[0].retry.first_seconds",
@@ -171,6 +172,10 @@ class PostcardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     size: Literal["small", "large"] = "small"
     sides: tuple[Literal["front", "back"], ...] = ()
     dry_seconds: float = 1.0
+    names: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)] = ("Ann",)
+    code: Annotated[str, Meta(min_length=2)] = "ab"
+    motto: Annotated[str, Meta(max_length=3)] = ""
+    url: Annotated[str, Meta(pattern="^https?://.")] = "http://x"
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
@@ -224,6 +229,11 @@ def test_wrong_plugin_settings_are_refused_by_name(settings: Mapping[str, Any], 
         ({"sides": ["front", "top"]}, "sides[1]", 'must be "back" or "front", not \'top\''),
         ({"size": 3}, "size", 'must be "large" or "small", not a whole number'),
         ({"pieces": "3"}, "pieces", "must be a whole number, not a text in quotes"),
+        ({"names": []}, "names", "must not be empty"),
+        ({"names": ["a", "b", "c"]}, "names", "must have at most 2 entries"),
+        ({"code": "a"}, "code", "must have at least 2 characters"),
+        ({"motto": "long"}, "motto", "must have at most 3 characters"),
+        ({"url": "ftp://x"}, "url", "must fit the pattern ^https?://."),
     ],
 )
 def test_what_is_allowed_is_told(settings: Mapping[str, Any], key: str, said: str) -> None:

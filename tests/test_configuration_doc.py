@@ -50,6 +50,12 @@ def test_every_setting_says_what_it_does(section: str) -> None:
         assert len(row.split(" | ")[-1]) > 20, f"{section}.{key} has no description"
 
 
+def test_a_heading_is_one_sentence_and_the_text_below_it_whole() -> None:
+    page = configdoc.render()
+    assert not [line for line in page.splitlines() if line.startswith("## ") and line.endswith(".")]
+    assert "and a minute at each full one. Counted by the commit" in page
+
+
 def test_every_top_level_key_is_described_or_a_table() -> None:
     page = configdoc.render()
     for key in set(Config.__struct_fields__) - WITHOUT_DESCRIPTION:

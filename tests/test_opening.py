@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -29,6 +31,12 @@ def plugins():
 async def open_and_close(raw):
     async with postroad.open_engine(raw, plugins=plugins()):
         pass
+
+
+def test_under_another_loop_the_error_says_that_trio_is_needed_and_what_else_there_is(tmp_path):
+    with pytest.raises(RuntimeError, match=r"needs trio.*Handover.*docs/embedding\.md"):
+        asyncio.run(open_and_close(config(tmp_path)))
+    assert not list(tmp_path.iterdir())
 
 
 async def test_a_socket_that_cannot_be_bound_is_an_error_and_not_a_hang(tmp_path):

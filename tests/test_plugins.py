@@ -76,6 +76,19 @@ def test_a_missing_plugin_is_named_with_those_installed(installed):
         Plugins().load("absent")
 
 
+def test_a_plugin_that_registers_another_name_is_told_by_both(installed):
+    installed(good=transports("better", "best"))
+    config = load_config({"spool": {"url": "memory:"}, "transports": {"x": {"plugin": "good"}}})
+    with pytest.raises(
+        ConfigError,
+        match=r"plugin 'good' registers no transport 'good', but best, better; `postroad plugin check good`",
+    ):
+        Plugins().load_for(config)
+    installed(good=plugin_of())
+    with pytest.raises(ConfigError, match=r"registers no transport 'good'; `postroad plugin check good` says more"):
+        Plugins().load_for(config)
+
+
 def test_a_broken_plugin_is_named_and_the_others_work(installed):
     installed(broken=None, good=transports("good"))
     plugins = Plugins()
@@ -159,7 +172,10 @@ def test_hook_wrappers_are_refused():
 @pytest.mark.parametrize(
     ("hooks", "said"),
     [
-        ({"postroad_admit": lambda submission, mood: None}, "mood"),
+        (
+            {"postroad_admit": lambda submission, mood: None},
+            "'postroad_admit': .*'mood'.* can not be found in the hookspec$",
+        ),
         ({"postroad_admti": lambda submission: None}, "postroad_admti"),
         ({"postroad_register_transports": lambda register: 1 / 0}, "ZeroDivisionError"),
         ({"postroad_register_transports": lambda register: register("x", 7)}, "cannot be called"),

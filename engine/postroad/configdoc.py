@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -136,8 +137,8 @@ def _described(field: shape.Field) -> str:
 
 def _heading(section: type[msgspec.Struct]) -> str:
     """The docstring begins with the section as TOML writes it: "[spool]: where accepted mail is kept."."""
-    first, _, rest = (inspect.getdoc(section) or section.__name__).partition(". ")
-    return f"## {first.rstrip('.')}\n\n" + (f"{rest}\n\n" if rest else "")
+    first, *rest = re.split(r"\.\s+", inspect.getdoc(section) or section.__name__, maxsplit=1)
+    return f"## {first.rstrip('.')}\n\n" + "".join(f"{text}\n\n" for text in rest)
 
 
 def _table(fields: Iterable[shape.Field], otherwise: Mapping[str, str] | None = None) -> str:

@@ -10,7 +10,9 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .config import Config, Retry, Route, Windows
 
-__all__ = ["check_config", "is_hostname"]
+__all__ = ["TAKEN_OUT", "check_config", "is_hostname"]
+
+TAKEN_OUT = "taken out"  # stands where `postroad check` found something wrong, and begins the names of such transports
 
 _PATTERN = re.compile(r"\*|[^@\s\x00-\x1f\x7f]+@(?:\*\.)?[^@*\s\x00-\x1f\x7f]+")
 _HOSTNAME = re.compile(
@@ -75,7 +77,7 @@ def _check_callbacks(config: Config, labels: set[str]) -> None:
 
 
 def _unknown(transport: str, config: Config) -> str:
-    known = ", ".join(sorted(config.transports)) or "none"
+    known = ", ".join(sorted(name for name in config.transports if not name.startswith(TAKEN_OUT))) or "none"
     return f"there is no [transports.{transport}] (known: {known})"
 
 

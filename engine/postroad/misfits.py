@@ -18,6 +18,8 @@ __all__ = ["bare_type", "endless_number", "misfit"]
 _FIELD = re.compile(r"Object (?:contains (?P<unknown>unknown)|missing required) field `(?P<field>[^`]*)`")
 _KIND = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<found>[^`]*)`")
 _BOUND = re.compile(r"Expected `(?:int|float)` (?P<bound>[<>]=? \S+?)(?:\.0)?")
+_LENGTH = re.compile(r"Expected `(?P<kind>[^`]*)` of length (?P<bound>[<>])= (?P<count>\d+)")
+_PATTERN = re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'")
 _VALUE = re.compile(r"Invalid enum value (?P<found>.*)")
 _STEP = re.compile(r"([^.\[\]]+)|(\[[^\]]*\])")
 _WORDS = {
@@ -74,7 +76,17 @@ def _in_words(problem: str, wanted: shape.Type | None) -> str:
         return f"must be {_wanted(kind['wanted'], wanted)}, not {found}"
     if bound := _BOUND.fullmatch(problem):
         return f"must be {bound['bound']}"
-    return problem
+    if pattern := _PATTERN.fullmatch(problem):
+        return f"must fit the pattern {pattern['pattern']}"
+    return _length(length) if (length := _LENGTH.fullmatch(problem)) else problem
+
+
+def _length(length: re.Match[str]) -> str:
+    most, count = length["bound"] == "<", int(length["count"])
+    if not most and count == 1:
+        return "must not be empty"
+    one, several = ("character", "characters") if length["kind"] == "str" else ("entry", "entries")
+    return f"must have at {'most' if most else 'least'} {count} {one if count == 1 else several}"
 
 
 def _quoted(value: object) -> str:

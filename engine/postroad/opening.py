@@ -79,6 +79,11 @@ async def open_engine(
     Raises ConfigError (with `.key`), PluginError, SpoolForeign, SpoolInUse, SpoolTooNew, StoreError; and EngineCrashed out of the
     block, when the engine could not go on.
     """
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "open_engine needs trio, and another loop runs; under asyncio or without a loop let `postroad serve` run beside, "
+            "and hand mail over by postroad.handover.Handover (docs/embedding.md)"
+        )
     given = revalidate(load_config(config))
     settings = await _with_hostname(given)
     body = Body()

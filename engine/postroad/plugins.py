@@ -82,7 +82,7 @@ class Plugins:
         except Exception as error:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
-            raise PluginError(f"plugin {name!r} does not fit the contract: {words_for(error, str)}") from error
+            raise PluginError(f"plugin {name!r} does not fit the contract: {words_for(error, _ends_of)}") from error
 
     def hooks_of(self, name: str) -> Mapping[str, Callable[..., Any]]:
         """What a plugin that was loaded implements, by the hook's name."""
@@ -134,12 +134,17 @@ class Plugins:
     def _load_kind(self, kind: str, kept: Mapping[str, object], key: str, what: str) -> None:
         if kind in kept:
             return
+        before = set(kept)
         try:
             self.load(kind)
         except PluginError as error:
             raise ConfigError(key, str(error)) from error
         if kind not in kept:
-            raise ConfigError(key, f"plugin {kind!r} registers no {what} of that name")
+            others = ", ".join(sorted(kept.keys() - before))
+            but = f", but {others}" if others else ""
+            raise ConfigError(
+                key, f"plugin {kind!r} registers no {what} {kind!r}{but}; `postroad plugin check {kind}` says more"
+            )
 
     def admit(self, submission: Submission) -> Refusal | None:
         """Ask every plugin's door; one that raises refuses the submission and is named."""
@@ -208,6 +213,12 @@ class Plugins:
                 return _function(**{name: given[name] for name in _wanted})
 
             yield found.plugin_name, call
+
+
+def _ends_of(error: Exception) -> str:
+    """pluggy says between the first line, which hook, and the last, what is wrong, how all of it was written."""
+    lines = str(error).splitlines() or [""]
+    return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
 
 
 def _registrar(kept: dict[str, Any], plugin: str, what: str) -> Callable[[str, Any], None]:

@@ -66,6 +66,15 @@ async def test_each_step_is_one_line_one_event_and_at_an_end_a_poke(parts, ports
     assert getattr(told, "due", parts.START + 60) == parts.START + 60
 
 
+async def test_what_is_due_already_is_due_in_no_time(parts, ports):
+    """A recipient that changes its road is due since the moment of its attempt."""
+    lease = parts.lease()
+    (outcome,) = parts.outcomes(lease, Step.DEFER, due=parts.START - 0.004, reply="held: 401")
+    with capture_logs() as logs:
+        Recorder(ports).settled(lease, outcome, lease.recipients[0], State.WAITING, parts.START)
+    assert str(logs[0]["due_in"]) == "0.0"
+
+
 @pytest.mark.parametrize(("before", "step", "told"), [
     (False, Step.DEFER, False), (False, Step.DOUBT, True), (True, Step.DEFER, True), (True, Step.DELIVER, True),
 ])  # fmt: skip

@@ -158,6 +158,36 @@ def test_a_bad_address_is_told_once_and_by_its_own_number(command):
     ]
 
 
+def test_a_transport_that_is_not_there_is_told_once_for_each_place_that_names_it(command):
+    command.configure(
+        """
+        [senders]
+        authorized = ["*"]
+        [reports]
+        hostname = "mx.example.com"
+        [[routes]]
+        transport = "missing"
+        fail_over = ["out", "gone", "lost"]
+        weights = [1, 1, 1, 1]
+        [[routes]]
+        transport = "absent"
+        [transports.out]
+        plugin = "file"
+        folder = "x"
+        """
+    )
+    found = json.loads(command.run("check", "--json").stdout)
+    assert {each["where"]: each["problem"] for each in found} == {
+        where: f"there is no [transports.{name}] (known: out)"
+        for where, name in (
+            ("routes[0].transport", "missing"),
+            ("routes[0].fail_over[1]", "gone"),
+            ("routes[0].fail_over[2]", "lost"),
+            ("routes[1].transport", "absent"),
+        )
+    }
+
+
 def test_a_damaged_spool_is_a_finding(command):
     command.ok("send", "--from", "a@example.com", "--to", "b@example.org", "--body", "x")  # makes it
     path = command.folder / "spool" / "postroad.db"

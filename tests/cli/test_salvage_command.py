@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from postroad.message import Message
-from postroad.store.contract import Accept, NewRecipient
+from postroad.store.contract import Accept, NewRecipient, TakeLeases
 from postroad.store.sqlite import sqlite_store
 
 CONTENT = b"Subject: Hello\r\n\r\nHello.\r\n"
@@ -53,3 +55,43 @@ def test_what_is_no_spool_ends_with_75_and_leaves_nothing(tmp_path, command):
 def test_no_spool_ends_with_75(tmp_path, command):
     done = command.run("--spool", f"sqlite:{tmp_path}/none.db", "salvage", str(tmp_path / "new.db"))
     assert (done.exit_code, "there is no spool" in done.output) == (75, True)
+
+
+def leased(path):
+    """A spool whose engine was killed while an attempt had its message."""
+    filled(path)
+    with sqlite_store(str(path), folder=path.parent) as store:
+        [taken] = store.apply([TakeLeases("out", 2.0, (1,))])
+    assert len(taken.leases) == 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "named", "state"),
+    [
+        ("hold", "the configuration", "held"),
+        ("send_again", "the configuration", "in_doubt"),
+        ("hold", "the folder", "held"),
+        ("send_again", "the folder", "in_doubt"),
+        ("send_again", "another's folder", "held"),
+        ("send_again", "a folder with a mistake", "held"),
+        ("send_again", "nothing", "held"),
+    ],
+)
+def test_the_routes_choice_holds_for_what_an_attempt_had_and_without_it_all_is_held(
+    tmp_path, command, monkeypatch, choice, named, state
+):
+    old = tmp_path / ("other.db" if named == "another's folder" else "spool/postroad.db")
+    old.parent.mkdir(exist_ok=True)
+    leased(old)
+    command.configure(
+        command.file.read_text().replace('transport = "out"', f'transport = "out"\nin_doubt = "{choice}"')
+    )
+    monkeypatch.chdir(tmp_path)
+    if named == "nothing":
+        command.file.unlink()
+    elif named == "a folder with a mistake":
+        command.configure("nonsense = 1")
+    env = {} if named == "the configuration" else {"POSTROAD_CONFIG": None}
+    done = command.run("--spool", f"sqlite:{old}", "salvage", "--json", str(tmp_path / "new.db"), env=env)
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["recipients"] == {state: 1, "waiting": 1}

@@ -250,6 +250,38 @@ async def test_an_endless_body_is_cut_at_its_limit() -> None:
     assert read == 9
 
 
+async def test_why_an_answer_of_4xx_was_given_stands_in_the_log(autojump_clock: Any) -> None:
+    """The provider repeats it in vain, or gives up: without a line nobody learns why events stay away."""
+    app, posted = app_for("postmark"), post("postmark", ("bounced", ID, TO, "k1"))
+
+    async def never() -> Any:
+        await trio.sleep_forever()
+
+    async def answered(_: Any) -> None:
+        pass
+
+    with capture_logs() as logs:
+        assert await ask(app, with_header(posted, "content-type", "application/octet-stream")) == 415
+        assert await ask(app, Posted([*posted.headers, *[("x", "y")] * 300], posted.body)) == 400
+        assert await ask(app, Posted([*posted.headers, ("content-length", "9000000")], posted.body)) == 413
+        assert await ask(app, Posted(posted.headers, bytes(9_000_000))) == 413
+        assert (await exchange(app, scope_of(posted), [{"type": "http.disconnect"}]))[0] == 400
+        await app(scope_of(posted), never, answered)
+    assert [(line["event"], line["kind"], line["why"], line["times"]) for line in logs] == [
+        (
+            "provider_events_refused",
+            "another content type",
+            "it is no application/json or text/plain, or compressed",
+            1,
+        ),
+        ("provider_events_refused", "too many header fields", "it has more than 200", 1),
+        ("provider_events_refused", "too large", "it has more than 8388608 octets", 1),
+        ("provider_events_refused", "too large", "it has more than 8388608 octets", 2),
+        ("provider_events_refused", "cut", "its sender left before all of it was there", 1),
+        ("provider_events_refused", "too slow", "it had not come whole within 20 s", 1),
+    ]
+
+
 @pytest.mark.parametrize("pause", [math.inf, 3.0])
 async def test_a_slow_sender_is_cut(autojump_clock: Any, pause: float) -> None:
     app = app_for("postmark")

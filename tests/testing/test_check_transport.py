@@ -16,6 +16,7 @@ from trio.testing import MockClock
 from postroad.log import get_logger
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport
+from postroad.testing.transport_bench import Bench
 from postroad.testing.transport_cases import CASES
 from postroad.testing.transport_suite import TransportFailed, check_transport
 from postroad.transport import Capabilities, DeliveryRequest
@@ -282,3 +283,10 @@ async def test_bouncing_mail_because_nothing_can_be_reached_is_caught() -> None:
 async def test_every_case_says_its_expectation_and_duty() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 30
     assert all(case.expected and case.duty for case in CASES)
+
+
+async def test_mails_of_one_body_have_one_size_however_many_came_before() -> None:
+    """A content of exactly the declared size is made by the size of the mail before it: the 10th or 100th, too."""
+    never_opened: Any = None
+    bench = Bench(never_opened, {}, "example.org", None, None, None, None)
+    assert len({bench.mail(body=b"").content.size for _ in range(120)}) == 1

@@ -77,7 +77,7 @@ class Recorder:
         elif due is None:
             _log.info(name, **about)
         else:
-            _log.info(name, due_in=round(due - now, 3), **about)
+            _log.info(name, due_in=max(0.0, round(due - now, 3)), **about)
         if state in (State.ACCEPTED, State.FAILED, State.CANCELLED):
             self._waiters.poke(lease.message.id)
         if self._observers.is_active:

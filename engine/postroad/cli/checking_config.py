@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ..config import Config, load_config
+from ..contradictions import TAKEN_OUT
 from ..errors import ConfigError
 from .where import DEFAULT_FILE
 
 __all__ = ["TAKEN_OUT", "Reading", "read_all", "steps_of"]
 
-TAKEN_OUT = "taken out"  # stands where something wrong was
 _MOST = 100  # problems looked for in one file
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
@@ -86,10 +86,12 @@ def steps_of(key: str) -> list[str | int]:
 
 def _take_out(raw: dict[str, Any], steps: list[str | int]) -> None:
     """Make what is wrong harmless, or remove it or what is around it, so that the rest can be read."""
+    harmless: str
     match steps:
-        case ["routes", int(), "transport"]:
-            raw.setdefault("transports", {})[TAKEN_OUT] = {"plugin": TAKEN_OUT}
-            harmless: str = TAKEN_OUT
+        case ["routes", int(route), "transport"]:
+            harmless = _stand_in(raw, f"{TAKEN_OUT} {route}")
+        case ["routes", int(route), "fail_over", int(number)]:
+            harmless = _stand_in(raw, f"{TAKEN_OUT} {route}.{number}")
         case ["routes", int(number), "name"]:
             harmless = f"taken_out_{number}"
         case ["transports", str(), "plugin"]:
@@ -103,6 +105,12 @@ def _take_out(raw: dict[str, Any], steps: list[str | int]) -> None:
             return
     if not _replace(raw, steps, harmless):
         _remove(raw, steps)
+
+
+def _stand_in(raw: dict[str, Any], name: str) -> str:
+    """A transport for a place that names one which is not there; of its own, since a route names none twice."""
+    raw.setdefault("transports", {})[name] = {"plugin": TAKEN_OUT}
+    return name
 
 
 def _replace(raw: Any, steps: list[str | int], harmless: str) -> bool:

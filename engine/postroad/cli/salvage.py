@@ -36,7 +36,8 @@ def salvage(where: Where, new: Path, is_dry: bool, as_json: bool) -> None:  # cl
     from ..salvage import salvage as save
 
     config, place = where.config_and_place()
-    done = save(place, Path(os.path.abspath(new)), after_crash(config.all_routes if config else ()), is_dry=is_dry)
+    known = config or where.config_beside(place)
+    done = save(place, Path(os.path.abspath(new)), after_crash(known.all_routes if known else None), is_dry=is_dry)
     if as_json:
         show_json(done)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,15 @@ class Where:
         """The spool, and its configuration if that is known."""
         config = self.config() if self._file or not self._url or self.is_environ() else None
         return config, self._place(config)
+
+    def config_beside(self, place: SpoolPlace) -> Config | None:
+        """The postroad.toml in the working directory, where it can be read and is this spool's own."""
+        from ..config import load_config
+
+        with suppress(ConfigError):
+            if os.path.exists(DEFAULT_FILE) and self._place(config := load_config(DEFAULT_FILE)) == place:
+                return config
+        return None
 
     def _place(self, config: Config | None) -> SpoolPlace:
         from ..spool import SpoolPlace

@@ -22,11 +22,14 @@ def step(choice: InDoubt, *, is_proven: bool) -> Step:
     return Step.DELIVER if choice == "take_as_delivered" and is_proven else Step.HOLD
 
 
-def after_crash(routes: Iterable[Route]) -> Callable[[str], Step]:
+def after_crash(routes: Iterable[Route] | None) -> Callable[[str], Step]:
     """What follows, by lane, where an engine's end cut the hand-over.
 
     Nothing is proven then: the mark is set before the last octets leave.  Mail of a route that is gone is sent again.
+    routes: None where they are not known; then all is held, since a route may have chosen that.
     """
+    if routes is None:
+        return lambda _: Step.HOLD
     choices: dict[str, InDoubt] = {route.label: route.in_doubt for route in routes}
     return lambda lane: step(choices.get(route_of_lane(lane), "send_again"), is_proven=False)
 

@@ -183,7 +183,8 @@ class Bench:
         return mail
 
     def _new_mark(self) -> bytes:
-        return f"{self.marker}-{next(self._numbers)}.".encode()
+        """Always as long as any other: the size of one mail tells that of the next."""
+        return f"{self.marker}-{next(self._numbers):06d}.".encode()
 
     def _usual(self) -> dict[str, Any]:
         return {"id": new_message_id(), "domain": self.domain}

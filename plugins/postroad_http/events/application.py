@@ -28,6 +28,7 @@ from .source import Batch, Forged, Keys, Malformed, Posted, Source
 __all__ = ["Door", "ProviderEvents", "provider_events"]
 
 _BODY_OCTETS = 8 << 20  # SparkPost and Mandrill send the largest: some thousand events of 1 KB
+_TOO_LARGE = f"it has more than {_BODY_OCTETS} octets"
 _BODY_SECONDS = 20.0
 _AT_ONCE = 16  # requests that are being read: with their bodies 128 MiB
 _AGAIN_SECONDS = 30
@@ -58,11 +59,13 @@ class Place:
 
 
 class _Refused(Exception):
-    """How a request is answered that is not taken.  counted: the word for it in `counts`."""
+    """How a request is answered that is not taken.  counted: the word for it in `counts`.  why: for the log, if it is due."""
 
-    def __init__(self, status: int, counted: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self, status: int, counted: str, headers: Sequence[tuple[bytes, bytes]] = (), *, why: str = ""
+    ) -> None:
         super().__init__(counted)
-        self.status, self.counted, self.headers = status, counted, headers
+        self.status, self.counted, self.headers, self.why = status, counted, headers, why
 
 
 def provider_events(door: Door, config: Config | None = None) -> ProviderEvents:
@@ -173,6 +176,10 @@ class ProviderEvents:
             posted = Posted(headers, await _body(receive, headers))
             await self._check(place.source, posted, keys)
             await self._hand_over(place, place.source.read(posted))
+        except _Refused as refused:
+            if refused.why:
+                self._tell_refusal(place, refused.counted, refused.why)
+            raise
         except Forged as forged:
             self._tell_refusal(place, "forged", str(forged))
             challenge = [(b"www-authenticate", b'Basic realm="postroad"')] if place.source.challenge else []
@@ -260,13 +267,13 @@ def _headers_in(scope: Scope, *, is_form: bool) -> Sequence[tuple[str, str]]:
     """Raises _Refused for what is neither JSON (or text, as Amazon has it) nor, where one is due, a form; or is compressed."""
     raw: Sequence[tuple[bytes, bytes]] = list(scope["headers"])
     if len(raw) > _HEADERS:
-        raise _Refused(400, "too many header fields")
+        raise _Refused(400, "too many header fields", why=f"it has more than {_HEADERS}")
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in raw]
     kinds = [value.partition(";")[0].strip().lower() for name, value in headers if name == "content-type"]
     wanted = ("application/x-www-form-urlencoded",) if is_form else ("application/json", "text/plain")
     encodings = [value.lower() for name, value in headers if name == "content-encoding"]
     if len(kinds) != 1 or kinds[0] not in wanted or any(encoding != "identity" for encoding in encodings):
-        raise _Refused(415, "another content type")
+        raise _Refused(415, "another content type", why=f"it is no {' or '.join(wanted)}, or compressed")
     return headers
 
 
@@ -274,11 +281,11 @@ async def _body(receive: Receive, headers: Sequence[tuple[str, str]]) -> bytes:
     """Raises _Refused for one that is too large, too slow or cut."""
     lengths = [value for name, value in headers if name == "content-length"]
     if any(not length.isdecimal() or len(length) > 18 or int(length) > _BODY_OCTETS for length in lengths):
-        raise _Refused(413, "too large")
+        raise _Refused(413, "too large", why=_TOO_LARGE)
     try:
         return await within(_BODY_SECONDS, partial(_gathered, receive))
     except TooSlow:
-        raise _Refused(408, "too slow") from None
+        raise _Refused(408, "too slow", why=f"it had not come whole within {_BODY_SECONDS:g} s") from None
 
 
 async def _gathered(receive: Receive) -> bytes:
@@ -287,11 +294,11 @@ async def _gathered(receive: Receive) -> bytes:
     while True:
         event = await receive()
         if event["type"] != "http.request":
-            raise _Refused(400, "cut")
+            raise _Refused(400, "cut", why="its sender left before all of it was there")
         piece = event.get("body", b"")
         octets += len(piece)
         if octets > _BODY_OCTETS:
-            raise _Refused(413, "too large")
+            raise _Refused(413, "too large", why=_TOO_LARGE)
         if piece:
             pieces.append(piece)
         if not event.get("more_body", False):
