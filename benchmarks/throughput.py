@@ -70,7 +70,9 @@ def choose_peers(options: argparse.Namespace) -> tuple[list[Peer], dict[str, str
     """Those that were asked for and can run, and why the others cannot."""
     about = {"submitters": options.submitters, "window": options.window}
     makers: dict[str, Callable[[], Peer]] = {
-        "postroad": lambda: Postroad(**about, with_log=True, profile=options.profile and str(Path(options.profile).resolve())),
+        "postroad": lambda: Postroad(
+            **about, with_log=True, profile=options.profile and str(Path(options.profile).resolve())
+        ),
         "postroad-no-log": lambda: Postroad(**about, with_log=False),
         "smtplib": SmtplibThreads,
         "postfix": lambda: Postfix(options.cache, may_fetch=not options.no_fetch),
