@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 import trio
 from honest_transport import NOBODY, REFUSED, Honest, check
 from trio.testing import MockClock
 
-from postroad.log import get_logger
+from postroad.log import configure_logging, forget_loggers, get_logger
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport
 from postroad.testing.transport_bench import Bench
@@ -188,8 +189,19 @@ async def test_hanging_is_caught(autojump_clock: MockClock) -> None:
     assert (await problems(Deaf()))["smtputf8"] == "did not end within 60 s"
 
 
+@pytest.fixture
+def quiet_log() -> Iterator[None]:
+    configure_logging("error")
+    yield
+    structlog.reset_defaults()
+    forget_loggers()
+
+
+@pytest.mark.usefixtures("quiet_log")
 @pytest.mark.parametrize("how", ["structlog", "logging"])
 async def test_content_or_secrets_in_the_log_are_caught(how: str) -> None:
+    """Also where lines of their level are not wanted."""
+
     class Talkative(Honest):
         async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
             text = f"sending {await self.read(request)!r}" if request.message.sender else "login correct horse"

@@ -70,15 +70,15 @@ def _said(value: object) -> str:
 
 
 @contextmanager
-def captured_log(take: Callable[[Mapping[str, Any]], None]) -> Generator[None]:
+def captured_log(take: Callable[[Mapping[str, Any]], None], *, of_threads: bool = False) -> Generator[None]:
     """Give every line that is logged by structlog, of whatever level, to a function instead of whom it was configured for.
 
-    Lines of other threads are dropped meanwhile.
+    of_threads: also lines of other threads, which are dropped else.
     """
     import structlog
 
     def capture(_logger: object, method: str, line: Any) -> Any:
-        if trio.lowlevel.in_trio_run():  # not what a thread of the application's has to say
+        if of_threads or trio.lowlevel.in_trio_run():  # not what a thread of the application's has to say
             take({"event": line.pop("event"), "level": method, **line})
         raise structlog.DropEvent
 

@@ -30,6 +30,7 @@ from . import (
 from .duties import duty_text
 from .leftovers import open_things, wait_closed
 from .results import Failed, Report, Result
+from .simulated_trace import captured_log
 from .transport_bench import Bench, NotTried, Unmet, secrets_of
 from .transport_cases import CASES, Case
 
@@ -167,21 +168,18 @@ def _words(error: BaseException) -> str:
 
 @contextmanager
 def _captured_logs() -> Generator[list[str]]:
-    """All lines of structlog and of the standard library's logging, as text."""
-    from structlog.testing import capture_logs
-
+    """All lines of structlog and of the standard library's logging, as text, whatever level somebody configured."""
     lines: list[str] = []
     handler, root = _Listener(lines), logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    with capture_logs() as events:
-        try:
+    try:
+        with captured_log(lambda line: lines.append(repr(line)), of_threads=True):
             yield lines
-        finally:
-            root.removeHandler(handler)
-            root.setLevel(level)
-            lines.extend(repr(event) for event in events)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 class _Listener(logging.Handler):
