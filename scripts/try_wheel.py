@@ -31,7 +31,8 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 testing = ("postroad.testing.", "postroad.appengine.testing.")
 extras = {"rich": "postroad.cli.", "aiosmtpd": "postroad.cli.", "pytest": testing, "pytest_trio": testing}
-extras |= {"h11": ("postroad_appengine.", "postroad_http."), "httpx2": "postroad_http."}
+extras["h11"] = ("postroad.testing.http_peer", "postroad_appengine.", "postroad_http.")
+extras |= {"httpx2": "postroad_http.", "cryptography": "postroad_http.events."}
 count = 0
 for package in sys.argv[1:]:
     top = importlib.import_module(package)
