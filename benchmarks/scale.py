@@ -154,7 +154,7 @@ def measure_backlog(options: argparse.Namespace, family: Family, folder: Path, f
     measure_leasing(options, family, folder, found)
     with application(family, spool) as engine:
         opened = engine.open(accepts=True)
-        assert opened["messages"] == options.messages + _WARM, opened
+        assert opened["messages"] + opened["accepted"] >= options.messages + _WARM, opened
         found.add("start, seconds", opened["seconds"], 2)
         delivered = engine.ask("deliver", seconds=20)
         found.add("delivered a second", delivered["delivered"] / delivered["seconds"])

@@ -133,7 +133,8 @@ class Application:
         engine = open_engine(_config(self._settings), plugins={"troubled": _Plugin(self._troubled)})
         self._engine = await self._stack.enter_async_context(engine)
         seconds = time.monotonic() - began
-        return {"seconds": seconds, "messages": (await self._engine.status()).messages}
+        messages = (await self._engine.status()).messages
+        return {"seconds": seconds, "messages": messages, "accepted": self._troubled.accepted}  # it begins at once
 
     async def _fill(self, count: int, domains: Sequence[str]) -> Mapping[str, Any]:
         began = time.monotonic()
