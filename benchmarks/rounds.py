@@ -22,7 +22,7 @@ from peers import Peer, Place, Sent
 from processes import Family, OutOfTime
 from sinks import Received, Sink
 
-__all__ = ["TROUBLE", "Plan", "Run", "Spread", "Stage", "play", "play_syncs"]
+__all__ = ["TROUBLE", "Plan", "Run", "Spread", "Stage", "play", "play_syncs", "tell"]
 
 _HOPELESS_SECONDS = 1.0  # for what is left in a queue, where the sink lacks something anyhow
 TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
@@ -171,3 +171,9 @@ def play_syncs(stage: Stage, peers: Sequence[Peer], messages: int) -> dict[str, 
             if count is not None:
                 syncs[peer.name] = count / messages
     return syncs
+
+
+def tell(run: Run) -> None:
+    """Say on standard output how a run went, as soon as it is over."""
+    figure = run.problem or f"{run.per_second:,.0f} messages/s, {run.cpu_ms:.3f} ms CPU a message"
+    print(f"  round {run.round}: {run.peer}: {figure}", flush=True)

@@ -32,7 +32,7 @@ from peers.postroad import Postroad
 from processes import BENCHMARKS, Family
 from report import Report
 from results import publish
-from rounds import Plan, Run, Stage, play, play_syncs
+from rounds import Plan, Stage, play, play_syncs, tell
 from sinks import CountingSink, FolderSink, Sink, SmtpSink
 from systems import Terms, make_peers
 from throughput import cache_folder, work_folder
@@ -166,7 +166,7 @@ def _measure_in(folder: Path, messages: int, field: Field, scenario: Scenario) -
     plan = field.plan(messages, scenario.load, {peer.name: name for name, peer in peers.items()})
     stage = Stage(field.family, folder, sink, plan, field.nameserver(scenario.load, folder))
     playing = list(peers.values())
-    runs = play(stage, playing, _tell) if playing else []
+    runs = play(stage, playing, tell) if playing else []
     watched = playing if scenario.counts_syncs and not field.options.no_syncs else []
     syncs = play_syncs(stage, watched, min(_SYNC_MESSAGES, messages))
     report = Report(plan, {}, sink.name, 0.0, playing, absent, runs, syncs, playing[0].name if playing else "")
@@ -236,11 +236,6 @@ def _adapted(scenario: Scenario, options: argparse.Namespace) -> Scenario:
         return scenario
     beside = ("postroad",) if options.sink == "smtp" else ()
     return replace(scenario, peers=(options.transport, *beside), load=replace(scenario.load, out=options.sink))
-
-
-def _tell(run: Run) -> None:
-    figure = run.problem or f"{run.per_second:,.0f} messages/s, {run.cpu_ms:.3f} ms CPU a message"
-    print(f"  round {run.round}: {run.peer}: {figure}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

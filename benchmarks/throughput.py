@@ -26,7 +26,7 @@ from peers.postroad import Postroad
 from peers.smtplib_threads import SmtplibThreads
 from processes import BENCHMARKS, Family
 from report import Report
-from rounds import Plan, Run, Stage, play, play_syncs
+from rounds import Plan, Stage, play, play_syncs, tell
 from sinks import CountingSink, Sink, SmtpSink
 
 
@@ -106,7 +106,7 @@ def benchmark(options: argparse.Namespace) -> Report:
         machine, rate = describe_machine(folder), sync_rate(folder)
         stage = Stage(family, folder, open_sink(options, family, folder), plan)
         print(_opening(plan, machine, stage.sink.name, rate, peers), flush=True)
-        runs = play(stage, peers, _tell)
+        runs = play(stage, peers, tell)
         syncs = {} if options.no_syncs else play_syncs(stage, peers, min(600, plan.messages))
     return Report(plan, machine, stage.sink.name, rate, peers, absent, runs, syncs, "postroad")
 
@@ -143,11 +143,6 @@ def _opening(plan: Plan, machine: dict[str, object], sink: str, rate: float, pee
     if machine["file_system"] in ("tmpfs", "ramfs"):
         lines.append("WARNING: the spool is not on a disk, so syncs cost nothing; choose another folder with --cache")
     return "\n".join(lines)
-
-
-def _tell(run: Run) -> None:
-    figure = run.problem or f"{run.per_second:,.0f} messages/s, {run.cpu_ms:.3f} ms CPU a message"
-    print(f"  round {run.round}: {run.peer}: {figure}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from processes import BENCHMARKS
 
 from . import Level
-from .debian import Unpacked, build_root, closed_to_others, unpacked
-from .injected import Injected, count_files
+from .debian import build_root
+from .injected import UnpackedServer, count_files
 
 __all__ = ["Exim"]
 
@@ -56,31 +56,18 @@ begin retry
 """
 
 
-class Exim(Injected):
+class Exim(UnpackedServer):
     name = "exim"
     level: Level = "synced"
     durability = "spool files synced before its 250"
 
     def __init__(self, cache: Path, *, may_fetch: bool) -> None:
-        super().__init__()
-        self._cache = cache
-        self._may_fetch = may_fetch
-        self._package: Unpacked | None = None
+        super().__init__(cache, may_fetch=may_fetch)
         self.settings = (
             f"{self._sessions} kept connections inject; queue_only, a queue runner each second, at most 20; split spool"
         )
 
-    def available(self) -> str | None:
-        if os.geteuid() != 0:
-            return "Exim runs only as root here"
-        found = unpacked(self._cache, "exim", may_fetch=self._may_fetch)
-        if isinstance(found, str):
-            return found
-        self._package = found
-        return closed_to_others(self._cache)
-
     def serve(self, port: int) -> subprocess.Popen[bytes]:
-        assert self._package is not None, "available() said None before"
         self._root = self._place.folder / "root"
         self._root.mkdir()
         build_root(self._root, self._package, _FILES, {"Debian-exim": (_USER, _USER)})

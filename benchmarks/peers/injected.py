@@ -20,9 +20,9 @@ from sinks import SmtpSink, free_port, wait_for_port
 from workload import RECIPIENT, SENDER
 
 from . import Level, Place, Sent
-from .debian import Programs
+from .debian import Programs, Unpacked, closed_to_others, unpacked
 
-__all__ = ["Injected", "count_files"]
+__all__ = ["Injected", "UnpackedServer", "count_files"]
 
 _LOOK_SECONDS = 0.02
 
@@ -116,6 +116,30 @@ class Injected(ABC):
         if self._injector is not None:
             self._family.end(self._injector.process)
         self._family.end(self._process)
+
+
+class UnpackedServer(Injected):
+    """One whose Debian package is unpacked, and which begins as root, in a root folder of its own."""
+
+    def __init__(self, cache: Path, *, may_fetch: bool) -> None:
+        super().__init__()
+        self._cache = cache
+        self._may_fetch = may_fetch
+        self._found: Unpacked | None = None
+
+    def available(self) -> str | None:
+        if os.geteuid() != 0:
+            return f"{self.name} runs only as root here"
+        found = unpacked(self._cache, self.name, may_fetch=self._may_fetch)
+        if isinstance(found, str):
+            return found
+        self._found = found
+        return closed_to_others(self._cache)
+
+    @property
+    def _package(self) -> Unpacked:
+        assert self._found is not None, "available() said None before"
+        return self._found
 
 
 def count_files(*folders: Path, ending: str = "") -> int:

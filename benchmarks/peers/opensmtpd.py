@@ -5,13 +5,12 @@ With those it comes with it sends a dozen messages a second to one destination.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from . import Level
-from .debian import Unpacked, build_root, closed_to_others, unpacked
-from .injected import Injected, count_files
+from .debian import build_root
+from .injected import UnpackedServer, count_files
 
 __all__ = ["OpenSmtpd"]
 
@@ -48,31 +47,18 @@ _MTA = {
 _SCHEDULER = {"max-inflight": 20000, "max-evp-batch-size": 1000, "max-msg-batch-size": 1000, "max-schedule": 1000}
 
 
-class OpenSmtpd(Injected):
+class OpenSmtpd(UnpackedServer):
     name = "opensmtpd"
     level: Level = "not synced"
     durability = "a queue file, written and renamed before its 250, and not synced"
 
     def __init__(self, cache: Path, *, may_fetch: bool) -> None:
-        super().__init__()
-        self._cache = cache
-        self._may_fetch = may_fetch
-        self._package: Unpacked | None = None
+        super().__init__(cache, may_fetch=may_fetch)
         self.settings = (
             f"{self._sessions} kept connections inject; limits of mta and scheduler lifted (50 connections, no delays)"
         )
 
-    def available(self) -> str | None:
-        if os.geteuid() != 0:
-            return "OpenSMTPD runs only as root"
-        found = unpacked(self._cache, "opensmtpd", may_fetch=self._may_fetch)
-        if isinstance(found, str):
-            return found
-        self._package = found
-        return closed_to_others(self._cache)
-
     def serve(self, port: int) -> subprocess.Popen[bytes]:
-        assert self._package is not None, "available() said None before"
         self._root = self._place.folder / "root"
         self._root.mkdir()
         accounts = {"opensmtpd": (_USER, _USER), "opensmtpq": (_QUEUE_USER, _QUEUE_USER)}

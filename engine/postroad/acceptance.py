@@ -105,8 +105,7 @@ class Acceptance:
         if self.is_large(draft):
             async with self._desk:
                 return await self._prepare_apart(draft)
-        if self._turns or self._is_crowded:
-            await self._wait_for_turn()
+        await self._wait_for_turn()
         try:
             return self.prepare(draft)
         finally:

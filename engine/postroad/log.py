@@ -80,8 +80,7 @@ _SECRET_KEY = re.compile(
     r"|cookie|content|body|raw)\Z",
     re.IGNORECASE,
 )
-_is_secret: dict[str, bool] = {}  # keys are the program's own words: few, but see _MAX_KEYS
-_plain_keys: set[str] = set()  # those that are known to name no secret
+_plain_keys: set[str] = set()  # known to name no secret; keys are the program's own words: few, but see _MAX_KEYS
 _MAX_KEYS = 1000
 _FLAT = frozenset({str, int, float, bool, type(None)})
 
@@ -99,15 +98,14 @@ def redact_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _names_secret(key: str) -> bool:
-    known = _is_secret.get(key)
-    if known is None:
-        if len(_is_secret) >= _MAX_KEYS:
-            _is_secret.clear()
-            _plain_keys.clear()
-        known = _is_secret[key] = _SECRET_KEY.search(key) is not None
-        if not known:
-            _plain_keys.add(key)
-    return known
+    if key in _plain_keys:
+        return False
+    if _SECRET_KEY.search(key):
+        return True
+    if len(_plain_keys) >= _MAX_KEYS:
+        _plain_keys.clear()
+    _plain_keys.add(key)
+    return False
 
 
 def _redacted(value: object, depth: int) -> object:
