@@ -328,7 +328,7 @@ async def test_a_transport_that_leaves_a_scope_open_defers_that_message_alone(au
 
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_a_transport_that_blocks_the_thread_is_named_and_the_others_go_on(autojump_clock, monkeypatch, is_late):
-    monkeypatch.setattr("postroad.actors.watched._SLOW_SECONDS", 0.02)
+    monkeypatch.setattr("postroad.actors.watched.SLOW_SECONDS", 0.02)
 
     async def blocks(request):
         if is_late:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .decide.admission import Refusal
 
 __all__ = [
+    "Beginning",
     "Capabilities",
     "Content",
     "DeliveryRequest",
@@ -176,6 +177,31 @@ class Objecting(Protocol):
         asks nobody and keeps nothing; for a large content it is called in a thread.
         """
         ...
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """What a transport may have besides: it begins an attempt at once, in no task of the engine's, and calls back when it is over.
+
+    A task, a scope and a deadline for each attempt cost an engine a tenth of what a small message costs it in all; here it keeps
+    one deadline for all of them.  Everything that is said of `deliver` holds for what is begun, and these besides:
+
+    T18 Begun is ended: `done` is called once, on trio's thread, with what `deliver` would return or the Exception that it would
+        raise; it may be called before `begin_delivery` returns, and never after None was returned or `withdraw` answered True.
+    """
+
+    def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:
+        """Begin the attempt; None, with nothing done, where that cannot be without waiting: then `deliver` is called.
+
+        The answer is called at most once, when `deliver` would be cancelled: at the deadline, or when the engine ends.  True: it
+        is taken back, and its verdicts are the engine's affair.  False: it is over, or its answer is waited for: `done` comes within
+        `request.doubt_seconds`.
+        """
+        ...
+
+
+Done: TypeAlias = "Callable[[Sequence[Verdict] | Exception], None]"
+Withdraw: TypeAlias = "Callable[[], bool]"
 
 
 class TransportSettings(dict[str, Any]):

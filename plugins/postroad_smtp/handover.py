@@ -1,4 +1,4 @@
-"""One request on its way through the pool, from `deliver` to its verdicts.  Settled once; whoever settles it wakes `deliver`."""
+"""One request on its way through the pool to its verdicts.  Settled once; whoever settles it wakes `deliver`, or calls who began it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from postroad.transport import DeliveryRequest
+from postroad.transport import DeliveryRequest, Done
 from postroad.verdict import Disposition, Verdict
 
 from .mx import Route
@@ -28,9 +28,11 @@ class Handover:
     its own once, and gets a new connection, but not a third chance.  was_confused: the same for a server that chokes on
     what it offers itself.  is_withdrawn: its call was cancelled; nothing more is begun for it.
     excess: recipients, by index, that a transaction had no room for.
+    done: what to call with its verdicts, or with the error, where nobody waits in `wait_settled`.
     """
 
     __slots__ = (
+        "_done",
         "_verdicts",
         "_waiter",
         "error",
@@ -47,7 +49,12 @@ class Handover:
     )
 
     def __init__(
-        self, request: DeliveryRequest, route: Route, payload: bytes | None, plain: bytes | None = None
+        self,
+        request: DeliveryRequest,
+        route: Route,
+        payload: bytes | None,
+        plain: bytes | None = None,
+        done: Done | None = None,
     ) -> None:
         self.request = request
         self.route = route
@@ -56,6 +63,7 @@ class Handover:
         self.session: Session | None = None
         self.is_settled = False
         self._waiter: trio.lowlevel.Task | None = None  # `deliver`, while it waits
+        self._done = done
         self._verdicts: list[Verdict | None] = [None] * len(request.recipients)
         self.error: Exception | None = None
         self.was_returned = False
@@ -121,7 +129,9 @@ class Handover:
 
     def _wake(self) -> None:
         self.is_settled = True
-        if self._waiter is not None:
+        if self._done is not None:
+            self._done(self.error or self.verdicts)
+        elif self._waiter is not None:
             trio.lowlevel.reschedule(self._waiter)
             self._waiter = None
 

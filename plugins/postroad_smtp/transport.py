@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from postroad.log import printable
-from postroad.transport import Capabilities, DeliveryRequest
+from postroad.transport import Capabilities, DeliveryRequest, Done, Withdraw
 from postroad.verdict import Verdict
 
 from . import emit
@@ -125,17 +125,39 @@ class SmtpTransport:
             raise handover.error
         return handover.verdicts
 
-    async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
-        """The request with its content as it goes on the wire, unless that is to be streamed.  Raises emit.Unsafe; StoreError."""
+    def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:
+        """Begin where the route is known and the content at hand; see `postroad.transport.Beginning`."""
+        route = self._route or self._known_route(request.domain)
+        if route is None:
+            return None
         content = request.content
-        if content.size > STREAM_FROM:
-            return Handover(request, route, None)
-        data = content.read_nowait()
+        data = b"" if content.size > STREAM_FROM else content.read_nowait()
         if data is None:
-            data = await content.read()
-        check_size(len(data), content.size)
+            return None
+        try:
+            handover = self._handover(request, route, data, done)
+        except emit.Unsafe:
+            return None  # `deliver` finds the same, and says so
+        self._sites.submit(handover)
+        return functools.partial(self._sites.withdraw, handover)
+
+    async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
+        """The request with its content as it goes on the wire.  Raises emit.Unsafe; StoreError."""
+        content = request.content
+        data = b"" if content.size > STREAM_FROM else content.read_nowait()
+        return self._handover(request, route, await content.read() if data is None else data)
+
+    def _handover(self, request: DeliveryRequest, route: Route, data: bytes, done: Done | None = None) -> Handover:
+        """data: the content, unless that is to be streamed.  Raises emit.Unsafe."""
+        size = request.content.size
+        if size > STREAM_FROM:
+            return Handover(request, route, None, done=done)
+        check_size(len(data), size)
         payload = encode_content(data, eight_bit=is_eight_bit(request))
-        return Handover(request, route, payload, data if self._settings.chunking == "on" else None)
+        return Handover(request, route, payload, data if self._settings.chunking == "on" else None, done)
+
+    def _known_route(self, domain: str | None) -> Route | None:
+        return None if domain is None or self._exchangers is None else self._exchangers.route_nowait(domain)
 
     async def _find_route(self, domain: str | None) -> Route:
         if domain is None or self._exchangers is None:

@@ -1,6 +1,6 @@
 """Delivery carries, and judges nothing: whatever happens to an attempt becomes a verdict.
 
-One task per attempt, under a deadline.  A transport that raises, hangs or answers nonsense defers that message alone; once it had
+One task per attempt, under a deadline, unless its transport begins it at once (`begun.py`).  A transport that raises, hangs or answers nonsense defers that message alone; once it had
 begun to hand over, its recipients are in doubt.
 Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 """
@@ -21,8 +21,9 @@ import trio
 from ..events import MaybeDuplicate
 from ..log import get_logger, printable
 from ..strangers import as_exceptions, words_for
-from ..transport import DeliveryRequest
+from ..transport import Beginning, DeliveryRequest
 from ..verdict import Disposition, Scope, Verdict
+from .begun import BegunAttempts, TakenBack
 from .inbox import Inbox, Outbox
 from .notes import Attempt, Attempted, Lease
 from .ports import Ports
@@ -130,6 +131,10 @@ def _kinds(answer: Any) -> str:
     return f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
 
 
+async def _raise(error: BaseException) -> None:
+    raise error
+
+
 class Delivery:
     """The delivery actor."""
 
@@ -139,24 +144,61 @@ class Delivery:
         self._policy = policy
         self._bytes = _ByteCredits(ports.config.in_flight.content_bytes)
         self._running: set[trio.CancelScope] = set()
+        self._starters = {
+            name: transport for name, transport in ports.transports.items() if isinstance(transport, Beginning)
+        }
+        self._begun = BegunAttempts(ports.config.in_flight.doubt_seconds, self._come_home, self._say_slow, self._fail)
+        self._nursery: trio.Nursery
         self._is_ending = False
 
     async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
-            while True:
-                for attempts in await self._inbox.take_all():
-                    for attempt in attempts:
-                        nursery.start_soon(self._try, attempt)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                while True:
+                    for attempts in await self._inbox.take_all():
+                        for attempt in attempts:
+                            self._start(attempt)
+                    self._begun.watch(self._nursery)
+        finally:
+            await self._begun.bring_home()
 
     def end_attempts(self) -> None:
         """The grace of a shutdown is over: cancel every attempt; each still comes home with a verdict."""
         self._is_ending = True
         for scope in list(self._running):
             scope.cancel()
+        self._begun.take_back_all()
+        self._begun.watch(self._nursery)
+
+    def _start(self, attempt: Attempt) -> None:
+        self._say_begin(attempt.lease)
+        starter = self._starters.get(attempt.transport)
+        if starter is None or self._is_ending or not self._begin(starter, attempt):
+            self._nursery.start_soon(self._try, attempt)
+
+    def _begin(self, starter: Beginning, attempt: Attempt) -> bool:
+        held = self._bytes.acquire_nowait(self._octets_of(attempt))
+        if held is None:
+            return False
+        request = self._request(attempt, trio.current_time() + attempt.seconds)
+        if self._begun.begin(starter, attempt, request, held):
+            return True
+        self._bytes.release(held)
+        return False
+
+    def _come_home(self, attempt: Attempt, octets: int, answer: Any) -> None:
+        """The end of an attempt that was begun at once."""
+        self._bytes.release(octets)
+        if isinstance(answer, Exception):
+            answer = self._of_exception(attempt, answer)
+        elif isinstance(answer, TakenBack):
+            answer = self._of_cancellation(attempt)
+        self._pass_on(attempt, answer)
+
+    def _fail(self, error: BaseException) -> None:
+        self._nursery.start_soon(_raise, error)
 
     async def _try(self, attempt: Attempt) -> None:
-        lease = attempt.lease
-        self._say_begin(lease)
         scope = trio.CancelScope(deadline=trio.current_time() + attempt.seconds)
         self._running.add(scope)
         if self._is_ending:
@@ -171,36 +213,46 @@ class Delivery:
             self._running.discard(scope)
         if scope.cancelled_caught:
             verdicts = self._of_cancellation(attempt)
+        self._pass_on(attempt, verdicts)
+
+    def _pass_on(self, attempt: Attempt, verdicts: Any) -> None:
+        lease = attempt.lease
         lease.is_cut = self._is_ending
         lease.verdicts = self._checked(attempt, verdicts)
         self._policy.put(Attempted(lease))
 
     async def _deliver(self, attempt: Attempt, scope: trio.CancelScope) -> Sequence[Verdict]:
         """The deadline begins with the transport's work: waiting for byte credits is no try."""
-        lease = attempt.lease
-        # Larger content is read in pieces: one slow destination of large mail must not take everybody's credits.
-        octets = min(lease.message.size, self._ports.config.spool.content_file_bytes)
+        octets = self._octets_of(attempt)
         held = self._bytes.acquire_nowait(octets)
         if held is None:
             scope.deadline = math.inf
             held = await self._bytes.acquire(octets)
             scope.deadline = trio.current_time() + attempt.seconds
         try:
-            request = DeliveryRequest(
-                id=f"{lease.message.id}/{lease.token:x}",
-                message=lease.message,
-                recipients=lease.recipients,
-                content=lease.content,
-                domain=attempt.domain,
-                deadline=scope.deadline,
-                commit=partial(self._mark, lease),
-                doubt_seconds=self._ports.config.in_flight.doubt_seconds,
-            )
+            request = self._request(attempt, scope.deadline)
             with as_exceptions():
                 call = self._ports.transports[attempt.transport].deliver(request)
                 return await Watched(call, partial(self._say_slow, attempt))
         finally:
             self._bytes.release(held)
+
+    def _octets_of(self, attempt: Attempt) -> int:
+        """Larger content is read in pieces: one slow destination of large mail must not take everybody's credits."""
+        return min(attempt.lease.message.size, self._ports.config.spool.content_file_bytes)
+
+    def _request(self, attempt: Attempt, deadline: float) -> DeliveryRequest:
+        lease = attempt.lease
+        return DeliveryRequest(
+            id=f"{lease.message.id}/{lease.token:x}",
+            message=lease.message,
+            recipients=lease.recipients,
+            content=lease.content,
+            domain=attempt.domain,
+            deadline=deadline,
+            commit=partial(self._mark, lease),
+            doubt_seconds=self._ports.config.in_flight.doubt_seconds,
+        )
 
     def _mark(self, lease: Lease) -> None:
         if not lease.marked:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Watched"]
+__all__ = ["SLOW_SECONDS", "Watched"]
 
 _T = TypeVar("_T")
-_SLOW_SECONDS = 0.5  # of one step: what is busy with a large content, or kept from the processor, is no fault
+SLOW_SECONDS = 0.5  # of one step: what is busy with a large content, or kept from the processor, is no fault
 
 
 class Watched(Generic[_T]):
@@ -36,7 +36,7 @@ class Watched(Generic[_T]):
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
-                if clock() - begun > _SLOW_SECONDS:
+                if clock() - begun > SLOW_SECONDS:
                     self._tell(clock() - begun)
             try:
                 given = yield trap

@@ -1,0 +1,171 @@
+"""Attempts that their transport began at once (`postroad.transport.Beginning`): no task and no scope for each, one watch for all.
+
+Only used by delivery.  Whatever a transport does, each of them comes home once: with its verdicts, with what went wrong, or taken back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from ..strangers import as_exceptions
+from ..transport import Beginning, DeliveryRequest, Withdraw
+from .notes import Attempt
+from .watched import SLOW_SECONDS
+
+__all__ = ["BegunAttempts", "TakenBack"]
+
+_GRACE_SECONDS = 5.0  # behind `doubt_seconds`: who keeps his duties is never cut short by it
+
+
+class TakenBack:
+    """The answer to an attempt that was withdrawn."""
+
+
+_TAKEN_BACK = TakenBack()
+
+
+class _Begun:
+    """One attempt.  done: what its transport calls."""
+
+    __slots__ = ("_all", "attempt", "deadline", "is_over", "octets", "withdraw")
+
+    def __init__(self, all: BegunAttempts, attempt: Attempt, octets: int, deadline: float) -> None:
+        self._all = all
+        self.attempt = attempt
+        self.octets = octets
+        self.deadline = deadline
+        self.is_over = False
+        self.withdraw: Withdraw | None = None
+
+    @property
+    def token(self) -> int:
+        return self.attempt.lease.token
+
+    def done(self, answer: Any) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self._all.end(self, answer)
+
+
+class _Line:
+    """Attempts by token, in the order of their deadlines.  act: what is done when that of one has passed; it takes it out."""
+
+    def __init__(self, act: Callable[[_Begun], None]) -> None:
+        self._act = act
+        self.attempts: dict[int, _Begun] = {}
+        self._is_watched = False
+
+    def watch(self, nursery: trio.Nursery) -> None:
+        if self.attempts and not self._is_watched:
+            self._is_watched = True
+            nursery.start_soon(self._watch)
+
+    async def _watch(self) -> None:
+        while self.attempts:
+            await trio.sleep_until(next(iter(self.attempts.values())).deadline)
+            now = trio.current_time()
+            for begun in [begun for begun in self.attempts.values() if begun.deadline <= now]:
+                self._act(begun)
+        self._is_watched = False
+
+
+class BegunAttempts:
+    """Those under way.
+
+    home: called at the end of each with its octets of credit, and verdicts, an Exception, TakenBack, or whatever its transport
+    said.  slow: told of a call that kept the thread.  fail: told of what `home` raised, a bug of the ring that is no affair of a
+    transport's.
+    """
+
+    def __init__(
+        self,
+        doubt_seconds: float,
+        home: Callable[[Attempt, int, Any], None],
+        slow: Callable[[Attempt, float], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._late_seconds = doubt_seconds + _GRACE_SECONDS
+        self._home = home
+        self._slow = slow
+        self._fail = fail
+        self._under_way = _Line(self._take_back)
+        self._late = _Line(self._give_up)  # withdrawn, and their answer is waited for
+        self._last = trio.lowlevel.ParkingLot()  # who waits until nothing is late
+
+    def begin(self, transport: Beginning, attempt: Attempt, request: DeliveryRequest, octets: int) -> bool:
+        """Whether the attempt is under way, or over already; False: nothing was done, and `deliver` has to be called."""
+        begun = _Begun(self, attempt, octets, request.deadline)
+        self._under_way.attempts[begun.token] = begun
+        started = time.perf_counter()
+        try:
+            with as_exceptions():
+                begun.withdraw = transport.begin_delivery(request, begun.done)
+        except Exception as error:
+            begun.done(error)
+        self._look_at_clock(attempt, started)
+        if begun.withdraw is None and not begun.is_over:
+            begun.is_over = True  # it has no say any more
+            del self._under_way.attempts[begun.token]
+            return False
+        return True
+
+    def end(self, begun: _Begun, answer: Any) -> None:
+        """Called once by each that is over."""
+        if self._under_way.attempts.pop(begun.token, None) is None:
+            del self._late.attempts[begun.token]
+        try:
+            self._home(begun.attempt, begun.octets, answer)
+        except BaseException as error:
+            self._fail(error)
+        if self._last and not self._late.attempts:
+            self._last.unpark_all()
+
+    # --- Deadlines, and the engine's end ---
+
+    def watch(self, nursery: trio.Nursery) -> None:
+        """See to it that what is under way meets its deadline; called when something was begun or taken back."""
+        self._under_way.watch(nursery)
+        self._late.watch(nursery)
+
+    def take_back_all(self) -> None:
+        for begun in list(self._under_way.attempts.values()):
+            self._take_back(begun)
+
+    async def bring_home(self) -> None:
+        """Take all back, and wait for those whose answer alone is missing."""
+        self.take_back_all()
+        with trio.move_on_after(self._late_seconds, shield=True):
+            while self._late.attempts:
+                await self._last.park()
+        for begun in list(self._late.attempts.values()):
+            self._give_up(begun)
+
+    def _take_back(self, begun: _Begun) -> None:
+        """Withdraw it; where its answer is waited for, it is late from now on."""
+        assert begun.withdraw is not None, "it is under way"
+        del self._under_way.attempts[begun.token]
+        self._late.attempts[begun.token] = begun
+        begun.deadline = trio.current_time() + self._late_seconds
+        started = time.perf_counter()
+        try:
+            with as_exceptions():
+                is_back = begun.withdraw()
+        except Exception as error:
+            begun.done(error)
+        else:
+            if is_back:
+                begun.done(_TAKEN_BACK)
+        self._look_at_clock(begun.attempt, started)
+
+    def _give_up(self, begun: _Begun) -> None:
+        """A transport that never answers must not keep a lease for ever."""
+        begun.done(_TAKEN_BACK)
+
+    def _look_at_clock(self, attempt: Attempt, started: float) -> None:
+        seconds = time.perf_counter() - started
+        if seconds > SLOW_SECONDS:
+            self._slow(attempt, seconds)
