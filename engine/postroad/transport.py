@@ -155,6 +155,7 @@ class Transport(Protocol):
     T16 Nothing left: all that a transport opens, starts or keeps ends with its factory's context, or with the mail that
         needed it; an exception raised inside the context comes out as it is.
     T17 Never block: no call keeps the thread; half a second is logged as `transport_slow`.
+    T18 Two ways, one manner: where there is a `begin_delivery`, all of this holds for it, too; its `done` is called once.
     """
 
     @property
@@ -183,19 +184,18 @@ class Objecting(Protocol):
 class Beginning(Protocol):
     """What a transport may have besides: it begins an attempt at once, in no task of the engine's, and calls back when it is over.
 
-    A task, a scope and a deadline for each attempt cost an engine a tenth of what a small message costs it in all; here it keeps
-    one deadline for all of them.  Everything that is said of `deliver` holds for what is begun, and these besides:
-
-    T18 Begun is ended: `done` is called once, on trio's thread, with what `deliver` would return or the Exception that it would
-        raise; it may be called before `begin_delivery` returns, and never after None was returned or `withdraw` answered True.
+    A task, a scope and a deadline of its own are an eighth of what a small message costs an engine in all.
     """
 
     def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:
-        """Begin the attempt; None, with nothing done, where that cannot be without waiting: then `deliver` is called.
+        """Begin the attempt without waiting; None, with nothing done, where that cannot be: then `deliver` is called.
 
-        The answer is called at most once, when `deliver` would be cancelled: at the deadline, or when the engine ends.  True: it
-        is taken back, and its verdicts are the engine's affair.  False: it is over, or its answer is waited for: `done` comes within
-        `request.doubt_seconds`.
+        done: to be called once, on trio's thread, with what `deliver` would return or the Exception it would raise; perhaps before
+        this returns, and never after None was returned.
+
+        What is returned is called at most once, and only before `done` was: when `deliver` would be cancelled, at the deadline or at
+        the engine's end.  True: it is taken back, and `done` will not be called.  False: the answer to what was handed over is
+        waited for, and `done` is called within `request.doubt_seconds`, or was called just now.
         """
         ...
 

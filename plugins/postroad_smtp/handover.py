@@ -135,6 +135,10 @@ class Handover:
             trio.lowlevel.reschedule(self._waiter)
             self._waiter = None
 
+    def forget_done(self) -> None:
+        """It is taken back: its verdicts are nobody's."""
+        self._done = None
+
     async def wait_settled(self, withdraw: Callable[[], bool]) -> None:
         """Wait for the verdicts.  When cancelled, `withdraw` is asked whether the request can still be taken back: if not, the
         wait goes on until whoever has it settles it, within `doubt_seconds`, and an answer is then an answer."""

@@ -139,7 +139,13 @@ class SmtpTransport:
         except emit.Unsafe:
             return None  # `deliver` finds the same, and says so
         self._sites.submit(handover)
-        return functools.partial(self._sites.withdraw, handover)
+        return functools.partial(self._take_back, handover)
+
+    def _take_back(self, handover: Handover) -> bool:
+        is_back = self._sites.withdraw(handover)
+        if is_back:
+            handover.forget_done()
+        return is_back
 
     async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
         """The request with its content as it goes on the wire.  Raises emit.Unsafe; StoreError."""

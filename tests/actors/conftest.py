@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from postroad.actors.circuits import Circuits
-from postroad.actors.notes import Lease
+from postroad.actors.delivery import Delivery
+from postroad.actors.inbox import Inbox
+from postroad.actors.notes import Attempt, Attempted, Lease
 from postroad.actors.ports import Ports
 from postroad.clock import Clock
 from postroad.config import load_config
@@ -155,3 +159,35 @@ def parts() -> Parts:
 @pytest.fixture
 def boxes():
     return SimpleNamespace(queue=Box(), policy=Box(), delivery=Box(), bounce=Box())
+
+
+class Bay:
+    """Delivery between an inbox and policy's box."""
+
+    def __init__(self, parts, boxes, transport, **in_flight):
+        self.parts = parts
+        self.transport = transport
+        self.ports = parts.ports(transports={"out": transport}, in_flight=in_flight)
+        self.policy = boxes.policy
+        self.inbox = Inbox(1000)
+        self.delivery = Delivery(self.ports, self.inbox, boxes.policy)
+
+    async def send(self, *leases, seconds=60.0):
+        self.inbox.put([Attempt(lease, "out", "example.org", seconds) for lease in leases])
+        await wait_all_tasks_blocked()
+
+    def back(self):
+        return self.policy.take(Attempted)
+
+
+@pytest.fixture
+def bay(parts, boxes):
+    @asynccontextmanager
+    async def open_bay(transport=None, **in_flight):
+        bay = Bay(parts, boxes, transport or ScriptedTransport(), **in_flight)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bay.delivery.run)
+            yield bay
+            nursery.cancel_scope.cancel()
+
+    return open_bay

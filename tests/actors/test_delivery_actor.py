@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import errno
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
-from postroad.actors.delivery import Delivery
-from postroad.actors.inbox import Inbox
-from postroad.actors.notes import Attempt, Attempted
 from postroad.events import MaybeDuplicate
 from postroad.log import printable
 from postroad.store.contract import LeasedRecipient
 from postroad.testing.fakes import ACCEPTED, Hang, ScriptedTransport, Slow
 from postroad.transport import Capabilities
 from postroad.verdict import Disposition, Scope, Verdict
-
-
-class Bay:
-    def __init__(self, parts, boxes, transport, **in_flight):
-        self.parts = parts
-        self.transport = transport
-        self.ports = parts.ports(transports={"out": transport}, in_flight=in_flight)
-        self.policy = boxes.policy
-        self.inbox = Inbox(1000)
-        self.delivery = Delivery(self.ports, self.inbox, boxes.policy)
-
-    async def send(self, *leases, seconds=60.0):
-        self.inbox.put([Attempt(lease, "out", "example.org", seconds) for lease in leases])
-        await wait_all_tasks_blocked()
-
-    def back(self):
-        return self.policy.take(Attempted)
-
-
-@pytest.fixture
-def bay(parts, boxes):
-    @asynccontextmanager
-    async def open_bay(transport=None, **in_flight):
-        bay = Bay(parts, boxes, transport or ScriptedTransport(), **in_flight)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(bay.delivery.run)
-            yield bay
-            nursery.cancel_scope.cancel()
-
-    return open_bay
 
 
 class Answering:

@@ -18,7 +18,7 @@ from postroad import Refusal
 from postroad.errors import ConfigError
 from postroad.message import Message
 from postroad.testing.fakes import ACCEPTED
-from postroad.transport import Capabilities, DeliveryRequest
+from postroad.transport import Capabilities, DeliveryRequest, Done, Withdraw
 from postroad.verdict import Verdict
 
 KEPT = ExitStack()  # what broken transports leave open, for the test to close
@@ -140,6 +140,26 @@ class WaitsForTheMoment(Judging):
 class ObjectsToAll(Honest):
     def objection(self, message: Message, recipients: Sequence[str], content: bytes) -> Refusal | None:
         return Refusal(field="content", problem="never")
+
+
+@breaks("begun_together")
+class DoneTwice(Honest):
+    """Begins attempts in tasks of its own, and says twice that they are over."""
+
+    @asynccontextmanager
+    async def open(self, settings: Any) -> AsyncGenerator[Any]:
+        async with super().open(settings), trio.open_nursery() as self.nursery:
+            yield self
+            self.nursery.cancel_scope.cancel()
+
+    def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw:
+        self.nursery.start_soon(self._carry, request, done)
+        return lambda: False
+
+    async def _carry(self, request: DeliveryRequest, done: Done) -> None:
+        verdicts = await self.deliver(request)
+        done(verdicts)
+        done(verdicts)
 
 
 # --- Cancellation and deadlines ---

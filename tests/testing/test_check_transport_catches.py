@@ -19,6 +19,7 @@ OF_LITTLE = {
     "no_smtputf8",
     "messages_share_calls",
     "objection_holds",
+    "begun_together",
 }
 
 

@@ -52,24 +52,30 @@ class _Begun:
 
 
 class _Line:
-    """Attempts by token, in the order of their deadlines.  act: what is done when that of one has passed; it takes it out."""
+    """Attempts by token, in the order of their deadlines.
 
-    def __init__(self, act: Callable[[_Begun], None]) -> None:
+    act: what is done when that of one has passed; it takes it out.  behind: the line where it may go then.
+    """
+
+    def __init__(self, act: Callable[[_Begun], None], behind: _Line | None = None) -> None:
         self._act = act
+        self._behind = behind
         self.attempts: dict[int, _Begun] = {}
         self._is_watched = False
 
     def watch(self, nursery: trio.Nursery) -> None:
         if self.attempts and not self._is_watched:
             self._is_watched = True
-            nursery.start_soon(self._watch)
+            nursery.start_soon(self._watch, nursery)
 
-    async def _watch(self) -> None:
+    async def _watch(self, nursery: trio.Nursery) -> None:
         while self.attempts:
             await trio.sleep_until(next(iter(self.attempts.values())).deadline)
             now = trio.current_time()
             for begun in [begun for begun in self.attempts.values() if begun.deadline <= now]:
                 self._act(begun)
+            if self._behind is not None:
+                self._behind.watch(nursery)
         self._is_watched = False
 
 
@@ -92,8 +98,8 @@ class BegunAttempts:
         self._home = home
         self._slow = slow
         self._fail = fail
-        self._under_way = _Line(self._take_back)
         self._late = _Line(self._give_up)  # withdrawn, and their answer is waited for
+        self._under_way = _Line(self._take_back, self._late)
         self._last = trio.lowlevel.ParkingLot()  # who waits until nothing is late
 
     def begin(self, transport: Beginning, attempt: Attempt, request: DeliveryRequest, octets: int) -> bool:

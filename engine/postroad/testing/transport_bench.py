@@ -15,9 +15,10 @@ import trio
 from ..log import printable
 from ..message import new_message_id
 from ..store.contract import LeasedRecipient
-from ..transport import DeliveryRequest
+from ..transport import DeliveryRequest, Transport
 from ..verdict import Disposition, Verdict
 from .fakes import MemoryContent, make_request
+from .transport_begun import deliver_begun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,6 +142,8 @@ class Bench:
     retry_after_seconds: float | None = None
     renders: bool = False
     calls: Callable[[], int] | None = None
+    begins: bool = False  # attempts are begun at once, where the transport can
+    misdeeds: list[str] = field(default_factory=list)  # what it did that only shows from outside a case
     marker: str = field(default_factory=lambda: f"mark{new_message_id()}")
     _numbers: count[int] = field(default_factory=count)
 
@@ -195,7 +198,7 @@ class Bench:
 
     async def deliver(self, transport: Transport, mail: Mail) -> list[Verdict]:
         """Deliver, and look at everything that every answer must satisfy."""
-        answer: Any = await transport.deliver(mail.request)
+        answer: Any = await self._answer(transport, mail.request)
         require(isinstance(answer, list | tuple), f"{type(answer).__name__} instead of a sequence of verdicts")
         verdicts: list[Verdict] = list(answer)
         expected = len(mail.request.recipients)
@@ -204,6 +207,11 @@ class Bench:
             self._look_at(verdict, mail)
         require(mail.content.opened == 0, "the content's chunks were left open")
         return verdicts
+
+    async def _answer(self, transport: Transport, request: DeliveryRequest) -> Sequence[Verdict]:
+        if self.begins:
+            return await deliver_begun(transport, request, self.misdeeds)
+        return await transport.deliver(request)
 
     def _look_at(self, verdict: object, mail: Mail) -> None:
         if not isinstance(verdict, Verdict):

@@ -8,14 +8,15 @@ from functools import partial
 import trio
 
 from ..errors import ConfigError, StoreError
-from ..transport import Transport
+from ..transport import Beginning, Transport
 from ..verdict import Disposition, Verdict
-from .transport_bench import Bench, Mail, Unmet, require
+from .transport_begun import deliver_begun
+from .transport_bench import Bench, Mail, NotTried, Unmet, require
 from .transport_cases import CLOSED, VERDICTS, enlist_case
 
 __all__ = ["SHIELD_SECONDS", "cancel_at", "expect_no_end", "is_end"]
 
-TEMPORARY, CANCEL, CAPABLE, SETTINGS = "T4", "T9", "T12", "T15"
+TEMPORARY, CANCEL, CAPABLE, SETTINGS, TWO_WAYS = "T4", "T9", "T12", "T15", "T18"
 
 SHIELD_SECONDS = 21.0  # the contract's 20 s, and a little
 _MOST_CANCELLATIONS = 100
@@ -37,6 +38,23 @@ async def cancelled_at_every_step(bench: Bench) -> None:
             unannounced = bench.copies(mail) > 0 and mail.commits == 0
             require(not unannounced, f"cancelled at step {step}, the peer has the mail without committing()")
         await bench.deliver_accepted(transport, bench.mail())
+
+
+@enlist_case("ten mails begun at once are accepted, and `done` is called once for each", TWO_WAYS)
+async def begun_together(bench: Bench) -> None:
+    async with bench.open() as transport:
+        if not isinstance(transport, Beginning):
+            raise NotTried("it has no `begin_delivery`")
+        mails = [bench.mail() for _ in range(10)]
+        async with trio.open_nursery() as nursery:
+            for mail in mails:
+                nursery.start_soon(_expect_begun, bench, transport, mail)
+
+
+async def _expect_begun(bench: Bench, transport: Transport, mail: Mail) -> None:
+    for verdict in await deliver_begun(transport, mail.request, bench.misdeeds):
+        require(verdict.disposition is Disposition.ACCEPTED, f"{verdict.disposition.value}: {verdict.reply}")
+    bench.require_unharmed(mail)
 
 
 async def cancel_at(step: int, work: Callable[[], Awaitable[object]]) -> bool:

@@ -1,0 +1,296 @@
+"""Attempts that their transport begins at once: no task of delivery's, and every duty of one."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
+
+from postroad.actors.delivery import Delivery
+from postroad.actors.inbox import Inbox
+from postroad.actors.notes import Attempt
+from postroad.errors import StoreError
+from postroad.testing.fakes import ACCEPTED, ScriptedTransport
+from postroad.verdict import Disposition, Verdict
+
+SECONDS = 60.0
+DOUBT_SECONDS = 20.0
+GRACE_SECONDS = 5.0
+
+
+class Starter(ScriptedTransport):
+    """Begins what it is given.  commits: says so at once; is_back: what taking back answers, or raises.
+
+    begun: pairs of a request and its `done`; taken: requests that were taken back.
+    """
+
+    def __init__(self, *, commits=False, is_back=True, begins=True):
+        super().__init__()
+        self.commits = commits
+        self.is_back = is_back
+        self.begins = begins
+        self.begun = []
+        self.taken = []
+
+    def begin_delivery(self, request, done):
+        if not self.begins:
+            return None
+        if self.commits:
+            request.committing()
+        self.begun.append((request, done))
+
+        def withdraw():
+            self.taken.append((request.message.id, trio.current_time()))
+            if isinstance(self.is_back, Exception):
+                raise self.is_back
+            return self.is_back
+
+        return withdraw
+
+
+def dispositions(*leases):
+    return [lease.verdicts and lease.verdicts[0].disposition for lease in leases]
+
+
+async def test_its_verdicts_come_back_by_done(mock_clock, bay, parts):
+    async with bay(Starter()) as delivery:
+        lease = parts.lease(17)
+        await delivery.send(lease)
+        ((request, done),) = delivery.transport.begun
+        assert (request.id, request.domain, request.deadline) == ("m17/11", "example.org", SECONDS)
+        assert delivery.back() == []
+        done([ACCEPTED])
+        (note,) = delivery.back()
+        assert (note.lease, lease.verdicts, delivery.transport.calls) == (lease, [ACCEPTED], [])
+
+
+async def test_what_cannot_begin_at_once_is_delivered(mock_clock, bay, parts):
+    async with bay(Starter(begins=False)) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        assert (lease.verdicts, len(delivery.transport.calls), len(delivery.back())) == ([ACCEPTED], 1, 1)
+
+
+async def test_who_said_that_he_cannot_begin_has_no_say(mock_clock, bay, parts):
+    class Fickle(Starter):
+        def begin_delivery(self, request, done):
+            super().begin_delivery(request, done)
+
+    async with bay(Fickle()) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        ((_, done),) = delivery.transport.begun
+        done([Verdict.deferred("451 too late")])
+        assert (lease.verdicts, len(delivery.back())) == ([ACCEPTED], 1)
+
+
+async def test_done_may_come_before_it_has_begun(mock_clock, bay, parts):
+    class Quick(Starter):
+        def begin_delivery(self, request, done):
+            done([ACCEPTED])
+
+    async with bay(Quick()) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        assert (lease.verdicts, len(delivery.back()), delivery.transport.calls) == ([ACCEPTED], 1, [])
+
+
+async def test_the_first_answer_counts(mock_clock, bay, parts):
+    async with bay(Starter()) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        ((_, done),) = delivery.transport.begun
+        done([ACCEPTED])
+        done([Verdict.deferred("451 on second thoughts")])
+        assert (lease.verdicts, len(delivery.back())) == ([ACCEPTED], 1)
+
+
+@pytest.mark.parametrize("where", ["begin", "done", "nonsense"])
+async def test_trouble_defers_that_message_alone(mock_clock, bay, parts, where):
+    class Raising(Starter):
+        def begin_delivery(self, request, done):
+            if where == "begin" and request.message.id == "m1":
+                raise ValueError("a bug")
+            return super().begin_delivery(request, done)
+
+    async with bay(Raising()) as delivery:
+        first, second = leases = [parts.lease(token) for token in (1, 2)]
+        with capture_logs() as logs:
+            await delivery.send(*leases)
+            for request, done in delivery.transport.begun:
+                bad = ValueError("a bug") if where == "done" else "nonsense"
+                done(bad if request.message.id == "m1" else [ACCEPTED])
+        assert [log["event"] for log in logs] == ["transport_failed"]
+        assert dispositions(first, second) == [Disposition.DEFERRED, Disposition.ACCEPTED]
+        assert len(delivery.back()) == 2
+
+
+async def test_local_trouble_is_no_try(mock_clock, bay, parts):
+    async with bay(Starter()) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        delivery.transport.begun[0][1](MemoryError())
+        assert dispositions(lease) == [Disposition.POSTPONED]
+
+
+@pytest.mark.parametrize(
+    ("commits", "expected"), [(False, Disposition.DEFERRED), (True, Disposition.IN_DOUBT)], ids=["before", "after"]
+)
+async def test_each_meets_its_own_deadline(mock_clock, bay, parts, commits, expected):
+    async with bay(Starter(commits=commits)) as delivery:
+        first, second, third = [parts.lease(token) for token in (1, 2, 3)]
+        await delivery.send(first)
+        mock_clock.jump(10)
+        await delivery.send(second, third)
+        delivery.transport.begun[1][1]([ACCEPTED])
+        mock_clock.jump(49.9)
+        await wait_all_tasks_blocked()
+        assert delivery.transport.taken == []
+        mock_clock.jump(0.1)
+        await wait_all_tasks_blocked()
+        assert delivery.transport.taken == [("m1", 60.0)]
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked()
+        assert delivery.transport.taken[1:] == [("m3", 70.0)]
+        assert dispositions(first, second, third) == [expected, Disposition.ACCEPTED, expected]
+        assert "no answer within 60 s" in first.verdicts[0].reply
+
+
+async def test_what_begins_after_a_pause_is_watched_again(mock_clock, bay, parts):
+    async with bay(Starter()) as delivery:
+        await delivery.send(parts.lease(1))
+        mock_clock.jump(SECONDS)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(1000)
+        await delivery.send(parts.lease(2))
+        mock_clock.jump(SECONDS)
+        await wait_all_tasks_blocked()
+        assert [id for id, _ in delivery.transport.taken] == ["m1", "m2"]
+
+
+async def test_the_answer_to_what_was_handed_over_is_believed_behind_the_deadline(mock_clock, bay, parts):
+    async with bay(Starter(commits=True, is_back=False)) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        mock_clock.jump(SECONDS)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(DOUBT_SECONDS)
+        await wait_all_tasks_blocked()
+        assert delivery.back() == []
+        delivery.transport.begun[0][1]([ACCEPTED])
+        assert (lease.verdicts, len(delivery.back())) == ([ACCEPTED], 1)
+
+
+async def test_a_transport_that_never_answers_does_not_keep_a_lease(mock_clock, bay, parts):
+    async with bay(Starter(commits=True, is_back=False)) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        for seconds in (SECONDS, DOUBT_SECONDS + GRACE_SECONDS):
+            mock_clock.jump(seconds)
+            await wait_all_tasks_blocked()
+        assert (dispositions(lease), len(delivery.back())) == ([Disposition.IN_DOUBT], 1)
+        delivery.transport.begun[0][1]([ACCEPTED])  # it is nobody's any more
+        assert delivery.back() == []
+
+
+async def test_taking_back_may_fail(mock_clock, bay, parts):
+    async with bay(Starter(is_back=ValueError("a bug"))) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        with capture_logs() as logs:
+            mock_clock.jump(SECONDS)
+            await wait_all_tasks_blocked()
+        assert [log["event"] for log in logs] == ["transport_failed"]
+        assert (dispositions(lease), len(delivery.back())) == ([Disposition.DEFERRED], 1)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_the_end_of_a_shutdowns_grace_brings_all_home(mock_clock, bay, parts, committed):
+    async with bay(Starter(commits=committed)) as delivery:
+        leases = [parts.lease(token) for token in range(5)]
+        await delivery.send(*leases)
+        delivery.delivery.end_attempts()
+        expected = Disposition.IN_DOUBT if committed else Disposition.POSTPONED
+        assert set(dispositions(*leases)) == {expected}
+        assert all(lease.is_cut for lease in leases)
+        late = parts.lease(7)
+        await delivery.send(late)
+        assert (dispositions(late), len(delivery.transport.begun)) == ([Disposition.POSTPONED], 5)
+
+
+async def test_who_is_asked_for_his_answer_at_the_end_has_his_time_and_no_more(mock_clock, bay, parts):
+    async with bay(Starter(commits=True, is_back=False)) as delivery:
+        lease = parts.lease()
+        await delivery.send(lease)
+        delivery.delivery.end_attempts()
+        mock_clock.jump(DOUBT_SECONDS)
+        await wait_all_tasks_blocked()
+        assert delivery.back() == []
+        mock_clock.jump(GRACE_SECONDS)
+        await wait_all_tasks_blocked()
+        assert (dispositions(lease), len(delivery.back())) == ([Disposition.IN_DOUBT], 1)
+
+
+async def test_a_ring_that_ends_waits_for_the_answers_alone(mock_clock, bay, parts):
+    """After a crash the leases are settled by what they know: a 250 that comes now must be in them."""
+    kept, answered = [parts.lease(token) for token in (1, 2)]
+    transport = Starter(commits=True, is_back=False)
+
+    async def answer():
+        await trio.sleep(DOUBT_SECONDS)
+        transport.begun[1][1]([ACCEPTED])
+
+    async with trio.open_nursery() as nursery:
+        async with bay(transport) as delivery:
+            await delivery.send(kept, answered)
+            nursery.start_soon(answer)
+            await wait_all_tasks_blocked()
+            mock_clock.autojump_threshold = 0
+    assert answered.verdicts == [ACCEPTED]
+    assert dispositions(kept) == [Disposition.IN_DOUBT]
+    assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS
+
+
+async def test_octets_are_held_until_it_is_over(mock_clock, bay, parts):
+    async with bay(Starter(), content_bytes=70_000) as delivery:
+        await delivery.send(*[parts.lease(token, content=b"x" * 40_000) for token in (1, 2)])
+        ((_, done),) = delivery.transport.begun
+        assert delivery.transport.calls == []
+        done([ACCEPTED])
+        await wait_all_tasks_blocked()
+        assert len(delivery.transport.calls) == 1  # it waited in a task of its own
+        await delivery.send(parts.lease(3, content=b"x" * 40_000))
+        assert len(delivery.transport.begun) == 2
+
+
+async def test_a_call_that_keeps_the_thread_is_named(mock_clock, bay, parts, monkeypatch):
+    monkeypatch.setattr("postroad.actors.begun.SLOW_SECONDS", 0.02)
+
+    class Busy(Starter):
+        def begin_delivery(self, request, done):
+            time.sleep(0.05)
+            return super().begin_delivery(request, done)
+
+    async with bay(Busy()) as delivery:
+        with capture_logs() as logs:
+            await delivery.send(parts.lease())
+        assert [(log["event"], log["transport"]) for log in logs] == [("transport_slow", "out")]
+
+
+async def test_what_fails_in_the_ring_is_no_affair_of_the_transport(mock_clock, parts):
+    class Full:
+        def put(self, note):
+            raise StoreError("a bug of the ring")
+
+    transport, inbox = Starter(), Inbox(10)
+    delivery = Delivery(parts.ports(transports={"out": transport}), inbox, Full())
+    with pytest.RaisesGroup(StoreError, flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(delivery.run)
+            inbox.put([Attempt(parts.lease(), "out", "example.org", SECONDS)])
+            await wait_all_tasks_blocked()
+            transport.begun[0][1]([ACCEPTED])  # does not raise
+            await wait_all_tasks_blocked()
