@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from functools import partial
 from zlib import crc32
 
@@ -132,28 +134,82 @@ async def test_a_content_file_of_another_size_is_a_store_error(tmp_path, change)
                 pass
 
 
+def failing(reads, monkeypatch, *, flags):
+    """Have so many reads with these flags fail, and count all of them: what `os.preadv` was called with."""
+    seen, preadv, rest = [], os.preadv, iter(range(reads))
+
+    def read(descriptor, buffers, at, given):
+        seen.append(given)
+        if given == flags and next(rest, None) is not None:
+            raise OSError(errno.EIO, "Input/output error")
+        return preadv(descriptor, buffers, at, given)
+
+    monkeypatch.setattr(os, "preadv", read)
+    return seen
+
+
 async def test_a_disk_that_fails_while_reading_is_a_store_error(tmp_path, monkeypatch):
     spooled = Spooled(LARGE, tmp_path)
 
-    class Broken:
-        async def read(self, size):
-            await trio.lowlevel.checkpoint()
-            raise OSError(5, "Input/output error")
+    def refused(*args):
+        raise OSError(errno.EAGAIN, "not in memory")
 
-        async def __aenter__(self):
-            return self
-
-        async def __aexit__(self, *exc_info):
-            return None
-
-    async def open_file(*args):
-        await trio.lowlevel.checkpoint()
-        return Broken()
-
-    monkeypatch.setattr(trio, "open_file", open_file)
-    with pytest.raises(StoreError, match="Input/output error"):
+    monkeypatch.setattr(os, "preadv", refused)
+    with pytest.raises(StoreError, match="cannot be read"):
         await spooled.content.read()
     assert not spooled.content.damage
+
+
+async def test_what_the_system_has_in_memory_takes_no_thread_and_the_rest_does(tmp_path, monkeypatch):
+    """A read that would wait for the disk says so (preadv2(2)), and must not hold up everybody else."""
+    spooled = Spooled(LARGE, tmp_path)
+    threads, seen = [], failing(2, monkeypatch, flags=os.RWF_NOWAIT)
+    run_sync = trio.to_thread.run_sync
+
+    async def noted(function, *args):
+        threads.append(function.__name__)
+        return await run_sync(function, *args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", noted)
+    assert await spooled.content.read() == LARGE
+    assert threads == ["_open_compared", "_read_at", "_read_at"]
+    assert seen[:4] == [os.RWF_NOWAIT, 0, os.RWF_NOWAIT, 0]
+    assert set(seen[4:]) == {os.RWF_NOWAIT}
+
+
+async def test_pieces_are_not_read_after_their_file_was_let_go_of(tmp_path):
+    """Its descriptor may be another file's by then."""
+    spooled = Spooled(LARGE, tmp_path)
+    async with spooled.content.chunks() as pieces:
+        await anext(pieces)
+    with pytest.raises(ValueError, match="closed"):
+        await anext(pieces)
+
+
+async def test_a_file_is_closed_whatever_becomes_of_its_reader(tmp_path):
+    spooled = Spooled(LARGE, tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(RuntimeError, match="the reader"):
+        async with spooled.content.chunks() as pieces:
+            await anext(pieces)
+            raise RuntimeError("the reader")
+    with trio.move_on_after(0):
+        await spooled.content.read()
+    (path,) = (found for found in tmp_path.rglob("m*") if found.is_file())
+    path.write_bytes(LARGE[:-1])
+    with pytest.raises(ContentDamaged):
+        await spooled.content.read()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_reader_of_pieces_can_be_cancelled_between_two(tmp_path):
+    spooled = Spooled(LARGE, tmp_path)
+    async with spooled.content.chunks() as pieces:
+        await anext(pieces)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(pieces)
+    assert scope.cancelled_caught
 
 
 async def test_content_that_the_store_does_not_know_is_a_store_error(tmp_path):

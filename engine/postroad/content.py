@@ -2,19 +2,22 @@
 
 `ContentCache` bounds what is kept in memory.  Large contents lie in files of the spool's content folder and are read in pieces.
 What is read back is compared with its checksum first: nobody is given a single octet of a content that is damaged.
+Who reads pieces right after that finds them in the system's memory: they are taken from there without a thread (preadv2(2)).
 """
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
-from .checksum import content_flaw, file_flaw
+from .checksum import FILE_GONE, content_flaw, open_file_flaw
 from .errors import ContentDamaged, StoreError
 from .message import Message
 from .store.contract import ContentPlace, Store
@@ -24,10 +27,6 @@ from .transport import Content
 __all__ = ["ContentCache", "LeasedContent", "SpoolContent", "in_pieces"]
 
 _PIECE = 65_536
-
-
-class _Readable(Protocol):
-    async def read(self, size: int, /) -> bytes: ...
 
 
 class LeasedContent(Content, Protocol):
@@ -146,12 +145,23 @@ class SpoolContent:
             self._refuse(str(error))
             raise
         try:
-            self._refuse(await trio.to_thread.run_sync(file_flaw, self._message, path))
-            file = await trio.open_file(path, "rb")
+            file, flaw = await trio.to_thread.run_sync(_open_compared, self._message, path)
         except OSError as error:
+            self._refuse(FILE_GONE if isinstance(error, FileNotFoundError) else "")
             raise _unreadable(place.name, error) from error
-        async with file:
+        with file:
+            self._refuse(flaw)
             yield _FromFile(file, place.name)
+
+
+def _open_compared(message: Message, path: Path) -> tuple[FileIO, str]:
+    """A content's file, and what is wrong with it.  Raises OSError."""
+    file = FileIO(path)
+    try:
+        return file, open_file_flaw(message, file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _unreadable(name: str, error: OSError) -> StoreError:
@@ -177,18 +187,37 @@ class _FromMemory:
 class _FromFile:
     """The pieces of a file that somebody else opened and closes."""
 
-    def __init__(self, file: _Readable, name: str) -> None:
+    def __init__(self, file: FileIO, name: str) -> None:
         self._file = file
         self._name = name
+        self._buffer = bytearray(_PIECE)
+        self._at = 0  # octets given so far
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        octets = self._read_nowait()
+        if octets is None:
+            octets = await self._read()
+        if not octets:
+            raise StopAsyncIteration
+        self._at += octets
+        return bytes(memoryview(self._buffer)[:octets])
+
+    def _read_nowait(self) -> int | None:
+        """How many octets the system had in memory; None where the disk is to be waited for, or the file system cannot tell."""
         try:
-            piece = await self._file.read(_PIECE)
+            return self._read_at(os.RWF_NOWAIT)
+        except OSError:  # what is wrong, if anything is, shows in the thread
+            return None
+
+    async def _read(self) -> int:
+        try:
+            return await trio.to_thread.run_sync(self._read_at, 0)
         except OSError as error:
             raise _unreadable(self._name, error) from error
-        if not piece:
-            raise StopAsyncIteration
-        return piece
+
+    def _read_at(self, flags: int) -> int:
+        return os.preadv(self._file.fileno(), [self._buffer], self._at, flags)

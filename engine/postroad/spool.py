@@ -27,6 +27,7 @@ __all__ = ["ContentFolder", "Marks", "SpoolLock", "SpoolPlace", "boot_id", "for_
 
 _KEY = "spool.url"
 _IN_FILES = frozenset({"sqlite"})  # kinds whose place is a path
+_WRITTEN_AT_ONCE = 262_144  # octets: 10 MiB in one call take ext4 five times as much CPU
 _UNWRITTEN = ".part"  # ends the name of a content file that is not complete yet; no message id holds a dot
 
 
@@ -389,7 +390,8 @@ def _not_written(id: str, error: OSError) -> StoreError:
 def write_synced(path: Path, octets: bytes, *, is_new: bool = False) -> None:
     """Write a file for its owner alone, and sync it, but not its name.  is_new: there must be none yet."""
     with open(path, "xb" if is_new else "wb", opener=for_owner) as file:
-        file.write(octets)
+        for start in range(0, len(octets), _WRITTEN_AT_ONCE):
+            file.write(memoryview(octets)[start : start + _WRITTEN_AT_ONCE])
         file.flush()
         os.fsync(file.fileno())
 

@@ -52,9 +52,12 @@ def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
 
 
 class _Checker:
-    """Admits content that comes in pieces, which may end anywhere; raises as `encode_content`."""
+    """Admits content that comes in pieces, which may end anywhere; raises as `encode_content`.
 
-    __slots__ = ("_column", "_eight_bit", "_held", "_octets", "_size")
+    is_dotless: no line of what was admitted last begins with a dot there; False where nobody looked.
+    """
+
+    __slots__ = ("_column", "_eight_bit", "_held", "_octets", "_size", "is_dotless")
 
     def __init__(self, size: int, *, eight_bit: bool) -> None:
         self._eight_bit = eight_bit
@@ -62,6 +65,7 @@ class _Checker:
         self._held = b""  # a CR whose LF may come with the next piece
         self._size = size
         self._octets = 0
+        self.is_dotless = False
 
     def admit(self, piece: bytes) -> bytes:
         """What of it, and of what was held before, is proven good."""
@@ -73,9 +77,16 @@ class _Checker:
         if self._held:
             piece = piece[:-1]
         if piece:
-            _check(piece, eight_bit=self._eight_bit)
-            self._column = _check_lines(piece, self._column)
+            self._look_at(piece)
         return piece
+
+    def _look_at(self, piece: bytes) -> None:
+        open_line = _plain_lines(piece, self._column, eight_bit=self._eight_bit)
+        self.is_dotless = open_line is not None
+        if open_line is None:
+            _check(piece, eight_bit=self._eight_bit)
+            open_line = _check_lines(piece, self._column)
+        self._column = open_line
 
     def finish(self) -> None:
         check_size(self._octets, self._size)
@@ -99,7 +110,7 @@ class ContentEncoder:
         piece = self._checker.admit(piece)
         if not piece:
             return b""
-        stuffed = piece.replace(b"\r\n.", b"\r\n..")
+        stuffed = piece if self._checker.is_dotless else piece.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and piece.startswith(b"."):
             stuffed = b"." + stuffed
         self._at_line_start = piece.endswith(b"\n")
@@ -145,6 +156,24 @@ class ChunkEncoder:
 
     def finish(self) -> None:
         self._checker.finish()
+
+
+def _plain_lines(piece: bytes, column: int, *, eight_bit: bool) -> int | None:
+    """As `_check` and `_check_lines`, at half their cost, of a piece that most contents consist of: None where it may be no such.
+
+    It ends some line, none that it begins begins with a dot, and nothing is wrong with it.
+    """
+    first = piece.find(b"\n", 0, _LINE + 2) + 1
+    if not first or column + first > _LINE + 2 or piece[first - 2 : first] != b"\r\n":
+        return None
+    lines = _WHOLE_LINES.match(piece, first)
+    assert lines is not None  # it matches nothing, too
+    open_line = len(piece) - lines.end()
+    if open_line > _LINE or piece.startswith(b".", lines.end()) or piece.find(b"\n", lines.end()) >= 0:
+        return None
+    if len(piece.replace(b"\r", b"")) != len(piece.replace(b"\n", b"")):  # each LF has a CR: are there more?
+        return None
+    return None if b"\0" in piece or not (eight_bit or piece.isascii()) else open_line
 
 
 def _check(piece: bytes, *, eight_bit: bool) -> None:

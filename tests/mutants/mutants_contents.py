@@ -8,6 +8,7 @@ __all__ = ["CONTENTS"]
 
 _CHECKSUM = "engine/postroad/checksum.py"
 _CONTENT = "engine/postroad/content.py"
+_PIECES = "test_content.py"
 _DAMAGED = "power/test_damaged_contents.py"
 
 CONTENTS = (
@@ -37,9 +38,21 @@ CONTENTS = (
         "P3",
         "gives out the file's first pieces before it knows the rest",
         _CONTENT,
-        "self._refuse(await trio.to_thread.run_sync(file_flaw, self._message, path))",
-        "pass",
+        "            self._refuse(flaw)\n",
+        "",
         (f"{_DAMAGED}::test_a_content_that_changed_is_given_to_nobody",),
+    ),
+    Mutant(
+        "a content's file stays open",
+        "P6",
+        "keeps a descriptor for each large content that was read",
+        _CONTENT,
+        "        with file:\n",
+        "        if file:\n",
+        (
+            f"{_PIECES}::test_pieces_are_not_read_after_their_file_was_let_go_of",
+            f"{_PIECES}::test_a_file_is_closed_whatever_becomes_of_its_reader",
+        ),
     ),
     Mutant(
         "a damaged content is tried again",
@@ -55,8 +68,8 @@ CONTENTS = (
         "P4",
         "parks what a later try could read",
         _CONTENT,
-        "            raise _unreadable(place.name, error) from error\n        async with",
-        "            self._refuse(str(error))\n            raise\n        async with",
+        'self._refuse(FILE_GONE if isinstance(error, FileNotFoundError) else "")',
+        "self._refuse(FILE_GONE)",
         (f"{_DAMAGED}::test_a_disk_that_cannot_be_read_defers_and_parks_nothing",),
     ),
     Mutant(

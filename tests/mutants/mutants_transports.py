@@ -261,6 +261,15 @@ SMTP = (
         (f"{_OF_ENCODING}::test_the_nine_smuggling_sequences_never_leave",),
     ),
     Mutant(
+        "a bare LF in a piece that looks plain",
+        "P5 I5",
+        "believes that what is in order up to its last line is in order",
+        _ENCODING,
+        ' or piece.find(b"\\n", lines.end()) >= 0',
+        "",
+        (f"{_OF_ENCODING}::test_one_bad_octet_anywhere_in_a_long_piece_is_found",),
+    ),
+    Mutant(
         "a line of any length",
         "P5 I5",
         "sends lines over 998 octets",

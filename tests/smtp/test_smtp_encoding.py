@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -107,6 +107,52 @@ def test_pieces_give_the_same_bytes_as_the_whole_and_the_dots_come_off_again(tex
     assert b"." not in lines
     undone = b"\r\n".join(line.removeprefix(b".") for line in lines)
     assert undone == text.removesuffix(b"\r\n")
+
+
+_PARTS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n.", b"a", b".", b"\r", b"\n", b"\0", b"\xe4", b"x" * 997])
+
+
+@given(
+    st.lists(_PARTS, max_size=12).map(b"".join), st.lists(st.integers(1, 1500), min_size=1, max_size=12), st.booleans()
+)
+def test_wherever_pieces_end_what_is_sent_is_the_same(content: bytes, sizes: list[int], eight_bit: bool) -> None:
+    whole = _wire_or_none(lambda: encode_content(content, eight_bit=eight_bit))
+    ends = [0, *itertools.accumulate(itertools.islice(itertools.cycle(sizes), len(content)))]
+    pieces = [content[start:end] for start, end in itertools.pairwise(ends) if start < len(content)]
+    encoder = ContentEncoder(len(content), eight_bit=eight_bit)
+    assert whole == _wire_or_none(lambda: b"".join([*map(encoder.feed, pieces), encoder.finish()]))
+
+
+@pytest.mark.parametrize("bad", [b"\n", b"\r", b"\0", b"\xe4", b"a\nb\rc", b"\n\r\n", b"x" * 999, b"x" * 999 + b"\r\n"])
+def test_one_bad_octet_anywhere_in_a_long_piece_is_found(bad: bytes) -> None:
+    line = b"y" * 70 + b"\r\n"
+    for content in (
+        bad + line * 900,
+        line * 450 + bad + line * 450,
+        line * 900 + bad,
+        line * 450 + b"yy" + bad + line * 9,
+    ):
+        with pytest.raises(Unsafe):
+            list(_sent(ContentEncoder(len(content) + 2, eight_bit=False), b"ok" + content))
+
+
+@pytest.mark.parametrize("seam", [b"\r\n", b"\r\n.", b"x" * 990])
+def test_a_line_goes_on_in_the_next_piece(seam: bytes) -> None:
+    """How much of it there was before counts, and a dot is doubled at a line's beginning alone."""
+    lines = (b"y" * 70 + b"\r\n") * 900
+    content = lines + seam + lines
+    for cut in range(len(lines), len(lines) + len(seam) + 1):
+        if seam == b"x" * 990:
+            with pytest.raises(Unsafe):
+                list(_sent(ContentEncoder(len(content), eight_bit=False), content[:cut], content[cut:]))
+        else:
+            sent = list(_sent(ContentEncoder(len(content), eight_bit=False), content[:cut], content[cut:]))
+            assert b"".join(sent) == encode_content(content, eight_bit=False)
+
+
+def _sent(encoder: ContentEncoder, *pieces: bytes) -> Iterator[bytes]:
+    yield from map(encoder.feed, pieces)
+    yield encoder.finish()
 
 
 @given(st.binary(max_size=200))
