@@ -1,0 +1,179 @@
+"""The ordinary case of the DNS by hand, with dnspython as the oracle, and what it leaves to dnspython."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from postroad_smtp.datagram import Quick, Told, make_question, read_answer
+from postroad_smtp.places import Place
+
+NAME = "example.org"
+SOA = "ns.example.org. root.example.org. 1 7200 3600 86400 120"
+RECORDS: dict[str, list[str]] = {
+    "MX": ["10 mx1.example.org.", "20 Mx2.elsewhere.example.", "10 mx1.example.org."],
+    "A": ["192.0.2.1", "192.0.2.2"],
+    "AAAA": ["2001:db8::1", "::ffff:192.0.2.1", "::"],
+}
+
+
+def _answer(kind: str, *answers: tuple[str, int, str, list[str]], soa: str = "", code: int = 0) -> bytes:
+    response = dns.message.make_response(dns.message.make_query(NAME, kind))
+    response.flags |= dns.flags.RA | dns.flags.AA
+    response.set_rcode(dns.rcode.Rcode(code))
+    response.answer += [dns.rrset.from_text(owner, ttl, "IN", of, *records) for owner, ttl, of, records in answers]
+    if soa:
+        response.authority.append(dns.rrset.from_text(soa, 600, "IN", "SOA", SOA))
+    return response.to_wire()
+
+
+def _by_dnspython(wire: bytes, kind: str) -> Told:
+    answer = dns.resolver.Answer(
+        dns.name.from_text(NAME), dns.rdatatype.from_text(kind), dns.rdataclass.IN, _as_query(wire)
+    )
+    listed = cast("Iterable[Any]", answer.rrset or ())
+    records = tuple(_plain(one, kind) for one in listed)
+    return Told(records, answer.chaining_result.minimum_ttl)
+
+
+def _plain(record: Any, kind: str) -> Any:
+    return (record.preference, record.exchange.to_text(True).lower()) if kind == "MX" else record.address
+
+
+def _as_query(wire: bytes) -> dns.message.QueryMessage:
+    message = dns.message.from_wire(wire)
+    assert isinstance(message, dns.message.QueryMessage)
+    return message
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_an_ordinary_answer_is_read_as_dnspython_reads_it(kind: str) -> None:
+    wire = _answer(kind, (f"{NAME}.", 300, kind, RECORDS[kind]))
+    told = read_answer(wire, NAME, kind)
+    assert told is not None
+    assert told == _by_dnspython(wire, kind)
+    assert told.records
+
+
+@pytest.mark.parametrize("soa", ["", "example.org.", "org.", "."])
+def test_no_data_holds_as_long_as_dnspython_says(soa: str) -> None:
+    wire = _answer("AAAA", soa=soa)
+    assert read_answer(wire, NAME, "AAAA") == _by_dnspython(wire, "AAAA") == Told((), 120 if soa else 300)
+
+
+def test_a_name_that_does_not_exist_is_told() -> None:
+    told = read_answer(_answer("MX", soa="org.", code=3), NAME, "MX")
+    assert told is not None
+    assert (told.exists, told.records) == (False, ())
+
+
+def _changed(wire: bytes, at: int, value: bytes) -> bytes:
+    return wire[:at] + value + wire[at + len(value) :]
+
+
+PLAIN = _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]))
+UNUSUAL = {
+    "an alias": _answer("MX", (f"{NAME}.", 300, "CNAME", ["other.example."])),
+    "another name's records": _answer("MX", ("other.example.", 300, "MX", ["10 mx1.example.org."])),
+    "records of another kind": _answer("MX", (f"{NAME}.", 300, "A", ["192.0.2.1"])),
+    "records, and NXDOMAIN": _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]), code=3),
+    "SERVFAIL": _answer("MX", code=2),
+    "a cut answer": _changed(PLAIN, 2, bytes((PLAIN[2] | 2,))),
+    "a question": _changed(PLAIN, 2, bytes((PLAIN[2] & 0x7F,))),
+    "odd octets in a name": _answer("MX", (f"{NAME}.", 300, "MX", ["10 a\\000b.example."])),
+    "a record that ends too early": PLAIN[:-3],
+    "more records than there are": _changed(PLAIN, 6, b"\0\2"),
+    "nothing": b"",
+    "a name that points at itself": _changed(PLAIN, 12, b"\xc0\x0c"),
+    "a name that points forwards": _changed(PLAIN, 12, b"\xc0\x20"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_what_is_not_ordinary_is_left_to_dnspython(case: str) -> None:
+    assert read_answer(PLAIN, NAME, "MX") is not None
+    assert read_answer(UNUSUAL[case], NAME, "MX") is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 60))
+def test_no_bytes_raise(junk: bytes, kept: int) -> None:
+    told = read_answer(PLAIN[:kept] + junk, NAME, "MX")
+    assert told is None or 0 <= told.seconds <= 0x7FFF_FFFF
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64, "a." * 200, "A.example", "a b", "\N{SNOWMAN}", "a\\.b"])
+def test_an_odd_name_makes_no_question(name: str) -> None:
+    assert make_question(name, "MX") is None
+
+
+class _Server:
+    """Answers each question with what it is told, after the question's own id."""
+
+    def __init__(self) -> None:
+        self.sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.answers: list[bytes] = []  # each is sent to each question; b"id" in front stands for the question's
+
+    async def run(self) -> None:
+        while True:
+            data, address = await self.sock.recvfrom(4096)
+            for answer in self.answers:
+                await self.sock.sendto(data[:2] + answer[2:] if answer[:2] == b"id" else answer, address)
+
+
+async def test_an_answer_with_another_id_or_question_is_not_believed(autojump_clock: MockClock) -> None:
+    server = _Server()
+    good = b"id" + _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]))[2:]
+    evil = _answer("MX", (f"{NAME}.", 300, "MX", ["10 evil.example."]))
+    async with trio.open_nursery() as nursery:
+        await server.sock.bind(("127.0.0.1", 0))
+        nursery.start_soon(server.run)
+        quick = Quick(Place("127.0.0.1", server.sock.getsockname()[1]))
+        server.answers = [b"xx" + evil[2:], b"id" + evil[2:].replace(b"\7example\3org", b"\7exbmple\3org"), good]
+        told = await quick.ask(NAME, "MX")
+        assert told is not None
+        assert told.records == ((10, "mx1.example.org"),)
+        nursery.cancel_scope.cancel()
+    server.sock.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[Quick]:
+    """Asks a server that never answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield Quick(Place("127.0.0.1", sock.getsockname()[1]))
+
+
+async def test_a_server_that_keeps_silent_is_left_to_dnspython_for_a_minute(
+    silent: Quick, autojump_clock: MockClock
+) -> None:
+    for _ in range(5):
+        assert await silent.ask(NAME, "MX") is None
+    assert trio.current_time() == 3.0
+    await trio.sleep(60)
+    await silent.ask(NAME, "MX")
+    assert trio.current_time() == 64.0
+
+
+async def test_questions_that_wait_at_the_same_time_are_one_silence(silent: Quick, autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as askers:
+        for _ in range(5):
+            askers.start_soon(silent.ask, NAME, "MX")
+    await silent.ask(NAME, "MX")
+    assert trio.current_time() == 2.0
