@@ -149,11 +149,20 @@ SCENARIOS = (
     Scenario(
         "signing",
         "800 us of CPU for each message before it is stored, as an RSA signature costs; 10 KiB",
-        ("postroad", "smtplib"),
+        ("postroad", "postroad-2", "smtplib"),
         Load(burn_us=800),
         2000,
         100,
         suits_any=True,
+    ),
+    Scenario(
+        "engines-2",
+        "two processes with an engine and a spool each, beside one with as many submitters; out by SMTP; 10 KiB",
+        ("postroad-2", "postroad"),
+        Load(),
+        5000,
+        200,
+        counts_syncs=True,
     ),
     Scenario(
         "floor",

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-__all__ = ["BENCHMARKS", "Family", "OutOfTime", "Worker", "take_orders"]
+__all__ = ["BENCHMARKS", "Crew", "Family", "OutOfTime", "Worker", "say", "shares", "take_orders"]
 
 BENCHMARKS = Path(__file__).resolve().parent
 _GRACE_SECONDS = 5.0
@@ -147,6 +148,34 @@ class Worker:
     def _last_words(self) -> str:
         lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1][:500] if lines else "it said nothing"
+
+
+class Crew:
+    """Several workers that get their orders at the same moment."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(len(workers))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def wait_ready(self, seconds: float) -> None:
+        for worker in self._workers:
+            worker.answer(seconds)
+
+    def ask(self, orders: Sequence[Mapping[str, Any]], seconds: float) -> list[dict[str, Any]]:
+        """An order and an answer each."""
+        asked = [
+            self._pool.submit(worker.ask, order, seconds) for worker, order in zip(self._workers, orders, strict=True)
+        ]
+        return [one.result() for one in asked]
+
+
+def shares(count: int, number: int) -> list[int]:
+    """`count` in so many parts that differ by one at most."""
+    share, more = divmod(count, number)
+    return [share + (part < more) for part in range(number)]
 
 
 def take_orders(obey: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:

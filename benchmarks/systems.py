@@ -17,6 +17,7 @@ from peers.opensmtpd import OpenSmtpd
 from peers.postfix import Postfix
 from peers.postroad import Postroad
 from peers.postroad_door import PostroadDoor
+from peers.postroad_engines import PostroadEngines
 from peers.slimta import Slimta
 from peers.smtplib_threads import HttpThreads, SmtplibThreads
 
@@ -44,6 +45,7 @@ def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
     shape = {"sessions": 20, "kept": load.kept, "tls": load.tls}
     return {
         "postroad": lambda: Postroad(**about),
+        "postroad-2": lambda: PostroadEngines(engines=2, submitters=terms.submitters, window=terms.window),
         "postroad-door": lambda: PostroadDoor(processes=8, window=terms.window),
         "postfix": lambda: Postfix(**had),
         "postfix-8": lambda: Postfix(**had, sessions=8),

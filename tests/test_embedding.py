@@ -5,14 +5,19 @@ from __future__ import annotations
 import mailbox
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "embedded.py"
+WORKERS = ROOT / "examples" / "workers.py"
 PAGE = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 CONFIG = """\
@@ -66,3 +71,61 @@ def test_a_process_without_trio_hands_over_as_on_the_page(config, tmp_path):
     assert re.fullmatch("[0-9a-z]{20}", id)
     said = run(EXAMPLE, config, cwd=tmp_path)
     assert "stopped" in said
+
+
+@contextmanager
+def started(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ask(worker: subprocess.Popen[str], address: str) -> str:
+    """Let it send to that address; what it says."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(f"{address}\n")
+    worker.stdin.flush()
+    return worker.stdout.readline()
+
+
+def letters(folder: Path) -> Sequence[str]:
+    return sorted(letter["To"] for letter in mailbox.Maildir(folder / "out", create=False))
+
+
+def test_the_page_shows_the_worker_as_it_is():
+    assert BLOCKS[2] == WORKERS.read_text(encoding="utf-8")
+
+
+def test_workers_take_a_spool_each_and_what_killed_ones_left_goes_on(config, tmp_path):
+    """Two workers, both killed while a silent server has their mail; one is started again, `serve` does the other's spool."""
+    smtp = '[transports.out]\nplugin = "smtp"\nsmarthost = "127.0.0.1:{}"\n'
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config.write_text(
+            CONFIG.partition("[transports.out]")[0] + smtp.format(silent.getsockname()[1]), encoding="utf-8"
+        )
+        with started(WORKERS, config, "2", cwd=tmp_path) as one, started(WORKERS, config, "2", cwd=tmp_path) as other:
+            homes = {worker: worker.stdout.readline() for worker in (one, other)}
+            assert sorted(homes.values()) == ["ready on spool 0\n", "ready on spool 1\n"]
+            for number, worker in enumerate(homes):
+                assert ask(worker, f"user{number}@example.org").endswith(homes[worker][-len("on spool 0\n") :])
+            with started(WORKERS, config, "2", cwd=tmp_path) as third:
+                assert third.wait(60) == 1
+                assert "more workers than spools" in third.stderr.read()
+    config.write_text(CONFIG, encoding="utf-8")
+    with started(WORKERS, config, "2", cwd=tmp_path) as again:
+        assert again.stdout.readline() == "ready on spool 0\n"
+        orphan = ("-m", "postroad.cli", "--config", config, "--spool", "sqlite:spool-1.db", "serve")
+        with started(*orphan, cwd=tmp_path) as serve:
+            assert any('"delivered"' in line for line in serve.stderr)
+            serve.send_signal(signal.SIGTERM)
+            assert serve.wait(60) == 0
+        assert ask(again, "user2@example.org").endswith("on spool 0\n")
+        again.stdin.close()
+        assert again.wait(60) == 0
+    assert letters(tmp_path) == [f"user{number}@example.org" for number in range(3)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from measure import cpu_of_tree
-from processes import Family, take_orders
+from processes import Crew, Family, shares, take_orders
 from workload import percentiles
 
 _SECONDS = 300.0
@@ -22,14 +21,13 @@ class House:
         folder = Path(settings["folder"])
         self._engine = family.worker("peers.postroad_worker", settings, folder / "engine.err")
         self._engine.answer(_SECONDS)
-        self._doors = [
+        doors = [
             family.worker("peers.door_worker", {**settings, "door": number}, folder / f"door{number}.err")
             for number in range(settings["processes"])
         ]
-        for door in self._doors:
-            door.answer(_SECONDS)
-        self._pool = ThreadPoolExecutor(len(self._doors))
-        self._pids = [worker.process.pid for worker in (self._engine, *self._doors)]
+        self._doors = Crew(doors)
+        self._doors.wait_ready(_SECONDS)
+        self._pids = [worker.process.pid for worker in (self._engine, *doors)]
         self._cpu = 0.0
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -45,13 +43,7 @@ class House:
         """Have each door send its part."""
         self._cpu = self._used()
         self._engine.ask({"do": "send", "count": 0}, _SECONDS)  # its counters begin here
-        share, more = divmod(count, len(self._doors))
-        parts = [share + (number < more) for number in range(len(self._doors))]
-        asked = [
-            self._pool.submit(door.ask, {"count": part}, _SECONDS)
-            for door, part in zip(self._doors, parts, strict=True)
-        ]
-        answers = [one.result() for one in asked]
+        answers = self._doors.ask([{"count": part} for part in shares(count, len(self._doors))], _SECONDS)
         seconds = [one for answer in answers for one in answer["seconds"]]
         return {"began": min(answer["began"] for answer in answers), "durable": percentiles(seconds)}
 

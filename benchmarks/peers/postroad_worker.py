@@ -62,7 +62,8 @@ class Application:
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         match order["do"]:
             case "send":
-                return await self.send(order["count"])
+                told, seconds = await self.send(order["count"])
+                return {**told, "seconds": seconds} if order.get("with_seconds") else told
             case "pair":
                 return await self.pair(order["count"])
             case "queued":
@@ -70,7 +71,8 @@ class Application:
             case _:
                 return await self.finish(order["seconds"])
 
-    async def send(self, count: int) -> dict[str, Any]:
+    async def send(self, count: int) -> tuple[dict[str, Any], list[float]]:
+        """What is told, and how long each submission took."""
         self._cpu_before, self._commits_before = own_cpu_seconds(), self._commits.count
         seconds: list[float] = []
         work = iter(range(count))
@@ -78,7 +80,7 @@ class Application:
         async with trio.open_nursery() as nursery:
             for _ in range(min(count, self._settings["submitters"])):
                 nursery.start_soon(self._submitter, work, seconds)
-        return {"began": began, "durable": percentiles(seconds)}
+        return {"began": began, "durable": percentiles(seconds)}, seconds
 
     async def _submitter(self, work: Iterator[int], seconds: list[float]) -> None:
         clock = time.perf_counter

@@ -14,7 +14,7 @@ from load import Load
 from measure import cpu_of_tree, tree_of
 from peers import Place
 from peers.postroad import Postroad
-from processes import Family, OutOfTime
+from processes import Crew, Family, OutOfTime, shares
 from sinks import CountingSink
 
 _SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -78,3 +78,19 @@ def test_the_cpu_of_a_tree_counts_children_that_ended() -> None:
         process.stdout.readline()
         assert list(tree_of(process.pid)) == [process.pid]
         assert cpu_of_tree(process.pid) >= 0.05
+
+
+def test_a_crew_is_ready_when_each_of_it_is(tmp_path: Path) -> None:
+    family = Family()
+    with family.ended_at_exit():
+        workers = [family.worker("counting_sink", {}, tmp_path / f"err{number}") for number in range(2)]
+        crew = Crew(workers)
+        crew.wait_ready(20.0)
+        assert len(crew) == 2
+        with pytest.raises(OutOfTime):
+            workers[0].answer(0.01)  # what was awaited is used up
+
+
+@pytest.mark.parametrize(("count", "number", "parts"), [(5, 2, [3, 2]), (1, 2, [1, 0]), (6, 3, [2, 2, 2])])
+def test_shares_differ_by_one_at_most(count: int, number: int, parts: list[int]) -> None:
+    assert shares(count, number) == parts

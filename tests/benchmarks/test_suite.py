@@ -39,6 +39,16 @@ def test_submitters_in_other_processes_bring_every_message_to_the_sink(tmp_path:
     assert told["summary"]["postroad"]["durable_max_ms"]["most"] > 0
 
 
+@pytest.mark.parametrize("name", ["engines-2", "signing"])
+def test_two_engines_together_bring_every_message_to_the_sink(tmp_path: Path, name: str) -> None:
+    told = _play(tmp_path, "--scenarios", name, "--peers", "postroad-2")["scenarios"][name]
+    assert told["problems"] == []
+    figures = told["summary"]["postroad, 2 engines"]
+    assert figures["counted_runs"] == 1
+    assert figures["durable_p50_ms"]["median"] > 0
+    assert figures["commits_per_message"]["median"] > 0
+
+
 @pytest.mark.parametrize("scenario", ["recipients-10", "single", "starttls", "signing"])
 def test_smtplib_plays_the_same_scenarios(tmp_path: Path, scenario: str) -> None:
     told = _play(tmp_path, "--scenarios", scenario, "--peers", "smtplib")["scenarios"][scenario]
