@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import socket
 import stat
 from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
@@ -34,9 +36,21 @@ from postroad.errors import (
 from postroad.events import AttemptInDoubt, RecipientDeferred
 from postroad.gate import _Gate
 from postroad.gate_frames import PREAMBLE, BadFrame, Frames, address_of, framed
-from postroad.gate_protocol import Answer, Failed, Picture, Written, encode_request, error_of, failure_of, read_response
+from postroad.gate_protocol import (
+    Answer,
+    Failed,
+    Picture,
+    Written,
+    encode_request,
+    error_of,
+    failure_of,
+    read_call,
+    read_request,
+    read_response,
+)
+from postroad.gate_wire import Wire
 from postroad.handover import Handover
-from postroad.message import new_message_id
+from postroad.message import NO_DSN, new_message_id
 from postroad.offline import open_offline
 from postroad.spool import SpoolLock, SpoolPlace
 from postroad.store.states import State
@@ -646,6 +660,40 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(payloads, step, tr
             found.append(payload)
     assert found == payloads
     assert len(frames) == len(trailing)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.integers(0, 304), st.binary(max_size=3))
+def test_small_frames_come_out_together_up_to_the_first_large_one(payloads, most, trailing):
+    frames = Frames(300)
+    frames.put(b"".join(framed(payload) for payload in payloads) + trailing)
+    small = list(itertools.takewhile(lambda payload: len(payload) + 4 <= most, payloads))
+    assert frames.take_small(most) == small
+    assert [frames.take() for _ in payloads[len(small) :]] == payloads[len(small) :]
+    assert len(frames) == len(trailing)
+
+
+async def test_what_arrives_in_pieces_is_whole_and_what_nobody_takes_waits_its_time(autojump_clock):
+    ours, theirs = socket.socketpair()
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    theirs.setblocking(False)
+    async with stream:
+        wire = Wire(stream)
+        theirs.send(b"a" * 100_000)
+        assert await wire.receive() == b"a" * 100_000
+        with pytest.raises(trio.TooSlowError):
+            await wire.send(b"b" * 10_000_000)
+        theirs.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await wire.send(b"c")
+
+
+def test_a_call_that_asks_for_nothing_special_is_read_as_such_behind_the_gate():
+    call = Written(id="0" * 20, sender="a@example.com", recipients=("a@example.org",), content=b"")
+    frames = Frames(1000)
+    frames.put(encode_request(1, call))
+    read = read_call(read_request(frames.take()))
+    assert read == call
+    assert read.submission().dsn is NO_DSN
 
 
 def test_a_frame_over_the_limit_is_refused_by_its_length_alone():

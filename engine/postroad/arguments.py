@@ -14,7 +14,7 @@ import msgspec
 
 from .address import parse_address
 from .errors import SubmissionError
-from .message import DEFAULT_PRIORITY, DsnOptions, Submission
+from .message import DEFAULT_PRIORITY, NO_DSN, DsnOptions, Submission
 from .misfits import misfit
 
 __all__ = [
@@ -68,16 +68,15 @@ _NO_OPTIONS = Options(
     priority=DEFAULT_PRIORITY,
     idempotency_key=None,
     tags=(),
-    dsn=DsnOptions(),
+    dsn=NO_DSN,
     report_to=(),
 )
-_NO_DSN = Submission(sender="", recipients=(), content=b"").dsn  # what every Submission has that was given none
 
 
 def _asks_nothing(submission: Submission) -> bool:
     """Whether all is left as it was by default, as in most mail."""
     return (
-        submission.dsn is _NO_DSN
+        submission.dsn is NO_DSN
         and submission.send_at is None
         and submission.expires_at is None
         and submission.idempotency_key is None

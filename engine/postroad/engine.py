@@ -22,7 +22,7 @@ from .draft import ComposedDraft, Draft, WrittenDraft
 from .errors import EngineClosed, IdempotencyConflict, QuotaExceeded, SubmissionError, UnknownMessage
 from .incoming import Incoming
 from .intake import COMMIT_ENTRIES, COMMIT_OCTETS
-from .message import DEFAULT_PRIORITY, DsnOptions, Moment, Submission
+from .message import DEFAULT_PRIORITY, NO_DSN, DsnOptions, Moment, Submission
 from .observers import Subscription
 from .receipt import Outcome, Receipt, outcome_of
 from .remote import Noted, RemoteNotice
@@ -101,7 +101,7 @@ class Engine:
         priority: int = DEFAULT_PRIORITY,
         idempotency_key: str | None = None,
         tags: Sequence[str] = (),
-        dsn: DsnOptions = DsnOptions(),  # noqa: B008  # frozen
+        dsn: DsnOptions = NO_DSN,
         report_to: Sequence[str] = (),
     ) -> Receipt:
         """Compose a message from fields, and return once it is safely in the spool.

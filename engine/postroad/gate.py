@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -47,14 +47,13 @@ from .gate_protocol import (
     read_call,
     read_request,
 )
+from .gate_wire import EXCHANGE_SECONDS, Wire
 from .log import get_logger
 
 __all__ = ["serve_gate"]
 
 _CLIENTS = 128  # at once; beyond, one that is idle has to go
 _BACKLOG = 128
-_EXCHANGE_SECONDS = 30.0  # to send a frame once it is begun, and to take its answers
-_READ_OCTETS = 262_144  # about what a unix socket holds: so much is answered by one commit
 _LARGE_OCTETS, _LARGE_AT_ONCE = 1 << 20, 4  # frames over this are received four at a time: they fill memory
 _FIND_MOST = 1000  # messages in one answer
 
@@ -103,15 +102,15 @@ class _Gate:
         self._idle: dict[trio.CancelScope, None] = {}  # the longest idle first
         self._large = trio.CapacityLimiter(_LARGE_AT_ONCE)
 
-    async def receive(self, stream: trio.SocketStream) -> None:
+    async def receive(self, stream: trio.abc.Stream) -> None:
         """One client, from its first octet to its last."""
         self._clients += 1
         try:
             async with stream:
                 if self._clients <= _CLIENTS or self._send_one_away():
-                    await _Visit(self, stream).serve()
+                    await _Visit(self, Wire(stream)).serve()
                 else:
-                    await _say(stream, encode_failure(failure_of(0, EngineClosed("the gate is full"))))
+                    await Wire(stream).send(encode_failure(failure_of(0, EngineClosed("the gate is full"))))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, BadFrame) as error:
             _log.info("gate_client_ended", error=repr(error))
         except Exception:
@@ -127,15 +126,13 @@ class _Gate:
             return True
         return False
 
-    @contextlib.contextmanager
-    def idling(self) -> Generator[None]:
-        """While a client has nothing to say it may be ended."""
-        with trio.CancelScope() as scope:
-            self._idle[scope] = None
-            try:
-                yield
-            finally:
-                self._idle.pop(scope, None)
+    def begin_idling(self, scope: trio.CancelScope) -> None:
+        """A client has nothing to say: from now on its scope may be cancelled."""
+        self._idle[scope] = None
+
+    def end_idling(self, scope: trio.CancelScope) -> bool:
+        """It has, or went; False where it was sent away meanwhile."""
+        return self._idle.pop(scope, scope) is None
 
     @asynccontextmanager
     async def room_for(self, octets: int) -> AsyncGenerator[None]:
@@ -147,59 +144,80 @@ class _Gate:
             yield
 
 
-async def _say(stream: trio.SocketStream, data: bytes) -> None:
-    with trio.fail_after(_EXCHANGE_SECONDS):
-        await stream.send_all(data)
-
-
 class _Visit:
     """One client's connection."""
 
-    def __init__(self, gate: _Gate, stream: trio.SocketStream) -> None:
+    def __init__(self, gate: _Gate, wire: Wire) -> None:
         self._gate = gate
         self._engine = gate.engine
-        self._stream = stream
+        self._wire = wire
         self._frames = Frames(gate.frame_octets)
+        self._scope = trio.CancelScope()  # one for the whole visit, cancelled while it is idle only
 
     async def serve(self) -> None:
-        await self._greet()
-        while await self._has_begun():
-            wanted = self._wanted()
-            if isinstance(wanted, BadFrame):
-                await self._refuse(SubmissionTooLarge("content", str(wanted)))
-                raise wanted
-            async with self._gate.room_for(wanted):
-                await _say(self._stream, b"".join(await self._answers(await self._requests())))
+        with self._scope:
+            await self._greet()
+            while await self._has_begun():
+                payloads = self._frames.take_small(_LARGE_OCTETS)
+                if payloads:
+                    await self._reply(payloads)
+                else:
+                    await self._serve_in_turn()
+
+    async def _serve_in_turn(self) -> None:
+        """A frame that is not all here, or large."""
+        wanted = self._wanted()
+        if isinstance(wanted, BadFrame):
+            await self._refuse(SubmissionTooLarge("content", str(wanted)))
+            raise wanted
+        async with self._gate.room_for(wanted):
+            payload = await self._rest_of_frame()
+            await self._reply([payload, *self._frames.take_small(_LARGE_OCTETS)])
+
+    async def _reply(self, payloads: Sequence[bytes]) -> None:
+        await self._wire.send(b"".join(await self._answers([read_request(payload) for payload in payloads])))
 
     async def _greet(self) -> None:
         said = b""
-        with trio.fail_after(_EXCHANGE_SECONDS):
+        with trio.fail_after(EXCHANGE_SECONDS):
             while len(said) < len(PREAMBLE):
-                data = await self._stream.receive_some(len(PREAMBLE) - len(said))
+                data = await self._wire.receive()
                 if not data:
                     return
                 said += data
-        if said != PREAMBLE:
+        if said[: len(PREAMBLE)] != PREAMBLE:
             await self._refuse(
                 PostroadError("this engine speaks another version of the gate; use one version of Postroad")
             )
-            raise BadFrame(f"it began with {said!r}")
+            raise BadFrame(f"it began with {said[: len(PREAMBLE)]!r}")
+        self._frames.put(said[len(PREAMBLE) :])
 
     async def _refuse(self, error: PostroadError) -> None:
-        await _say(self._stream, encode_failure(failure_of(0, error)))
+        await self._wire.send(encode_failure(failure_of(0, error)))
 
     # --- requests ---
 
     async def _has_begun(self) -> bool:
         """Wait for a frame's length; False where the client has gone or was sent away."""
-        if not len(self._frames):
-            with self._gate.idling():
-                await self._more()
-        with trio.fail_after(_EXCHANGE_SECONDS):
+        if not len(self._frames) and not await self._wait_idle():
+            return False
+        if not self._wanted():
+            await self._wait_for_length()
+        return True
+
+    async def _wait_idle(self) -> bool:
+        self._gate.begin_idling(self._scope)
+        try:
+            has_come = await self._more()
+        finally:
+            was_left = self._gate.end_idling(self._scope)
+        return has_come and was_left
+
+    async def _wait_for_length(self) -> None:
+        with trio.fail_after(EXCHANGE_SECONDS):
             while len(self._frames) and not self._wanted():
                 if not await self._more():
                     raise BadFrame("it ended within a frame")
-        return len(self._frames) > 0
 
     def _wanted(self) -> int | BadFrame:
         """Octets of the frame that has begun, 0 while that is not known."""
@@ -209,25 +227,16 @@ class _Visit:
             return error
 
     async def _more(self) -> bool:
-        data = await self._stream.receive_some(_READ_OCTETS)
+        data = await self._wire.receive()
         self._frames.put(data)
         return bool(data)
 
-    async def _requests(self) -> list[Request]:
-        """The first request, and those behind it that are here already."""
-        with trio.fail_after(_EXCHANGE_SECONDS):
+    async def _rest_of_frame(self) -> bytes:
+        with trio.fail_after(EXCHANGE_SECONDS):
             while (payload := self._frames.take()) is None:
                 if not await self._more():
                     raise BadFrame("it ended within a frame")
-        requests = [read_request(payload)]
-        while self._is_small() and (payload := self._frames.take()) is not None:
-            requests.append(read_request(payload))
-        return requests
-
-    def _is_small(self) -> bool:
-        """A frame has begun that needs no place among the large ones; what is wrong with it is for the next round."""
-        wanted = self._wanted()
-        return isinstance(wanted, int) and wanted <= _LARGE_OCTETS
+        return payload
 
     # --- answers ---
 
@@ -254,7 +263,7 @@ class _Visit:
     async def _take_in(self, sendings: list[tuple[int, _Sending]]) -> list[bytes]:
         if not sendings:
             return []
-        fresh = [sending for sending in sendings if not await self._is_known(sending[1])]
+        fresh = [each for each in sendings if not (self._is_large(each[1]) and await self._is_stored(each[1]))]
         senders = self._engine.config.senders
         try:
             taken = iter(await self._engine.take_in([partial(_draft_of, call, senders) for _, call in fresh]))
@@ -264,10 +273,11 @@ class _Visit:
         outcomes = [(number, next(taken) if number in unknown else call.id) for number, call in sendings]
         return [self._encoded(number, outcome) for number, outcome in outcomes]
 
-    async def _is_known(self, call: _Sending) -> bool:
+    def _is_large(self, call: _Sending) -> bool:
+        return _octets(call) > self._engine.config.spool.content_file_bytes // 2
+
+    async def _is_stored(self, call: _Sending) -> bool:
         """Asked before, and the answer was lost.  Only where it matters: a large content's file must not be written anew."""
-        if _octets(call) <= self._engine.config.spool.content_file_bytes // 2:
-            return False
         return await _is_stored(self._engine, call.id)
 
     def _encoded(self, number: int, outcome: str | Exception) -> bytes:

@@ -68,6 +68,21 @@ class Frames:
         del self._held[:wanted]
         return payload
 
+    def take_small(self, octets: int) -> list[bytes]:
+        """The payloads of all frames that are here, up to the first of more than so many octets."""
+        payloads: list[bytes] = []
+        begin, end = 0, len(self._held)
+        with memoryview(self._held) as held:
+            while begin + _LENGTH.size <= end:
+                first = begin + _LENGTH.size
+                last = first + int(_LENGTH.unpack_from(held, begin)[0])
+                if last > end or last - begin > octets:
+                    break
+                payloads.append(bytes(held[first:last]))
+                begin = last
+        del self._held[:begin]
+        return payloads
+
 
 @contextmanager
 def address_of(path: Path) -> Generator[str]:

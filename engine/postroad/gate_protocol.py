@@ -17,7 +17,7 @@ from . import errors
 from .arguments import OPTIONS
 from .errors import ConfigError, PostroadError, SubmissionError, UnknownMessage
 from .gate_frames import BadFrame, framed
-from .message import DEFAULT_PRIORITY, DsnOptions, Submission
+from .message import DEFAULT_PRIORITY, NO_DSN, DsnOptions, Submission
 from .remote import Noted, RemoteNotice
 from .status import Status
 from .store.contract import Cancelled, Filter, Moved, StoredMessage, TakenAsDelivered
@@ -66,8 +66,8 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 _ID = r"^[0-9a-z]{20}\Z"  # as `message.new_message_id` mints them; it becomes a file name and part of the Message-ID
 
 
-class _Sending(_Call, frozen=True, kw_only=True):
-    """What both kinds of submission have; see `message.Submission`."""
+class _Sending(_Call, frozen=True, kw_only=True, omit_defaults=True):
+    """What both kinds of submission have; see `message.Submission`.  What was not asked for does not travel."""
 
     id: Annotated[str, msgspec.Meta(pattern=_ID)]
     send_at: float | datetime | None = None
@@ -75,7 +75,7 @@ class _Sending(_Call, frozen=True, kw_only=True):
     priority: int = DEFAULT_PRIORITY
     idempotency_key: str | None = None
     tags: tuple[str, ...] = ()
-    dsn: DsnOptions = DsnOptions()
+    dsn: DsnOptions = NO_DSN
     report_to: tuple[str, ...] = ()
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOUNCE_ADDRESS",
     "DEFAULT_PRIORITY",
+    "NO_DSN",
     "Arrival",
     "ContentSource",
     "DsnOptions",
@@ -55,6 +56,9 @@ class DsnOptions(msgspec.Struct, frozen=True, kw_only=True):
     envid: str | None = None
 
 
+NO_DSN = DsnOptions()  # the very one of every Submission that asks for nothing: it is known by that
+
+
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One message as an application hands it over with `Engine.submit`.
 
@@ -77,7 +81,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = DEFAULT_PRIORITY
     idempotency_key: str | None = None
     tags: Sequence[str] = ()
-    dsn: DsnOptions = DsnOptions()
+    dsn: DsnOptions = NO_DSN
     report_to: Sequence[str] = ()
 
 

@@ -241,13 +241,13 @@ class Queue:
         answers = iter(states)
         for note in notes:
             lease = note.lease
-            by_number = {recipient.number: recipient for recipient in lease.recipients}
+            index_of = {recipient.number: index for index, recipient in enumerate(lease.recipients)}
             for outcome in note.outcomes:
                 state = next(answers)
                 if state is None:
                     _log.warning("stale_settlement", id=lease.message.id, token=outcome.token, number=outcome.number)
                     continue
-                self._recorder.settled(lease, outcome, by_number[outcome.number], state, now)
+                self._recorder.settled(lease, outcome, index_of[outcome.number], state, now)
                 if state in (State.WAITING, State.IN_DOUBT):
                     self._lanes.note_due(outcome.lane or lease.lane, outcome.due, now)
                 if state is State.FAILED or outcome.delay_notice:

@@ -18,7 +18,7 @@ from ..events import (
     RecipientHeld,
 )
 from ..log import get_logger
-from ..store.contract import TAKEN, Accept, LeasedRecipient, Outcome
+from ..store.contract import TAKEN, Accept, Outcome
 from ..store.states import State
 from .notes import Lease
 from .ports import Ports
@@ -54,7 +54,9 @@ class Recorder:
             if recipient.state is State.HELD:
                 self._held(message.id, recipient.address, recipient.lane, recipient.reason, now)
 
-    def settled(self, lease: Lease, outcome: Outcome, recipient: LeasedRecipient, state: State, now: float) -> None:
+    def settled(self, lease: Lease, outcome: Outcome, index: int, state: State, now: float) -> None:
+        """index: the recipient's, among those of the lease."""
+        recipient = lease.recipients[index]
         name = _NAMES.get(state, state.name.lower())
         attempts = recipient.attempts + outcome.tried
         due = outcome.due if state in (State.WAITING, State.IN_DOUBT) else None
@@ -66,7 +68,7 @@ class Recorder:
             "reply": outcome.reply,
             "remote": outcome.remote,
             "attempts": attempts,
-            "tls": _tls_of(lease, recipient),
+            "tls": lease.verdicts[index].tls if lease.verdicts else "",
         }
         if recipient.in_doubt or outcome.leaves_doubt:
             about["in_doubt"] = True
@@ -121,9 +123,3 @@ class Recorder:
         _log.warning("held", id=id, recipient=recipient, reason=reason)
         if self._observers.is_active:
             self._observers.publish(RecipientHeld(at=now, id=id, recipient=recipient, lane=lane, reply=reason))
-
-
-def _tls_of(lease: Lease, recipient: LeasedRecipient) -> str:
-    if not lease.verdicts:
-        return ""
-    return lease.verdicts[lease.recipients.index(recipient)].tls if len(lease.recipients) > 1 else lease.verdicts[0].tls
