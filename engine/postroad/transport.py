@@ -182,7 +182,7 @@ class Objecting(Protocol):
 
 @runtime_checkable
 class Beginning(Protocol):
-    """What a transport may have besides: it begins an attempt at once, in no task of the engine's, and calls back when it is over.
+    """What a transport may have besides: it begins an attempt at once, in no task of the engine's, and calls when it is over.
 
     A task, a scope and a deadline of its own are an eighth of what a small message costs an engine in all.
     """
@@ -190,12 +190,12 @@ class Beginning(Protocol):
     def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:
         """Begin the attempt without waiting; None, with nothing done, where that cannot be: then `deliver` is called.
 
-        done: to be called once, on trio's thread, with what `deliver` would return or the Exception it would raise; perhaps before
-        this returns, and never after None was returned.
+        done: to be called once, on trio's thread, with what `deliver` would return or the Exception it would raise; perhaps
+        before this returns, and never after None was returned.
 
-        What is returned is called at most once, and only before `done` was: when `deliver` would be cancelled, at the deadline or at
-        the engine's end.  True: it is taken back, and `done` will not be called.  False: the answer to what was handed over is
-        waited for, and `done` is called within `request.doubt_seconds`, or was called just now.
+        What is returned is called at most once, and only before `done` was: when `deliver` would be cancelled, at the deadline
+        or at the engine's end.  True: it is taken back, and `done` will not be called.  False: the answer to what was handed
+        over is waited for, and `done` is called within `request.doubt_seconds`, or was called just now.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""One request on its way through the pool to its verdicts.  Settled once; whoever settles it wakes `deliver`, or calls who began it."""
+"""One request on its way through the pool to its verdicts.  Settled once; that wakes `deliver`, or calls who began it."""
 
 from __future__ import annotations
 

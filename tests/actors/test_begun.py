@@ -243,12 +243,11 @@ async def test_a_ring_that_ends_waits_for_the_answers_alone(mock_clock, bay, par
         await trio.sleep(DOUBT_SECONDS)
         transport.begun[1][1]([ACCEPTED])
 
-    async with trio.open_nursery() as nursery:
-        async with bay(transport) as delivery:
-            await delivery.send(kept, answered)
-            nursery.start_soon(answer)
-            await wait_all_tasks_blocked()
-            mock_clock.autojump_threshold = 0
+    async with trio.open_nursery() as nursery, bay(transport) as delivery:
+        await delivery.send(kept, answered)
+        nursery.start_soon(answer)
+        await wait_all_tasks_blocked()
+        mock_clock.autojump_threshold = 0
     assert answered.verdicts == [ACCEPTED]
     assert dispositions(kept) == [Disposition.IN_DOUBT]
     assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS

@@ -1,6 +1,7 @@
 """Attempts that their transport began at once (`postroad.transport.Beginning`): no task and no scope for each, one watch for all.
 
-Only used by delivery.  Whatever a transport does, each of them comes home once: with its verdicts, with what went wrong, or taken back.
+Only used by delivery.  Whatever a transport does, each of them comes home once: with its verdicts, with what went wrong, or
+taken back.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class BegunAttempts:
     home: called at the end of each with its octets of credit, and verdicts, an Exception, TakenBack, or whatever its transport
     said.  slow: told of a call that kept the thread.  fail: told of what `home` raised, a bug of the ring that is no affair of a
     transport's.
+    late_seconds: how long one that was withdrawn may be waited for.
     """
 
     def __init__(
@@ -92,9 +94,9 @@ class BegunAttempts:
         doubt_seconds: float,
         home: Callable[[Attempt, int, Any], None],
         slow: Callable[[Attempt, float], None],
-        fail: Callable[[BaseException], None],
+        fail: Callable[[Exception], None],
     ) -> None:
-        self._late_seconds = doubt_seconds + _GRACE_SECONDS
+        self.late_seconds = doubt_seconds + _GRACE_SECONDS
         self._home = home
         self._slow = slow
         self._fail = fail
@@ -125,7 +127,7 @@ class BegunAttempts:
             del self._late.attempts[begun.token]
         try:
             self._home(begun.attempt, begun.octets, answer)
-        except BaseException as error:
+        except Exception as error:
             self._fail(error)
         if self._last and not self._late.attempts:
             self._last.unpark_all()
@@ -141,12 +143,12 @@ class BegunAttempts:
         for begun in list(self._under_way.attempts.values()):
             self._take_back(begun)
 
-    async def bring_home(self) -> None:
-        """Take all back, and wait for those whose answer alone is missing."""
-        self.take_back_all()
-        with trio.move_on_after(self._late_seconds, shield=True):
-            while self._late.attempts:
-                await self._last.park()
+    async def wait_late(self) -> None:
+        """Wait for those whose answer alone is missing: `late_seconds` at the longest, then `give_up_late`."""
+        while self._late.attempts:
+            await self._last.park()
+
+    def give_up_late(self) -> None:
         for begun in list(self._late.attempts.values()):
             self._give_up(begun)
 
@@ -155,7 +157,7 @@ class BegunAttempts:
         assert begun.withdraw is not None, "it is under way"
         del self._under_way.attempts[begun.token]
         self._late.attempts[begun.token] = begun
-        begun.deadline = trio.current_time() + self._late_seconds
+        begun.deadline = trio.current_time() + self.late_seconds
         started = time.perf_counter()
         try:
             with as_exceptions():

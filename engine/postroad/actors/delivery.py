@@ -1,7 +1,7 @@
 """Delivery carries, and judges nothing: whatever happens to an attempt becomes a verdict.
 
-One task per attempt, under a deadline, unless its transport begins it at once (`begun.py`).  A transport that raises, hangs or answers nonsense defers that message alone; once it had
-begun to hand over, its recipients are in doubt.
+One task per attempt, under a deadline, unless its transport begins it at once (`begun.py`).  A transport that raises, hangs or
+answers nonsense defers that message alone; once it had begun to hand over, its recipients are in doubt.
 Notes in: Attempt (from policy).  Notes out: Attempted (to policy).
 """
 
@@ -131,7 +131,8 @@ def _kinds(answer: Any) -> str:
     return f"{len(listed)} of {sorted({type(item).__qualname__ for item in listed})[:5]}"
 
 
-async def _raise(error: BaseException) -> None:
+async def _raise(error: Exception) -> None:
+    await trio.lowlevel.checkpoint()
     raise error
 
 
@@ -160,7 +161,10 @@ class Delivery:
                             self._start(attempt)
                     self._begun.watch(self._nursery)
         finally:
-            await self._begun.bring_home()
+            self._begun.take_back_all()
+            with trio.move_on_after(self._begun.late_seconds, shield=True):
+                await self._begun.wait_late()
+            self._begun.give_up_late()
 
     def end_attempts(self) -> None:
         """The grace of a shutdown is over: cancel every attempt; each still comes home with a verdict."""
@@ -195,7 +199,7 @@ class Delivery:
             answer = self._of_cancellation(attempt)
         self._pass_on(attempt, answer)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         self._nursery.start_soon(_raise, error)
 
     async def _try(self, attempt: Attempt) -> None:

@@ -143,7 +143,7 @@ class Bench:
     renders: bool = False
     calls: Callable[[], int] | None = None
     begins: bool = False  # attempts are begun at once, where the transport can
-    misdeeds: list[str] = field(default_factory=list)  # what it did that only shows from outside a case
+    misdeeds: list[str] = field(default_factory=list[str])  # what it did that only shows from outside a case
     marker: str = field(default_factory=lambda: f"mark{new_message_id()}")
     _numbers: count[int] = field(default_factory=count)
 
