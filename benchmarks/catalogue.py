@@ -16,7 +16,7 @@ _QUEUES = ("postfix", "opensmtpd", "exim", "slimta", "haraka", "celery")
 _MX = "Postroad looks up each domain's own mail host; Postfix sends everything to a smarthost"
 
 # The slow ones send less, so that a round does not last for ever: the part of a scenario's messages.
-PARTS = {"exim": 0.1, "celery": 0.4, "smtplib-usual": 0.4}
+PARTS = {"exim": 0.1, "slimta": 0.4, "haraka": 0.4, "celery": 0.4, "smtplib-usual": 0.4}
 
 # Not warmed up: after a pause OpenSMTPD waits for some seconds before it connects again.
 COLD = ("opensmtpd",)
