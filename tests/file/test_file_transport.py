@@ -402,7 +402,7 @@ def test_the_plugin_registers_the_name_file() -> None:
     assert found == {"file": open_file_transport}
 
 
-NO_LIMITS = {"largest_content", "too_large_content", "no_eight_bit", "no_smtputf8", "objection_holds"}
+NO_LIMITS = {"largest_content", "too_large_content", "no_eight_bit", "no_smtputf8", "objection_holds", "begun_together"}
 
 
 @pytest.mark.parametrize(("form", "layout"), [("eml", "one"), ("maildir", "one"), ("maildir", "by_recipient")])

@@ -292,7 +292,7 @@ SMTP = (
         "P1 I1",
         "sends what was read of a content without comparing its size",
         f"{_SMTP}/transport.py",
-        "        check_size(len(data), content.size)\n",
+        "        check_size(len(data), size)\n",
         "",
         (f"{_OF_SESSION}::test_a_content_that_is_not_whole_any_more_is_not_delivered",),
     ),
