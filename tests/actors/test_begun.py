@@ -191,6 +191,7 @@ async def test_a_transport_that_never_answers_does_not_keep_a_lease(mock_clock, 
         for seconds in (SECONDS, DOUBT_SECONDS + GRACE_SECONDS):
             mock_clock.jump(seconds)
             await wait_all_tasks_blocked()
+        mock_clock.autojump_threshold = 0  # should it wait on
         assert (dispositions(lease), len(delivery.back())) == ([Disposition.IN_DOUBT], 1)
         delivery.transport.begun[0][1]([ACCEPTED])  # it is nobody's any more
         assert delivery.back() == []

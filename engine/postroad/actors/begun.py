@@ -130,8 +130,8 @@ class BegunAttempts:
 
     def end(self, begun: _Begun, answer: Any) -> None:
         """Called once by each that is over."""
-        if self._under_way.attempts.pop(begun.token, None) is None:
-            del self._late.attempts[begun.token]
+        self._under_way.attempts.pop(begun.token, None)
+        self._late.attempts.pop(begun.token, None)
         try:
             self._home(begun.attempt, begun.octets, answer)
         except Exception as error:
