@@ -46,7 +46,9 @@ class _Answer:
         with trio.move_on_after(doubt_seconds + _SLACK_SECONDS, shield=True):
             await self._over.wait()
         if not self._over.is_set():
-            self._misdeeds.append(f"`done` was not called within {doubt_seconds:g} s after `withdraw` had answered False")
+            self._misdeeds.append(
+                f"`done` was not called within {doubt_seconds:g} s after `withdraw` had answered False"
+            )
         return self._over.is_set()
 
 
