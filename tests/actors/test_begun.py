@@ -277,6 +277,7 @@ async def test_a_ring_that_ends_takes_all_back_at_once(mock_clock, bay, parts):
 async def test_a_shutdown_may_come_before_a_ring_runs(parts, boxes):
     delivery = Delivery(parts.ports(transports={"out": Starter()}), Inbox(10), boxes.policy)
     delivery.end_attempts()  # does not raise
+    await wait_all_tasks_blocked()
 
 
 async def test_a_shutdown_may_come_while_a_ring_ends_and_after(mock_clock, bay, parts):
@@ -290,7 +291,8 @@ async def test_a_shutdown_may_come_while_a_ring_ends_and_after(mock_clock, bay, 
     async with trio.open_nursery() as nursery:
         async with bay(Starter(commits=True, is_back=False)) as delivery:
             await delivery.send(lease)
-            nursery.start_soon(shut_down, delivery.delivery)
+            ring = delivery.delivery
+            nursery.start_soon(shut_down, ring)
             await wait_all_tasks_blocked()
             mock_clock.autojump_threshold = 0
         assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS

@@ -162,7 +162,7 @@ class Delivery:
                     self._begun.watch(self._nursery)
             finally:
                 self._nursery.cancel_scope.cancel()
-                await self._end_begun()
+                await self._end_begun()  # noqa: ASYNC102  # shields itself, for so long
 
     async def _end_begun(self) -> None:
         """Beside the calls of `deliver`, which are cancelled at the same time, and may wait for an answer just as long."""

@@ -37,9 +37,9 @@ class _Answer:
         """As the engine: when this is cancelled, for the answer to what was handed over, and that only so long."""
         try:
             await self._over.wait()
-        except trio.Cancelled:
+        except trio.Cancelled:  # noqa: ASYNC103  # an answer is an answer
             self._is_back = withdraw()
-            if self._is_back or not await self._is_answered(doubt_seconds):
+            if self._is_back or not await self._is_answered(doubt_seconds):  # noqa: ASYNC102  # shields itself
                 raise
 
     async def _is_answered(self, doubt_seconds: float) -> bool:
