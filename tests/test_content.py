@@ -177,6 +177,13 @@ async def test_what_the_system_has_in_memory_takes_no_thread_and_the_rest_does(t
     assert set(seen[4:]) == {os.RWF_NOWAIT}
 
 
+async def test_where_the_system_cannot_tell_a_thread_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr("postroad.content._NOWAIT", None)
+    spooled, seen = Spooled(LARGE, tmp_path), failing(0, monkeypatch, flags=0)
+    assert await spooled.content.read() == LARGE
+    assert set(seen) == {0}
+
+
 async def test_pieces_are_not_read_after_their_file_was_let_go_of(tmp_path):
     """Its descriptor may be another file's by then."""
     spooled = Spooled(LARGE, tmp_path)

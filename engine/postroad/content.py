@@ -27,6 +27,7 @@ from .transport import Content
 __all__ = ["ContentCache", "LeasedContent", "SpoolContent", "in_pieces"]
 
 _PIECE = 65_536
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux, and a C library that knows of it
 
 
 class LeasedContent(Content, Protocol):
@@ -207,10 +208,12 @@ class _FromFile:
         return bytes(memoryview(self._buffer)[:octets])
 
     def _read_nowait(self) -> int | None:
-        """How many octets the system had in memory; None where the disk is to be waited for, or the file system cannot tell."""
+        """How many octets the system had in memory; None where the disk is to be waited for, or this system cannot tell."""
+        if _NOWAIT is None:
+            return None
         try:
-            return self._read_at(os.RWF_NOWAIT)
-        except OSError:  # what is wrong, if anything is, shows in the thread
+            return self._read_at(_NOWAIT)
+        except (OSError, NotImplementedError):  # what is wrong, if anything is, shows in the thread
             return None
 
     async def _read(self) -> int:

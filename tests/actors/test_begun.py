@@ -191,6 +191,7 @@ async def test_a_transport_that_never_answers_does_not_keep_a_lease(mock_clock, 
         for seconds in (SECONDS, DOUBT_SECONDS + GRACE_SECONDS):
             mock_clock.jump(seconds)
             await wait_all_tasks_blocked()
+        mock_clock.autojump_threshold = 0  # should it wait on
         assert (dispositions(lease), len(delivery.back())) == ([Disposition.IN_DOUBT], 1)
         delivery.transport.begun[0][1]([ACCEPTED])  # it is nobody's any more
         assert delivery.back() == []
@@ -251,6 +252,94 @@ async def test_a_ring_that_ends_waits_for_the_answers_alone(mock_clock, bay, par
     assert answered.verdicts == [ACCEPTED]
     assert dispositions(kept) == [Disposition.IN_DOUBT]
     assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS
+
+
+async def test_a_ring_that_ends_takes_all_back_at_once(mock_clock, bay, parts):
+    """Not only when the calls of `deliver` have ended: one of those may wait for an answer of its own."""
+
+    class Patient(Starter):
+        def begin_delivery(self, request, done):
+            return super().begin_delivery(request, done) if request.message.id == "m1" else None
+
+        async def deliver(self, request):
+            with trio.CancelScope(shield=True):
+                await trio.sleep(DOUBT_SECONDS)
+            return [ACCEPTED]
+
+    transport = Patient(commits=True, is_back=False)
+    async with bay(transport) as delivery:
+        await delivery.send(parts.lease(1), parts.lease(2))
+        mock_clock.autojump_threshold = 0
+    assert transport.taken == [("m1", 0.0)]
+    assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS
+
+
+async def test_a_shutdown_may_come_before_a_ring_runs(parts, boxes):
+    delivery = Delivery(parts.ports(transports={"out": Starter()}), Inbox(10), boxes.policy)
+    delivery.end_attempts()  # does not raise
+    await wait_all_tasks_blocked()
+
+
+async def test_a_shutdown_may_come_while_a_ring_ends_and_after(mock_clock, bay, parts):
+    lease = parts.lease()
+
+    async def shut_down(delivery):
+        for _ in range(3):
+            await trio.sleep(DOUBT_SECONDS / 2)
+            delivery.end_attempts()
+
+    async with trio.open_nursery() as nursery:
+        async with bay(Starter(commits=True, is_back=False)) as delivery:
+            await delivery.send(lease)
+            ring = delivery.delivery
+            nursery.start_soon(shut_down, ring)
+            await wait_all_tasks_blocked()
+            mock_clock.autojump_threshold = 0
+        assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS
+    assert dispositions(lease) == [Disposition.IN_DOUBT]
+
+
+async def test_taking_one_back_may_end_another(mock_clock, bay, parts):
+    """As where a transport gathers several in one call to its peer."""
+
+    class Gathering(Starter):
+        def begin_delivery(self, request, done):
+            super().begin_delivery(request, done)
+
+            def withdraw():
+                for _, each in self.begun:
+                    each([Verdict.deferred("451 all of them")])
+                return False
+
+            return withdraw
+
+    async with bay(Gathering()) as delivery:
+        leases = [parts.lease(token) for token in (1, 2, 3)]
+        await delivery.send(*leases)
+        mock_clock.jump(SECONDS)
+        await wait_all_tasks_blocked()
+        assert [lease.verdicts[0].reply for lease in leases] == ["451 all of them"] * 3
+        await delivery.send(parts.lease(4), parts.lease(5))
+        delivery.delivery.end_attempts()
+        assert len(delivery.back()) == 5
+
+
+async def test_what_ends_the_program_is_no_answer(mock_clock, parts, boxes):
+    """And the others are taken back."""
+
+    class Ending(Starter):
+        def begin_delivery(self, request, done):
+            if request.message.id == "m2":
+                raise SystemExit
+            return super().begin_delivery(request, done)
+
+    transport, inbox = Ending(), Inbox(10)
+    delivery = Delivery(parts.ports(transports={"out": transport}), inbox, boxes.policy)
+    first, second = parts.lease(1), parts.lease(2)
+    inbox.put([Attempt(lease, "out", "example.org", SECONDS) for lease in (first, second)])
+    with pytest.RaisesGroup(SystemExit, flatten_subgroups=True):
+        await delivery.run()
+    assert (transport.taken, second.verdicts) == ([("m1", 0.0)], None)
 
 
 async def test_octets_are_held_until_it_is_over(mock_clock, bay, parts):

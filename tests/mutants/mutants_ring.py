@@ -11,6 +11,7 @@ _QUEUE = f"{_ACTORS}/queue.py"
 _PARTS = f"{_ACTORS}/intake_parts.py"
 _POLICY = f"{_ACTORS}/policy.py"
 _DELIVERY = f"{_ACTORS}/delivery.py"
+_BEGUN = f"{_ACTORS}/begun.py"
 _BOUNCE = f"{_ACTORS}/bounce.py"
 _REPORTING = f"{_ACTORS}/reporting.py"
 _RECORD = f"{_ACTORS}/record.py"
@@ -18,6 +19,7 @@ _RING = f"{_ACTORS}/__init__.py"
 _OF_QUEUE = "actors/test_queue_actor.py"
 _OF_POLICY = "actors/test_policy_actor.py"
 _OF_DELIVERY = "actors/test_delivery_actor.py"
+_OF_BEGUN = "actors/test_begun.py"
 _OF_BOUNCE = "actors/test_bounce_actor.py"
 _OF_RECORD = "actors/test_record.py"
 _ENGINE = "test_engine.py"
@@ -328,6 +330,60 @@ RING = (
         "if type(verdict) is not Verdict:",
         "if not isinstance(verdict, Verdict):",
         (f"{_OF_DELIVERY}::test_trouble_and_nonsense_defer_that_message_alone",),
+    ),
+    Mutant(
+        "a begun attempt has no deadline",
+        "P4",
+        "never takes back what its transport began at once",
+        _BEGUN,
+        "            nursery.start_soon(self._watch, nursery)",
+        "            pass",
+        (f"{_OF_BEGUN}::test_each_meets_its_own_deadline",),
+    ),
+    Mutant(
+        "an answer is waited for for ever",
+        "P4",
+        "keeps the lease of a begun attempt whose transport never answers",
+        _BEGUN,
+        "                self._behind.watch(nursery)",
+        "                pass",
+        (f"{_OF_BEGUN}::test_a_transport_that_never_answers_does_not_keep_a_lease",),
+    ),
+    Mutant(
+        "a begun attempt ends twice",
+        "P2 P3",
+        "counts a second answer of a transport",
+        _BEGUN,
+        "        if not self.is_over:\n",
+        "        if True:\n",
+        (f"{_OF_BEGUN}::test_the_first_answer_counts",),
+    ),
+    Mutant(
+        "begun attempts outlive their ring",
+        "P2 P3",
+        "gives leases back whose attempts go on",
+        _DELIVERY,
+        "                await self._end_begun()",
+        "                pass",
+        (f"{_OF_BEGUN}::test_a_ring_that_ends_waits_for_the_answers_alone",),
+    ),
+    Mutant(
+        "octets of a begun attempt stay held",
+        "P6",
+        "lets fewer and fewer contents be under way",
+        _DELIVERY,
+        "        self._bytes.release(octets)\n        if isinstance",
+        "        if isinstance",
+        (f"{_OF_BEGUN}::test_octets_are_held_until_it_is_over",),
+    ),
+    Mutant(
+        "what ends the program is an answer",
+        "P4",
+        "holds on to an attempt whose beginning was ended by SystemExit",
+        _BEGUN,
+        "            self._forget(begun)\n            raise",
+        "            raise",
+        (f"{_OF_BEGUN}::test_what_ends_the_program_is_no_answer",),
     ),
 )
 

@@ -15,6 +15,7 @@ _HANDSHAKE = f"{_SMTP}/handshake.py"
 _GREETING = f"{_SMTP}/greeting.py"
 _ENCODING = f"{_SMTP}/encoding.py"
 _REPLY = f"{_SMTP}/reply.py"
+_DATAGRAM = f"{_SMTP}/datagram.py"
 _WRITER = "plugins/postroad_file/writer.py"
 _OF_SESSION = "smtp/test_smtp_session.py"
 _OF_FAULTS = "smtp/test_smtp_faults.py"
@@ -23,6 +24,7 @@ _OF_TLS = "smtp/test_smtp_tls.py"
 _OF_LOGINS = "smtp/test_smtp_authentication.py"
 _OF_ENCODING = "smtp/test_smtp_encoding.py"
 _OF_REPLY = "smtp/test_smtp_reply.py"
+_OF_DATAGRAM = "smtp/test_smtp_datagram.py"
 _OF_FILE = "file/test_file_transport.py"
 
 SMTP = (
@@ -322,6 +324,33 @@ SMTP = (
         "if match is None or int(match[1]) != self.kind:",
         "if match is None:",
         (f"{_OF_REPLY}::test_an_enhanced_code_counts_only_if_its_class_is_the_replys",),
+    ),
+    Mutant(
+        "any id answers a question of the DNS",
+        "P5",
+        "believes whoever guesses a port",
+        _DATAGRAM,
+        "unpack_from(wire)[:3:2] == (id, 1)",
+        "unpack_from(wire)[2] == 1",
+        (f"{_OF_DATAGRAM}::test_an_answer_with_another_id_or_question_is_not_believed",),
+    ),
+    Mutant(
+        "any question is answered by the DNS",
+        "P5",
+        "believes an answer to another question",
+        _DATAGRAM,
+        " and wire[start : start + len(question)].lower() == question.lower()",
+        "",
+        (f"{_OF_DATAGRAM}::test_an_answer_with_another_id_or_question_is_not_believed",),
+    ),
+    Mutant(
+        "all questions of the DNS have one id",
+        "P5",
+        "leaves only the port to be guessed",
+        _DATAGRAM,
+        "        id = secrets.randbits(16)",
+        "        id = 1",
+        (f"{_OF_DATAGRAM}::test_each_question_has_an_id_and_a_port_of_its_own",),
     ),
 )
 

@@ -128,10 +128,12 @@ class _Server:
     def __init__(self) -> None:
         self.sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.answers: list[bytes] = []  # each is sent to each question; b"id" in front stands for the question's
+        self.asked: list[tuple[bytes, int]] = []  # ids and ports
 
     async def run(self) -> None:
         while True:
             data, address = await self.sock.recvfrom(4096)
+            self.asked.append((data[:2], address[1]))
             for answer in self.answers:
                 await self.sock.sendto(data[:2] + answer[2:] if answer[:2] == b"id" else answer, address)
 
@@ -150,6 +152,24 @@ async def test_an_answer_with_another_id_or_question_is_not_believed(autojump_cl
         assert told.records == ((10, "mx1.example.org"),)
         nursery.cancel_scope.cancel()
     server.sock.close()
+
+
+async def test_each_question_has_an_id_and_a_port_of_its_own(autojump_clock: MockClock) -> None:
+    """RFC 5452 section 9.2: of twenty, two or three may be alike by chance."""
+    server = _Server()
+    server.answers = [b"id" + _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]))[2:]]
+    async with trio.open_nursery() as nursery:
+        await server.sock.bind(("127.0.0.1", 0))
+        nursery.start_soon(server.run)
+        quick = Quick(Place("127.0.0.1", server.sock.getsockname()[1]))
+        async with trio.open_nursery() as askers:
+            for _ in range(20):
+                askers.start_soon(quick.ask, NAME, "MX")
+        nursery.cancel_scope.cancel()
+    server.sock.close()
+    ids, ports = zip(*server.asked, strict=True)
+    assert len(ids) == 20
+    assert min(len(set(ids)), len(set(ports))) > 17
 
 
 @pytest.fixture

@@ -142,9 +142,8 @@ class ObjectsToAll(Honest):
         return Refusal(field="content", problem="never")
 
 
-@breaks("begun_together")
-class DoneTwice(Honest):
-    """Begins attempts in tasks of its own, and says twice that they are over."""
+class Beginner(Honest):
+    """Begins attempts in tasks of its own, with something wrong in their end."""
 
     @asynccontextmanager
     async def open(self, settings: Any) -> AsyncGenerator[Any]:
@@ -154,12 +153,40 @@ class DoneTwice(Honest):
 
     def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw:
         self.nursery.start_soon(self._carry, request, done)
-        return lambda: False
+        return self.withdraw
 
     async def _carry(self, request: DeliveryRequest, done: Done) -> None:
-        verdicts = await self.deliver(request)
+        self.end(done, await self.deliver(request))
+
+    def withdraw(self) -> bool:
+        return False
+
+    def end(self, done: Done, verdicts: Sequence[Verdict]) -> None:
+        done(verdicts)
+
+
+@breaks("begun_together")
+class DoneTwice(Beginner):
+    def end(self, done: Done, verdicts: Sequence[Verdict]) -> None:
         done(verdicts)
         done(verdicts)
+
+
+@breaks("one_recipient", "ten_at_once")
+class AnswersNothingBegun(Beginner):
+    def end(self, done: Done, verdicts: Sequence[Verdict]) -> None:
+        done([])
+
+
+@breaks("cancelled_at_every_step")
+class DoneThoughTakenBack(Beginner):
+    def withdraw(self) -> bool:
+        return True
+
+
+@breaks("silent_peer")
+class NeverDone(Beginner):
+    """Says that the answer will come, and it never does."""
 
 
 # --- Cancellation and deadlines ---

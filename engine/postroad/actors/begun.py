@@ -114,17 +114,24 @@ class BegunAttempts:
                 begun.withdraw = transport.begin_delivery(request, begun.done)
         except Exception as error:
             begun.done(error)
+        except BaseException:  # it ends the program, and is no answer
+            self._forget(begun)
+            raise
         self._look_at_clock(attempt, started)
         if begun.withdraw is None and not begun.is_over:
-            begun.is_over = True  # it has no say any more
-            del self._under_way.attempts[begun.token]
+            self._forget(begun)
             return False
         return True
 
+    def _forget(self, begun: _Begun) -> None:
+        """Its transport has no say in it any more."""
+        begun.is_over = True
+        self._under_way.attempts.pop(begun.token, None)
+
     def end(self, begun: _Begun, answer: Any) -> None:
         """Called once by each that is over."""
-        if self._under_way.attempts.pop(begun.token, None) is None:
-            del self._late.attempts[begun.token]
+        self._under_way.attempts.pop(begun.token, None)
+        self._late.attempts.pop(begun.token, None)
         try:
             self._home(begun.attempt, begun.octets, answer)
         except Exception as error:
@@ -139,9 +146,11 @@ class BegunAttempts:
         self._under_way.watch(nursery)
         self._late.watch(nursery)
 
-    def take_back_all(self) -> None:
+    def take_back_all(self) -> bool:
+        """Whether the answer to some of them is waited for."""
         for begun in list(self._under_way.attempts.values()):
             self._take_back(begun)
+        return bool(self._late.attempts)
 
     async def wait_late(self) -> None:
         """Wait for those whose answer alone is missing: `late_seconds` at the longest, then `give_up_late`."""
@@ -153,7 +162,9 @@ class BegunAttempts:
             self._give_up(begun)
 
     def _take_back(self, begun: _Begun) -> None:
-        """Withdraw it; where its answer is waited for, it is late from now on."""
+        """Withdraw it; where its answer is waited for, it is late from now on.  Taking back another one may have ended it."""
+        if begun.is_over:
+            return
         assert begun.withdraw is not None, "it is under way"
         del self._under_way.attempts[begun.token]
         self._late.attempts[begun.token] = begun
@@ -161,12 +172,10 @@ class BegunAttempts:
         started = time.perf_counter()
         try:
             with as_exceptions():
-                is_back = begun.withdraw()
+                if begun.withdraw():
+                    begun.done(_TAKEN_BACK)
         except Exception as error:
             begun.done(error)
-        else:
-            if is_back:
-                begun.done(_TAKEN_BACK)
         self._look_at_clock(begun.attempt, started)
 
     def _give_up(self, begun: _Begun) -> None:

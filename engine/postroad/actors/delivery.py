@@ -153,26 +153,31 @@ class Delivery:
         self._is_ending = False
 
     async def run(self) -> None:
-        try:
-            async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as self._nursery:
+            try:
                 while True:
                     for attempts in await self._inbox.take_all():
                         for attempt in attempts:
                             self._start(attempt)
                     self._begun.watch(self._nursery)
-        finally:
-            self._begun.take_back_all()
-            with trio.move_on_after(self._begun.late_seconds, shield=True):
-                await self._begun.wait_late()
-            self._begun.give_up_late()
+            finally:
+                self._nursery.cancel_scope.cancel()
+                await self._end_begun()  # noqa: ASYNC102  # shields itself, for so long
+
+    async def _end_begun(self) -> None:
+        """Beside the calls of `deliver`, which are cancelled at the same time, and may wait for an answer just as long."""
+        self._begun.take_back_all()
+        with trio.move_on_after(self._begun.late_seconds, shield=True):
+            await self._begun.wait_late()
+        self._begun.give_up_late()
 
     def end_attempts(self) -> None:
         """The grace of a shutdown is over: cancel every attempt; each still comes home with a verdict."""
         self._is_ending = True
         for scope in list(self._running):
             scope.cancel()
-        self._begun.take_back_all()
-        self._begun.watch(self._nursery)
+        if self._begun.take_back_all():
+            self._begun.watch(self._nursery)
 
     def _start(self, attempt: Attempt) -> None:
         self._say_begin(attempt.lease)

@@ -12,32 +12,44 @@ from ..verdict import Verdict
 __all__ = ["deliver_begun"]
 
 
+_SLACK_SECONDS = 1.0  # behind `doubt_seconds`
+
+
 class _Answer:
     """Waits for what `done` is called with, and notes what must not be."""
 
     def __init__(self, misdeeds: list[str]) -> None:
         self._misdeeds = misdeeds
-        self._waiter: trio.lowlevel.Task | None = None
+        self._over = trio.Event()
         self._is_back = False
         self.answer: Sequence[Verdict] | Exception | None = None
 
     def done(self, answer: Sequence[Verdict] | Exception) -> None:
         if self._is_back:
             self._misdeeds.append("`done` was called although `withdraw` had answered True")
-        elif self.answer is not None:
+        elif self._over.is_set():
             self._misdeeds.append("`done` was called twice")
         else:
             self.answer = answer
-            if self._waiter is not None:
-                trio.lowlevel.reschedule(self._waiter)
+            self._over.set()
 
-    async def wait(self, withdraw: Withdraw) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
+    async def wait(self, withdraw: Withdraw, doubt_seconds: float) -> None:
+        """As the engine: when this is cancelled, for the answer to what was handed over, and that only so long."""
+        try:
+            await self._over.wait()
+        except trio.Cancelled:  # noqa: ASYNC103  # an answer is an answer
             self._is_back = withdraw()
-            return trio.lowlevel.Abort.SUCCEEDED if self._is_back else trio.lowlevel.Abort.FAILED
+            if self._is_back or not await self._is_answered(doubt_seconds):  # noqa: ASYNC102  # shields itself
+                raise
 
-        self._waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    async def _is_answered(self, doubt_seconds: float) -> bool:
+        with trio.move_on_after(doubt_seconds + _SLACK_SECONDS, shield=True):
+            await self._over.wait()
+        if not self._over.is_set():
+            self._misdeeds.append(
+                f"`done` was not called within {doubt_seconds:g} s after `withdraw` had answered False"
+            )
+        return self._over.is_set()
 
 
 async def deliver_begun(transport: Transport, request: DeliveryRequest, misdeeds: list[str]) -> Sequence[Verdict]:
@@ -47,7 +59,7 @@ async def deliver_begun(transport: Transport, request: DeliveryRequest, misdeeds
     if withdraw is None and answer.answer is None:
         return await transport.deliver(request)
     if answer.answer is None and withdraw is not None:
-        await answer.wait(withdraw)
+        await answer.wait(withdraw, request.doubt_seconds)
     else:
         await trio.lowlevel.checkpoint()
     if isinstance(answer.answer, Exception):
