@@ -361,12 +361,13 @@ class Session:
                 _log.exception("session_crashed", remote=self._remote.host)
 
     async def _quit(self) -> None:
+        if self._has_quit and self._talk.protocol.has_more:
+            return  # its answer has come, or begins to
         with trio.move_on_after(_QUIT_SECONDS, shield=True):
             try:
                 if not self._has_quit:
                     await self._wire.send(emit.quit())
-                if not self._talk.protocol.has_more:  # else its answer has come, or begins to
-                    await self._wire.receive()
+                await self._wire.receive()
             except Trouble:
                 return
 

@@ -139,8 +139,8 @@ SMTP = (
         "P6 I7",
         "opens the next connection although the server has not heard QUIT on the last one",
         _SESSION,
-        "                if not self._talk.protocol.has_more:",
-        "                if not self._has_quit:",
+        "        if self._has_quit and self._talk.protocol.has_more:",
+        "        if self._has_quit:",
         (f"{_OF_SESSION}::test_a_connection_counts_until_quit_is_answered",),
     ),
     Mutant(
