@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from postroad.log import printable
 from postroad.verdict import Scope
@@ -57,6 +58,7 @@ def _literal(domain: str) -> str:
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
+@lru_cache(maxsize=64)  # a smarthost's is asked for at each connection
 def literal_address(host: str) -> str | None:
     """The numeric address that a literal, or a host that is given in digits, stands for."""
     text = host

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .reply import Reply
 
@@ -41,6 +42,7 @@ NOTHING = Features()
 UNASKED = Features(is_known=False)
 
 
+@lru_cache(maxsize=32)  # a server says the same to every connection; at most 2 MiB (`reply.MAX_REPLY`)
 def read_features(reply: Reply) -> Features:
     """Read an EHLO reply; its first line is the greeting."""
     keywords: dict[str, str] = {}

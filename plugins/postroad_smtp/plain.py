@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 
 import trio
 
@@ -17,6 +18,7 @@ __all__ = ["PlainStream", "connect"]
 
 _SOME = 65_536
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # the name came with Python 3.12
+_ASKS_AGAIN = sys.platform == "linux"  # where a second connect(2) gives the first one's outcome, be it good or bad
 _BACKLOG_TRIES, _BACKLOG_SECONDS = 100, 0.1
 
 
@@ -82,6 +84,7 @@ async def connect(address: str, port: int, source: str = "") -> PlainStream:
     """A connection to a numeric address, or to the unix socket whose path the address is.
 
     source: this machine's address to connect from; "" leaves it to the system.  Raises OSError; nothing stays open then.
+    Without a checkpoint where this machine answers at once.
     """
     sock = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
@@ -118,7 +121,9 @@ def _bind(sock: socket.socket, source: str) -> None:
 
 async def _connect_tcp(sock: socket.socket, target: tuple[str, int]) -> None:
     code = sock.connect_ex(target)
-    if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+    if code == errno.EINPROGRESS and _ASKS_AGAIN:
+        code = sock.connect_ex(target)  # 0 where this machine answered already: it spares the wait
+    if code in (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
         await trio.lowlevel.wait_writable(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:

@@ -18,6 +18,9 @@ MAX_LINES = 128  # the longest EHLO replies have about 30
 MAX_REPLY = 65_536  # octets of all lines of one reply
 
 _SIMPLE = re.compile(rb"([2-5][0-9][0-9]) ([^\r\n]{0,2000})\r?\n")  # what nearly every reply is
+_SEVERAL = re.compile(  # what nearly every answer to EHLO is: lines and octets are within what a reply may have
+    rb"([2-5][0-9][0-9])-[^\r\n]{0,2000}\r?\n(?:\1-[^\r\n]{0,2000}\r?\n){0,29}\1 [^\r\n]{0,2000}\r?\n"
+)
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(rb"[ \t]*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
 
@@ -74,9 +77,13 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next complete reply, or None.  Raises ReplyError; the parser is of no use after that."""
-        if not self._lines and (match := _SIMPLE.match(self._buffer, self._at)):
-            self._at = match.end()
-            return Reply(int(match[1]), (match[2],))
+        if not self._lines:
+            if match := _SIMPLE.match(self._buffer, self._at):
+                self._at = match.end()
+                return Reply(int(match[1]), (match[2],))
+            if match := _SEVERAL.match(self._buffer, self._at):
+                self._at = match.end()
+                return Reply(int(match[1]), tuple([line[4:] for line in match[0].splitlines()]))
         while (line := self._next_line()) is not None:
             match = _LINE.fullmatch(line)
             if match is None:

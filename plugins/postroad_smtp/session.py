@@ -1,8 +1,9 @@
 """One connection and its work: a long-lived task that carries one message after the other.
 
-Where the server pipelines, the next envelope goes out in the same write as the content before it: one write and one read per
-message (RFC 2920 section 3.1).  The task shields itself; everything that ends it early goes through its one movable deadline, so
-that the time between a final dot and its reply is never cut short by accident.  Used by `pool.py`; decides nothing about retries.
+Where the server pipelines, the next envelope, or QUIT, goes out in the same write as the content before it: one write and one
+read per message (RFC 2920 section 3.1).  The task shields itself; everything that ends it early goes through its one movable
+deadline, so that the time between a final dot and its reply is never cut short by accident.  Used by `pool.py`; decides nothing
+about retries.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = ["Session"]
 
 _LAST_WORDS_SECONDS = 2.0  # for what the server said before it stopped listening
 _QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
+_BYE = 221
 _log = get_logger()
 
 
@@ -62,6 +64,7 @@ class Session:
         self._bell: trio.Event | None = None  # set while resting
         self._coming: Handover | None = first  # its own from now on, though no transaction was begun for it yet
         self._stopped: Trouble | None = None  # why it is to end, once somebody said so
+        self._has_quit = False  # QUIT went out behind its last content
         first.session = self
 
     # --- For others ---
@@ -252,7 +255,7 @@ class Session:
             return None
         self._needs_reset = transaction.is_chunked  # a BDAT that fails must be followed by RSET (RFC 3030 section 2)
         follower = self._follower = self._take_follower(transaction)
-        group = self._expect_group(follower) if follower is not None else b""
+        group = self._expect_group(follower) if follower is not None else self._parting()
         transaction.is_committed = True
         transaction.handover.request.committing()
         await self._talk.send(end + group if group else end)
@@ -281,6 +284,12 @@ class Session:
             follower.settle()
         return None
 
+    def _parting(self) -> bytes:
+        """QUIT, where nothing can follow the content any more: it may end a group (RFC 2920 section 3.1), and then costs no write
+        and no round trip of its own.  Once worn, a session stays so: what is left of the message goes elsewhere."""
+        self._has_quit = self._manner.takes_followers and self._is_worn()
+        return emit.quit() if self._has_quit else b""
+
     async def _send_lone_dot(self, transaction: Transaction) -> None:
         """Nobody was accepted, and the server waits for content nevertheless."""
         if self._manner.is_lmtp:
@@ -305,6 +314,8 @@ class Session:
 
     def _take_end(self, answer: Answer[Transaction]) -> None:
         transaction = answer.owner
+        if self._has_quit and answer.reply.code == _BYE:
+            raise verdicts.broken(answer.awaited, answer.reply)  # that is QUIT's answer: the content has none
         transaction.take(answer)
         if transaction.ends <= 0:
             transaction.settle()
@@ -350,9 +361,12 @@ class Session:
                 _log.exception("session_crashed", remote=self._remote.host)
 
     async def _quit(self) -> None:
+        if self._has_quit and self._talk.protocol.has_more:
+            return  # its answer has come, or begins to
         with trio.move_on_after(_QUIT_SECONDS, shield=True):
             try:
-                await self._wire.send(emit.quit())
+                if not self._has_quit:
+                    await self._wire.send(emit.quit())
                 await self._wire.receive()
             except Trouble:
                 return

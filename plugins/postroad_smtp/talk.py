@@ -29,9 +29,9 @@ class Talk:
         self.protocol: Protocol[Transaction] = Protocol()
         self._wire: Wire
         self._block_seconds = settings.block_seconds
-        self._seconds = dict.fromkeys(Awaited, settings.command_seconds)  # the handshake's are in `greeting.py`
-        self._seconds[Awaited.DATA] = settings.data_seconds
-        self._seconds[Awaited.DOT] = self._seconds[Awaited.DOT_RCPT] = settings.dot_seconds
+        self._command_seconds = settings.command_seconds  # the handshake's are in `greeting.py`
+        self._data_seconds = settings.data_seconds
+        self._dot_seconds = settings.dot_seconds
         self._envelope_seconds = settings.envelope_seconds
         self._timed = -1  # the count of answers for which the deadline is set
         self._is_reading = False  # the content, from the spool
@@ -69,13 +69,18 @@ class Talk:
 
     def _time_for(self, awaited: Awaited) -> float:
         """The time for a reply, and no more than the envelope it belongs to has left in all."""
-        seconds, owner = self._seconds[awaited], self.protocol.owner
+        seconds, owner = self._seconds_for(awaited), self.protocol.owner
         if awaited not in _ENVELOPE or owner is None:
             return seconds
         now = trio.current_time()
         if owner.answered_by is None:
             owner.answered_by = now + self._envelope_seconds
         return min(seconds, max(owner.answered_by - now, 0.0))
+
+    def _seconds_for(self, awaited: Awaited) -> float:
+        if awaited in _ENDS:
+            return self._dot_seconds
+        return self._data_seconds if awaited is Awaited.DATA else self._command_seconds
 
     def silence(self) -> Trouble:
         """The trouble of a deadline that passed."""

@@ -77,6 +77,19 @@ async def test_twenty_messages_go_over_one_session_each_envelope_behind_the_cont
         assert as_sent(stored) == letter(mark)
 
 
+async def test_the_last_content_of_a_connection_has_quit_behind_it(postfix: RealPostfix) -> None:
+    marks = [new_mark() for _ in range(5)]
+    async with open_middlebox(postfix) as box:
+        async with open_road(box.place, messages_per_session=1, sessions=1) as road:
+            verdicts = [await road.send_one(mark) for mark in marks]
+        assert [box.said(number)[-1][-11:] for number in range(5)] == [b"\r\n.\r\nQUIT\r\n"] * 5
+        assert all(any(b"221 2.0.0" in data for _, data in each) for each in box.connections)
+    assert [verdict.disposition for verdict in verdicts] == [ACCEPTED] * 5
+    for mark in marks:
+        (stored,) = await postfix.boxes.wait_stored("known", mark)
+        assert as_sent(stored) == letter(mark)
+
+
 async def test_a_message_over_its_size_is_refused_before_it_is_sent(postfix: RealPostfix) -> None:
     mark = new_mark()
     async with open_middlebox(postfix) as box:

@@ -71,6 +71,15 @@ async def test_nothing_goes_in_chunks_where_that_is_not_offered(road: OpenRoad, 
         assert _said(way, "BDAT") == []
 
 
+async def test_quit_follows_the_last_chunk_without_a_reset(road: OpenRoad) -> None:
+    async with road(peer=_peer(), chunking="on", messages_per_session=1) as way:
+        assert (await way.send())[0].disposition is ACCEPTED
+        await way.peer.wait_command("QUIT")
+    reads = way.peer.connections[0].reads
+    assert len(reads) == 1 + 1 + 1  # EHLO, envelope, content and QUIT
+    assert reads[2].endswith(CONTENT + b"QUIT\r\n")
+
+
 async def test_the_next_envelope_follows_a_chunk_behind_a_reset(road: OpenRoad) -> None:
     async with road(peer=_peer(), chunking="on", sessions=1) as way, trio.open_nursery() as nursery:
         for number in range(4):
@@ -205,6 +214,13 @@ async def test_in_lmtp_the_next_envelope_waits_for_the_last_answer(road: OpenRoa
             nursery.start_soon(way.send, f"a{number}@example.org", f"b{number}@example.org")
     assert len(way.peer.transactions) == 8
     assert len(way.peer.connections[0].reads) == 1 + 2 * 4 + 1  # EHLO, envelope and content of each, QUIT
+
+
+async def test_in_lmtp_quit_waits_for_the_last_answer(road: OpenRoad) -> None:
+    async with road(peer=_peer(lmtp=True), protocol="lmtp", messages_per_session=1) as way:
+        await way.send("a@example.org", "b@example.org")
+        await way.peer.wait_command("QUIT")
+    assert len(way.peer.connections[0].reads) == 1 + 2 + 1  # LHLO, envelope, content, QUIT
 
 
 @pytest.mark.parametrize("end", [Cut(), Reset(), "421 4.3.2 Bye"], ids=str)

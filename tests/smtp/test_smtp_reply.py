@@ -75,6 +75,15 @@ def test_refuses_what_is_no_reply_whole_and_byte_by_byte(data: bytes) -> None:
         _parse([bytes([octet]) for octet in data])
 
 
+@pytest.mark.parametrize("lines", [2, 30, 31, 32])
+def test_long_replies_are_the_same_in_one_piece_and_in_several(lines: int) -> None:
+    """Up to 31 lines of 2,000 octets are read in one step, and what is longer line by line."""
+    for octets in (10, 2000, 2001):
+        text = b"x" * octets
+        data = b"250-" + b"\r\n250-".join([text] * (lines - 1)) + b"\r\n250 " + text + b"\r\n"
+        assert _parse([data]) == _parse([data[:1500], data[1500:]]) == [Reply(250, (text,) * lines)]
+
+
 def _is_harmless(text: str) -> bool:
     """One line without controls; letters that Unicode does not have yet, which `isprintable` refuses, may stand in it."""
     return len(text.splitlines()) == 1 and not {"Cc", "Cs", "Zl", "Zp"}.intersection(map(category, text))

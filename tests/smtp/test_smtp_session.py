@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from postroad.errors import StoreError
 from postroad.testing import MemoryContent, make_request
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Delay, Reset, Silence, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Delay, Raw, Reset, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
@@ -155,6 +155,71 @@ async def test_a_connection_is_closed_when_it_has_carried_enough(road: OpenRoad)
         counts = [each.commands.count(".") for each in way.peer.connections]
         assert counts == [2, 2, 1]
         assert way.commands()[-1] == "QUIT"
+
+
+async def test_quit_goes_with_the_last_content_of_a_connection(road: OpenRoad) -> None:
+    async with road(messages_per_session=1, sessions=1) as way:
+        assert _dispositions(await _send_many(way, 3)) == [ACCEPTED] * 3
+        assert [len(each.reads) for each in way.peer.connections] == [3, 3, 3]  # EHLO, envelope, content and QUIT
+        assert [each.commands[-2:] for each in way.peer.connections] == [[".", "QUIT"]] * 3
+
+
+async def test_quit_waits_for_the_last_answer_where_the_server_does_not_pipeline(road: OpenRoad) -> None:
+    async with road(messages_per_session=1, pipelining="off") as way:
+        await way.send()
+        await way.peer.wait_command("QUIT")
+        assert len(way.peer.connections[0].reads) == 1 + 3 + 1 + 1  # EHLO, envelope, content, QUIT
+
+
+async def test_an_answer_to_quit_is_no_acceptance(road: OpenRoad) -> None:
+    """A server that gives one answer too few to the end of the content, and then says goodbye."""
+    async with road({".": "221 2.0.0 Bye"}, messages_per_session=1) as way:
+        (verdict,) = await way.send()
+        assert verdict.disposition is IN_DOUBT
+
+
+_ENDS = {
+    "451 4.3.0 Later": DEFERRED,
+    "554 5.7.1 Spam": REFUSED,
+    "421 4.3.2 Bye": DEFERRED,
+    Raw(b"250 2.0.0 Ok\r\n", then_cut=True): ACCEPTED,
+    Raw(b"250 2.0.0 O", then_cut=True): IN_DOUBT,
+    Cut(): IN_DOUBT,
+    Reset(): IN_DOUBT,
+}
+
+
+@pytest.mark.parametrize(("end", "disposition"), _ENDS.items(), ids=str)
+async def test_quit_behind_a_content_changes_nothing_about_its_answer(
+    road: OpenRoad, end: object, disposition: Disposition
+) -> None:
+    async with road({".": [end, ACCEPT]}, messages_per_session=1, sessions=1) as way:
+        assert _dispositions(await _send_many(way, 2)) == [disposition, ACCEPTED]
+        assert len(way.peer.connections) == 2
+
+
+@pytest.mark.parametrize("goodbye", [Reset(), Cut(), "500 5.5.2 What?", "421 4.3.2 Bye", Raw(b"bye\r\n")], ids=str)
+async def test_what_comes_for_a_quit_changes_nothing_about_the_content_before_it(
+    road: OpenRoad, goodbye: object
+) -> None:
+    async with road({"QUIT": goodbye}, messages_per_session=1, sessions=1) as way:
+        assert _dispositions(await _send_many(way, 3)) == [ACCEPTED] * 3
+        assert [len(each.recipients) for each in way.peer.transactions] == [1] * 3
+
+
+async def test_recipients_that_a_transaction_had_no_room_for_do_not_follow_quit(road: OpenRoad) -> None:
+    async with road({"RCPT": [ACCEPT, "452 4.5.3 Too many", ACCEPT]}, messages_per_session=1) as way:
+        verdicts = await way.send("a@example.org", "b@example.org")
+        assert [verdict.disposition for verdict in verdicts] == [ACCEPTED] * 2
+        assert [each.commands[-2:] for each in way.peer.connections] == [[".", "QUIT"]] * 2
+
+
+async def test_a_connection_counts_until_quit_is_answered(road: OpenRoad, autojump_clock: MockClock) -> None:
+    """For the server it is still one of ours, although its content was accepted long ago."""
+    async with road({"QUIT": Delay(1.0, ACCEPT)}, messages_per_session=1, sessions=1) as way:
+        for number in range(3):
+            assert (await way.send())[0].disposition is ACCEPTED
+            assert number <= trio.current_time() < number + 0.1
 
 
 async def test_an_idle_connection_is_closed_with_quit(road: OpenRoad, autojump_clock: MockClock) -> None:

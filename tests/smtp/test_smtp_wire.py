@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, assert_no_checkpoints, memory_stream_pair
+from trio.testing import MockClock, assert_checkpoints, assert_no_checkpoints, memory_stream_pair
 
-from postroad_smtp.plain import PlainStream
+from postroad_smtp.plain import PlainStream, connect
 from postroad_smtp.trouble import Trouble
 from postroad_smtp.wire import Wire
 
@@ -86,3 +87,39 @@ async def test_a_stream_that_is_no_socket_is_closed_too() -> None:
     await Wire(ours).close_forcefully()
     with trio.fail_after(10):
         assert await theirs.receive_some(1) == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the outcome is not asked for a second time")
+async def test_a_connection_that_this_machine_answers_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        assert any([await _connects_at_once(server.getsockname()[1]) for _ in range(20)])  # a busy kernel may be late
+
+
+async def _connects_at_once(port: int) -> bool:
+    try:
+        with assert_no_checkpoints():
+            stream = await connect("127.0.0.1", port)
+            stream.close_nowait()
+    except AssertionError:
+        return False
+    return True
+
+
+async def test_a_connection_that_is_refused_is_told_as_that() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            await connect("127.0.0.1", nobody.getsockname()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how full a backlog is differs")
+async def test_a_connection_that_is_not_answered_yet_is_waited_for(autojump_clock: MockClock) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        streams = list[PlainStream]()
+        with trio.move_on_after(60) as scope:
+            for _ in range(10):
+                streams.append(await connect("127.0.0.1", server.getsockname()[1]))
+        assert scope.cancelled_caught
+        assert 0 < len(streams) < 10
+    for stream in streams:
+        stream.close_nowait()
