@@ -176,9 +176,14 @@ SCENARIOS = (
 )
 
 
-def choose(names: str, *, any_transport: bool = False) -> list[Scenario]:
-    """The scenarios of these names, separated by commas; empty: all.  Raises LookupError for an unknown one."""
-    able = [one for one in SCENARIOS if one.suits_any or not any_transport]
+def choose(names: str, *, any_transport: bool = False, sink: str = "smtp") -> list[Scenario]:
+    """The scenarios of these names, separated by commas; empty: all.  Raises LookupError for an unknown one.
+
+    sink: what a stranger's transport speaks to; only the one for SMTP puts mail off.
+    """
+    able = [
+        one for one in SCENARIOS if not any_transport or (one.suits_any and not (one.load.deferred and sink != "smtp"))
+    ]
     if not names:
         return able
     by_name = {one.name: one for one in able}

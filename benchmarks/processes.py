@@ -146,8 +146,10 @@ class Worker:
         return line
 
     def _last_words(self) -> str:
-        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][:500] if lines else "it said nothing"
+        """The last line of what it complained of; an ExceptionGroup is printed in a frame, which says nothing."""
+        lines = self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line.strip(" |+-") for line in lines]
+        return next((line[:500] for line in reversed(told) if line), "it said nothing")
 
 
 class Crew:

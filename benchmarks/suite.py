@@ -72,9 +72,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if bool(options.transport) != bool(options.config):
         parser.error("--transport and --config go together")
     try:
-        options.chosen = choose(rest, any_transport=bool(options.transport)) if rest or not names else []
-        options.own = read_own(options.transport, options.config) if options.transport else None
-    except (LookupError, OSError, tomllib.TOMLDecodeError) as error:
+        is_own = bool(options.transport)
+        options.chosen = choose(rest, any_transport=is_own, sink=options.sink) if rest or not names else []
+        options.own = read_own(options.transport, options.config) if is_own else None
+    except tomllib.TOMLDecodeError as error:
+        parser.error(f"{options.config} is no TOML: {error}")
+    except (LookupError, OSError) as error:
         parser.error(str(error))
     if options.transport:
         options.beside = []

@@ -128,6 +128,40 @@ async def test_trouble_defers_that_message_alone(mock_clock, bay, parts, where):
         assert len(delivery.back()) == 2
 
 
+@pytest.mark.parametrize("commits", [False, True])
+async def test_done_on_another_thread_is_trouble_of_the_transport_and_reaches_nobody_else(bay, parts, commits):
+    async with bay(Starter(commits=commits)) as delivery:
+        lease, other = parts.lease(1), parts.lease(2)
+        await delivery.send(lease)
+        await delivery.send(other)
+        (_, done), (_, done_other) = delivery.transport.begun
+        with capture_logs() as logs:
+            await trio.to_thread.run_sync(done, [ACCEPTED])
+            await wait_all_tasks_blocked()
+        done_other([ACCEPTED])
+        assert dispositions(lease, other) == [
+            Disposition.IN_DOUBT if commits else Disposition.DEFERRED,
+            Disposition.ACCEPTED,
+        ]
+        (said,) = [log for log in logs if log["event"] == "transport_failed"]
+        assert "another thread" in str(said["exc_info"])
+        assert len(delivery.back()) == 2
+
+
+async def test_what_takes_nothing_back_is_told_at_once(mock_clock, bay, parts):
+    class Odd(Starter):
+        def begin_delivery(self, request, done):
+            return True
+
+    async with bay(Odd()) as delivery:
+        lease = parts.lease()
+        with capture_logs() as logs:
+            await delivery.send(lease)
+        assert dispositions(lease) == [Disposition.DEFERRED]
+        (said,) = [log for log in logs if log["event"] == "transport_failed"]
+        assert "begin_delivery returned a bool" in str(said["exc_info"])
+
+
 async def test_local_trouble_is_no_try(mock_clock, bay, parts):
     async with bay(Starter()) as delivery:
         lease = parts.lease()

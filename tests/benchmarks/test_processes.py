@@ -56,6 +56,17 @@ def test_a_worker_that_fails_is_an_error_and_no_hang(tmp_path: Path) -> None:
             worker.answer(20.0)
 
 
+def test_what_a_group_of_exceptions_was_about_is_told(tmp_path: Path) -> None:
+    family, errors = Family(), tmp_path / "err"
+    with family.ended_at_exit():
+        worker = family.worker("counting_sink", {}, errors)
+        worker.answer(20.0)
+        errors.write_text("  + Exception Group Traceback\n    | ValueError: too large\n    +-----------\n")
+        worker.process.kill()
+        with pytest.raises(RuntimeError, match=r"without an answer: ValueError: too large$"):
+            worker.answer(20.0)
+
+
 def test_a_profile_is_there_when_the_engine_was_stopped(tmp_path: Path) -> None:
     profile, family = tmp_path / "out.prof", Family()
     with family.ended_at_exit():

@@ -98,6 +98,7 @@ def test_a_strangers_transport_may_speak_to_a_folder(tmp_path: Path) -> None:
         (["--scenarios", "api,nothing"], "unknown scenarios nothing"),
         (["--transport", "mine"], "go together"),
         (["--transport", "mine", "--config", "pyproject.toml"], "has no [transports.mine]"),
+        (["--transport", "mine", "--config", "README.md"], "README.md is no TOML"),
         (["--rounds", "0"], "at least 1"),
     ],
 )
@@ -120,6 +121,12 @@ def test_a_strangers_transport_is_not_asked_for_what_only_ours_can_be_told() -> 
     assert all(not one.load.by_mx and one.load.kept and not one.load.tls for one in choose("", any_transport=True))
     with pytest.raises(LookupError):
         choose("starttls", any_transport=True)
+
+
+@pytest.mark.parametrize("sink", ["http", "file"])
+def test_only_a_sink_for_smtp_puts_mail_off(sink: str) -> None:
+    names = {one.name for one in choose("", any_transport=True)}
+    assert names - {one.name for one in choose("", any_transport=True, sink=sink)} == {"deferred"}
 
 
 def test_recipients_and_destinations_take_turns() -> None:

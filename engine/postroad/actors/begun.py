@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import trio
@@ -19,7 +20,16 @@ from .watched import SLOW_SECONDS
 
 __all__ = ["BegunAttempts", "TakenBack"]
 
+_ELSEWHERE = "`done` was called on another thread than trio's; trio.from_thread.run_sync calls it there"
 _GRACE_SECONDS = 5.0  # behind `doubt_seconds`: who keeps his duties is never cut short by it
+
+
+def _checked(withdraw: Any) -> Withdraw | None:
+    """What a transport returned.  Raises TypeError at once, not at the deadline, where it takes nothing back."""
+    if withdraw is None or callable(withdraw):
+        return withdraw  # type: ignore[no-any-return]
+    kind = type(withdraw).__name__
+    raise TypeError(f"begin_delivery returned a {kind}; a function that takes the attempt back, or None, was expected")
 
 
 class TakenBack:
@@ -30,7 +40,7 @@ _TAKEN_BACK = TakenBack()
 
 
 class _Begun:
-    """One attempt.  done: what its transport calls."""
+    """One attempt.  done: what its transport calls; on another thread that is trouble of the transport, told on trio's."""
 
     __slots__ = ("_all", "attempt", "deadline", "is_over", "octets", "withdraw")
 
@@ -47,7 +57,9 @@ class _Begun:
         return self.attempt.lease.token
 
     def done(self, answer: Any) -> None:
-        if not self.is_over:
+        if get_ident() != self._all.thread:
+            self._all.trio.run_sync_soon(self.done, RuntimeError(_ELSEWHERE))
+        elif not self.is_over:
             self.is_over = True
             self._all.end(self, answer)
 
@@ -96,6 +108,8 @@ class BegunAttempts:
         slow: Callable[[Attempt, float], None],
         fail: Callable[[Exception], None],
     ) -> None:
+        self.thread = get_ident()
+        self.trio = trio.lowlevel.current_trio_token()
         self.late_seconds = doubt_seconds + _GRACE_SECONDS
         self._home = home
         self._slow = slow
@@ -111,7 +125,7 @@ class BegunAttempts:
         started = time.perf_counter()
         try:
             with as_exceptions():
-                begun.withdraw = transport.begin_delivery(request, begun.done)
+                begun.withdraw = _checked(transport.begin_delivery(request, begun.done))
         except Exception as error:
             begun.done(error)
         except BaseException:  # it ends the program, and is no answer
