@@ -354,8 +354,8 @@ RING = (
         "P2 P3",
         "counts a second answer of a transport",
         _BEGUN,
-        "        if not self.is_over:\n",
-        "        if True:\n",
+        "        elif not self.is_over:\n",
+        "        else:\n",
         (f"{_OF_BEGUN}::test_the_first_answer_counts",),
     ),
     Mutant(
