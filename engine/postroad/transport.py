@@ -184,7 +184,7 @@ class Objecting(Protocol):
 class Beginning(Protocol):
     """What a transport may have besides: it begins an attempt at once, in no task of the engine's, and calls when it is over.
 
-    A task, a scope and a deadline of its own are an eighth of what a small message costs an engine in all.
+    A task, a scope and a deadline of its own are a tenth or more of what a small message costs an engine in all.
     """
 
     def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:

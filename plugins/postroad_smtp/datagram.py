@@ -30,7 +30,7 @@ _MOST_SECONDS = 0x7FFF_FFFF  # RFC 2181 section 8: a larger TTL is none
 _ABSENT_SECONDS = 300  # what is not there, by an answer that does not say for how long; as dnspython
 _STEPS = 128  # labels and pointers of a name: no name has more labels
 _OCTETS = 4096  # without EDNS an answer has 512 at the most
-_PATIENCE_SECONDS = 1.0  # then the careful way begins, which asks again
+_PATIENCE_SECONDS = 1.0
 _SILENCES = 3  # in a row: the server is down, and waiting for it twice a look-up would be a waste
 _REST_SECONDS = 60.0
 
@@ -44,10 +44,14 @@ class Told(NamedTuple):
 
 
 class Quick:
-    """Asks one server; where it keeps silent several times in a row, it is not asked in this way for a minute."""
+    """Asks one server; where it keeps silent several times in a row, it is not asked in this way for a minute.
 
-    def __init__(self, server: Place) -> None:
+    patience: seconds that an answer may take; then the careful way begins, which asks again.
+    """
+
+    def __init__(self, server: Place, patience: float = _PATIENCE_SECONDS) -> None:
         self._server = server
+        self._patience = min(patience, _PATIENCE_SECONDS)
         self._silences = 0
         self._silent_at = 0.0  # when one was counted last: those that were asked before it tell nothing new
         self._resting_until = 0.0
@@ -59,7 +63,7 @@ class Quick:
         if question is None or began < self._resting_until:
             return None
         told = None
-        with trio.move_on_after(_PATIENCE_SECONDS) as scope:
+        with trio.move_on_after(self._patience) as scope:
             told = await self._exchange(question, name, kind)
         if not scope.cancelled_caught:
             self._silences = 0

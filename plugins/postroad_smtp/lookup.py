@@ -111,11 +111,13 @@ class Dns:
 def _quick(resolver: dns.asyncresolver.Resolver) -> Quick | None:
     """For the first server, unless they are to be asked in turns, or it does not listen as DNS servers do."""
     server = resolver.nameservers[0]
-    if resolver.rotate:
-        return None
+    place: Place | None = None
     if isinstance(server, str):
-        return Quick(Place(server, resolver.port)) if literal_address(server) == server else None
-    return Quick(Place(server.address, server.port)) if type(server) is dns.nameserver.Do53Nameserver else None
+        place = Place(server, resolver.port) if literal_address(server) == server else None
+    elif type(server) is dns.nameserver.Do53Nameserver:
+        place = Place(server.address, server.port)
+    # The half of one server's time: where the first one is silent, the others have their turn within the whole.
+    return None if resolver.rotate or place is None else Quick(place, resolver.timeout / 2)
 
 
 def _ordinary(name: str, told: Told) -> Found:

@@ -20,6 +20,7 @@ from .verdicts import Remote, of_trouble
 
 __all__ = ["Site", "Sites"]
 
+_RESTING_MOST = 250  # connections of all sites: each holds a descriptor, of which a process has 1,024 if nobody asks for more
 _CROWDED_SECONDS = 60.0  # how long a site that refused one more connection is not asked for more
 
 StartSession = Callable[["Site", Handover], Session]
@@ -27,17 +28,35 @@ StartSession = Callable[["Site", Handover], Session]
 Later = Callable[[float, Callable[[], None]], None]
 
 
+class _Rest:
+    """The sessions that rest, of all sites, the longest first.  Where one more would be too many, the longest ends."""
+
+    def __init__(self) -> None:
+        self._sites: dict[Session, Site] = {}
+
+    def add(self, session: Session, site: Site) -> None:
+        self._sites[session] = site
+        if len(self._sites) > _RESTING_MOST:
+            longest, its_site = next(iter(self._sites.items()))
+            its_site.retire(longest)
+            longest.dismiss()
+
+    def discard(self, session: Session) -> None:
+        self._sites.pop(session, None)
+
+
 class Site:
     """One set of servers.  Used by its sessions and by Sites only."""
 
     def __init__(
-        self, name: str, limit: int, start: StartSession, later: Later, forget: Callable[[Site], None]
+        self, name: str, limit: int, start: StartSession, later: Later, forget: Callable[[Site], None], rest: _Rest
     ) -> None:
         self.name = name
         self._limit = limit
         self._start = start
         self._later = later
         self._forget = forget
+        self._rest = rest
         self._sessions: set[Session] = set()
         self._resting: list[Session] = []  # the last one to rest is the first to work: the others may time out
         self._queue: deque[Handover] = deque()
@@ -78,12 +97,14 @@ class Site:
             session.dismiss()
             return
         self._resting.append(session)
+        self._rest.add(session, self)
         self._dispatch()
 
     def retire(self, session: Session) -> None:
         """The session takes no more work; it counts until it has left."""
         if session in self._resting:
             self._resting.remove(session)
+            self._rest.discard(session)
 
     def leave(self, session: Session) -> None:
         """Forget a session: there is room for another one.  Calling it twice does no harm."""
@@ -130,7 +151,9 @@ class Site:
 
     def _dispatch(self) -> None:
         while self._queue and self._resting:
-            self._resting.pop().assign(self._queue.popleft())
+            session = self._resting.pop()
+            self._rest.discard(session)
+            session.assign(self._queue.popleft())
         while self._queue and len(self._sessions) < self._room():
             self._open(self._queue.popleft())
 
@@ -169,6 +192,7 @@ class Sites:
         self._start = start
         self._later = later
         self._sites: dict[str, Site] = {}
+        self._rest = _Rest()
         self._is_closing = False
 
     def submit(self, handover: Handover) -> None:
@@ -177,7 +201,7 @@ class Sites:
         name = handover.route.site
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = Site(name, self._limit, self._start, self._later, self._drop)
+            site = self._sites[name] = Site(name, self._limit, self._start, self._later, self._drop, self._rest)
         site.submit(handover)
 
     def withdraw(self, handover: Handover) -> bool:

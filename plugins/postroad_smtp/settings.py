@@ -122,7 +122,10 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = 300.0
     idle_seconds: Annotated[
         float,
-        _seconds("How long a connection is kept without work. Servers wait for at least 300 (RFC 5321 4.5.3.2.7)."),
+        _seconds(
+            "How long a connection is kept without work; of more than 250 the one that has none the longest is closed. Servers wait "
+            "for at least 300 (RFC 5321 4.5.3.2.7)."
+        ),
     ] = 15.0
     protocol: Annotated[
         Literal["smtp", "lmtp"],

@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from postroad.testing.dns_peer import DnsPeer
 from postroad_smtp.datagram import Quick, Told, make_question, read_answer
+from postroad_smtp.lookup import Dns
 from postroad_smtp.places import Place
 
 NAME = "example.org"
@@ -189,6 +191,16 @@ async def test_a_server_that_keeps_silent_is_left_to_dnspython_for_a_minute(
     await trio.sleep(60)
     await silent.ask(NAME, "MX")
     assert trio.current_time() == 64.0
+
+
+async def test_a_silent_first_server_leaves_time_for_the_second(autojump_clock: MockClock) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        silent = Place("127.0.0.1", sock.getsockname()[1])
+        async with DnsPeer({NAME: {"MX": ["10 mx1.example.org."]}}).listening() as server:
+            host, _, port = server.rpartition(":")
+            found = await Dns([silent, Place(host, int(port))], 1.0).look_up(NAME, "MX")
+    assert found.records == ((10, "mx1.example.org"),)
 
 
 async def test_questions_that_wait_at_the_same_time_are_one_silence(silent: Quick, autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from smtp_wide import Names, Wide, open_wide
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from postroad.testing.dns_peer import Lie, Told
 from postroad.verdict import Disposition, Scope, Verdict
@@ -142,6 +142,23 @@ async def test_domains_with_the_same_servers_share_a_site_and_its_connections() 
         sites = {(await wide.send(domain)).site for domain in ("example.org", "other.example", "alias.example")}
         assert len(sites) == 1
         assert len(wide.peer.connections) == 1
+
+
+async def test_the_connection_that_rests_longest_makes_room_for_one_more(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Ten thousand domains must not cost ten thousand descriptors."""
+    monkeypatch.setattr("postroad_smtp.pool._RESTING_MOST", 2)
+    names = [f"mx{number}.example" for number in range(4)]
+    zone = {name: {"MX": [f"10 {name}."], "A": ["127.0.0.1"]} for name in names}
+    async with open_wide(zone, idle_seconds=1000) as wide:
+        for name in (*names[:2], names[0], *names[2:], names[3]):
+            assert (await wide.send(name)).disposition is Disposition.ACCEPTED
+            await wait_all_tasks_blocked()
+        ended = [[command.split()[0] for command in each.commands][-1] for each in wide.peer.connections]
+        assert ended == ["QUIT", "QUIT", ".", "."]
+        assert [len(each.commands) for each in wide.peer.connections[::3]] == [10, 9]
+        assert trio.current_time() < 100
 
 
 async def test_no_servers_of_a_stranger_share_a_site_by_their_name() -> None:
