@@ -29,6 +29,9 @@ __all__ = ["Dns", "Found", "Resolver", "Status"]
 _MAX_CNAMES = 10  # as Postfix
 _MIN_SECONDS, _MAX_SECONDS = 30.0, 3600.0  # bounds of a TTL: neither a query for each message, nor stale for a day
 _ABSENT_SECONDS = 300.0
+_AT_ONCE = (
+    200  # questions: more than 270 datagrams in one burst overflow what Linux keeps for a server's socket, and are lost
+)
 _FAILED_SECONDS = 10.0  # a dead DNS server is not asked for each message
 
 
@@ -71,6 +74,7 @@ class Dns:
         except dns.resolver.NoResolverConfiguration as error:
             raise ConfigError("dns_servers", f"the system names no DNS server ({error}); name one here") from None
         self._seconds = seconds
+        self._turns = trio.Semaphore(_AT_ONCE)
         self._resolver.lifetime = seconds
         self._resolver.timeout = min(self._resolver.timeout, seconds / 2)
         if servers:
@@ -81,10 +85,11 @@ class Dns:
         self._quick = _quick(self._resolver)
 
     async def look_up(self, name: str, kind: str) -> Found:
-        with trio.move_on_after(self._seconds):  # over all steps, and on trio's clock
-            told = await self._quick.ask(name, kind) if self._quick is not None else None
-            return _ordinary(name, told) if told is not None else await self._follow(name, kind)
-        return Found(Status.FAILED, said="DNS look-up failed: no answer in time")
+        async with self._turns:  # whose turn has not come is no silence of the server's
+            with trio.move_on_after(self._seconds):  # over all steps, and on trio's clock
+                told = await self._quick.ask(name, kind) if self._quick is not None else None
+                return _ordinary(name, told) if told is not None else await self._follow(name, kind)
+            return Found(Status.FAILED, said="DNS look-up failed: no answer in time")
 
     async def _follow(self, name: str, kind: str) -> Found:
         aliases = 0

@@ -20,7 +20,9 @@ from .verdicts import Remote, of_trouble
 
 __all__ = ["Site", "Sites"]
 
-_RESTING_MOST = 250  # connections of all sites: each holds a descriptor, of which a process has 1,024 if nobody asks for more
+_RESTING_MOST = (
+    250  # connections of all sites: each holds a descriptor, of which a process has 1,024 if nobody asks for more
+)
 _CROWDED_SECONDS = 60.0  # how long a site that refused one more connection is not asked for more
 
 StartSession = Callable[["Site", Handover], Session]

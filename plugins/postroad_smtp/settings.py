@@ -123,8 +123,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idle_seconds: Annotated[
         float,
         _seconds(
-            "How long a connection is kept without work; of more than 250 the one that has none the longest is closed. Servers wait "
-            "for at least 300 (RFC 5321 4.5.3.2.7)."
+            "How long a connection is kept without work; of more than 250 the one without it the longest is closed. "
+            "Servers wait for at least 300 (RFC 5321 4.5.3.2.7)."
         ),
     ] = 15.0
     protocol: Annotated[

@@ -98,6 +98,27 @@ def office(parts, boxes):
 # --- accepting and leasing ---
 
 
+@pytest.mark.parametrize(("answered", "seconds", "rests"), [(2, 0.004, 0.001), (2, 1.0, 0.002), (1, 1.0, 0.0)])
+async def test_who_was_answered_with_others_may_come_again_before_the_next_commit(
+    mock_clock, office, parts, answered, seconds, rests
+):
+    """A quarter of the commit's time, two milliseconds at the most; a lone submitter waits for nobody."""
+    async with office() as queue:
+        queue.store.fault = lambda operations: mock_clock.jump(seconds)  # what a commit takes
+        await queue.put(*[parts.accept(id=f"m{number}") for number in range(answered)])
+        queue.store.applied.clear()
+        queue.store.fault = lambda operations: None
+        await queue.put(parts.accept(id="next"))
+        if rests:
+            mock_clock.jump(rests * 0.99)
+            await queue.put(parts.accept(id="just in time"))
+            assert queue.store.applied == []
+            mock_clock.jump(rests * 0.02)
+            await wait_all_tasks_blocked()
+        assert len(queue.store.applied) == 1
+        assert len(queue.store.applied[0]) == (2 if rests else 1)
+
+
 async def test_a_fresh_message_is_leased_by_the_commit_that_accepts_it(mock_clock, office, parts):
     async with office() as queue:
         queue.store.applied.clear()

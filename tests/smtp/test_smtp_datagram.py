@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import dns.flags
@@ -18,7 +19,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from postroad.testing.dns_peer import DnsPeer
 from postroad_smtp.datagram import Quick, Told, make_question, read_answer
@@ -201,6 +202,22 @@ async def test_a_silent_first_server_leaves_time_for_the_second(autojump_clock: 
             host, _, port = server.rpartition(":")
             found = await Dns([silent, Place(host, int(port))], 1.0).look_up(NAME, "MX")
     assert found.records == ((10, "mx1.example.org"),)
+
+
+async def test_a_burst_of_questions_is_asked_by_turns(mock_clock: MockClock) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind(("127.0.0.1", 0))
+        names = Dns([Place("127.0.0.1", sock.getsockname()[1])], 5.0)
+        async with trio.open_nursery() as nursery:
+            for number in range(250):
+                nursery.start_soon(names.look_up, f"d{number}.example", "MX")
+            await wait_all_tasks_blocked()
+            asked = 0
+            with suppress(BlockingIOError):
+                while sock.recv(512):
+                    asked += 1
+            assert asked == 200
+            nursery.cancel_scope.cancel()
 
 
 async def test_questions_that_wait_at_the_same_time_are_one_silence(silent: Quick, autojump_clock: MockClock) -> None:

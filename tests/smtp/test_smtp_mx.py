@@ -192,7 +192,7 @@ async def test_the_dns_is_asked_once_for_many_messages_at_once() -> None:
 async def test_a_failing_look_up_is_made_once_for_many_messages_at_once(autojump_clock: MockClock) -> None:
     async with open_wide({"silent.example": {"MX": Lie.SILENCE}}, dns_seconds=1.0) as wide:
         await _send_at_once(wide, ["silent.example"] * 100)
-        assert len(wide.dns.asked) <= 2  # the second is the same look-up, which repeats its question
+        assert len(wide.dns.asked) <= 3  # the others are the same look-up, which repeats its question
 
 
 async def test_what_was_found_is_forgotten_after_its_time(autojump_clock: MockClock) -> None:

@@ -48,7 +48,10 @@ class _FreshLease:
 
 
 class IntakeParts:
-    """Adds parts to batches.  begun: where leases go that a commit granted."""
+    """Adds parts to batches.
+
+    begun: where leases go that a commit granted.  accepted: how many submissions the last batch has.
+    """
 
     def __init__(self, ports: Ports, leases: LeaseBook, lanes: LaneBook, recorder: Recorder) -> None:
         self._ports = ports
@@ -56,6 +59,7 @@ class IntakeParts:
         self._lanes = lanes
         self._recorder = recorder
         self.begun: list[Lease] = []
+        self.accepted = 0
 
     def add(
         self, batch: Batch, begun: list[Lease], now: float, credits: int | None, entries: int, octets: int
@@ -65,6 +69,7 @@ class IntakeParts:
         credits: how many fresh leases may be used; None while nothing is leased at all, so that nothing waits for it.
         """
         self.begun = begun
+        self.accepted = 0
         held: list[Entry] = []
         for entry in self._ports.intake.take(entries, octets):
             if not isinstance(entry.operation, Accept):
@@ -96,6 +101,7 @@ class IntakeParts:
         return now < entry.held_until
 
     def _add_accept(self, batch: Batch, entry: Entry, accept: Accept, now: float, credits: int) -> int:
+        self.accepted += 1
         fresh = self._reserve(accept, now, credits)
         operation = _with_leases(accept, fresh) if fresh else accept
 

@@ -35,6 +35,7 @@ __all__ = ["Queue", "QueueNote"]
 QueueNote: TypeAlias = Wake | Room | Settled | Learnt | Drain
 
 _SICK_SECONDS, _SICK_MAX_SECONDS = 1.0, 30.0  # between tries to settle while the store refuses
+_GATHERING, _GATHERING_MOST_SECONDS = 0.25, 0.002  # of the last commit's time; see `_gather`
 _READ_ALONG_OCTETS = 4_000_000  # contents read by one commit's leases
 
 _log = get_logger()
@@ -68,6 +69,7 @@ class Queue:
         self._is_settling_apart = False  # a settlement failed: the next ones shall not share its fate
         self._is_sick = False  # the commit under way could not settle or lease
         self._sick_until = 0.0
+        self._commit_seconds = 0.0  # of the last commit
         self._sick_seconds = _SICK_SECONDS
 
     def _default_room(self, lane: str) -> int:
@@ -83,6 +85,7 @@ class Queue:
     async def run(self) -> None:
         await self._load_lanes()
         while True:
+            await self._gather()
             notes = await self._wait_for_work()
             now = self._ports.clock.now()
             for note in notes:
@@ -100,6 +103,12 @@ class Queue:
             self._lanes.note_due(lane, due, now)
 
     # --- waiting ---
+
+    async def _gather(self) -> None:
+        """Rest a moment after a commit that answered several submissions: who was answered mostly has another one, and without
+        this those would come while the others' commit is under way, for ever by turns."""
+        if self._intake_parts.accepted > 1:
+            await trio.sleep(min(_GATHERING * self._commit_seconds, _GATHERING_MOST_SECONDS))
 
     async def _wait_for_work(self) -> list[QueueNote]:
         now = self._ports.clock.now()
@@ -162,7 +171,9 @@ class Queue:
         if now >= self._sick_until and self._may_lease(now):
             self._add_turns(batch, now)
         if batch:
+            began = trio.current_time()
             await batch.commit(self._ports.executor)
+            self._commit_seconds = trio.current_time() - began
             if now >= self._sick_until:
                 self._judge_store(now)
         else:
