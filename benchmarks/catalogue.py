@@ -45,7 +45,7 @@ SCENARIOS = (
     Scenario(
         "api",
         "submitted in-process, or injected by SMTP; out by SMTP; 10 KiB",
-        ("postroad", *_QUEUES, "smtplib", "smtplib-usual", "aiosmtplib"),
+        ("postroad", "postroad-2", *_QUEUES, "smtplib", "smtplib-usual", "aiosmtplib"),
         Load(),
         5000,
         200,
