@@ -28,13 +28,12 @@ class Handover:
     its own once, and gets a new connection, but not a third chance.  was_confused: the same for a server that chokes on
     what it offers itself.  is_withdrawn: its call was cancelled; nothing more is begun for it.
     excess: recipients, by index, that a transaction had no room for.
-    done: what to call with its verdicts, or with the error, where nobody waits in `wait_settled`.
+    done: what to call once with its verdicts, or with the error; who waits in `wait_settled` is woken by one of its own.
     """
 
     __slots__ = (
         "_done",
         "_verdicts",
-        "_waiter",
         "error",
         "excess",
         "is_settled",
@@ -62,8 +61,7 @@ class Handover:
         self.plain = plain
         self.session: Session | None = None
         self.is_settled = False
-        self._waiter: trio.lowlevel.Task | None = None  # `deliver`, while it waits
-        self._done = done
+        self._done: Done | None = done
         self._verdicts: list[Verdict | None] = [None] * len(request.recipients)
         self.error: Exception | None = None
         self.was_returned = False
@@ -129,11 +127,9 @@ class Handover:
 
     def _wake(self) -> None:
         self.is_settled = True
-        if self._done is not None:
-            self._done(self.error or self.verdicts)
-        elif self._waiter is not None:
-            trio.lowlevel.reschedule(self._waiter)
-            self._waiter = None
+        done, self._done = self._done, None
+        if done is not None:
+            done(self.error or self.verdicts)
 
     def forget_done(self) -> None:
         """It is taken back: its verdicts are nobody's."""
@@ -145,11 +141,8 @@ class Handover:
         if self.is_settled:
             await trio.lowlevel.checkpoint()
             return
-        self._waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(lambda _: self._abort(withdraw))
-
-    def _abort(self, withdraw: Callable[[], bool]) -> trio.lowlevel.Abort:
-        if not withdraw():
-            return trio.lowlevel.Abort.FAILED
-        self._waiter = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        task = trio.lowlevel.current_task()
+        self._done = lambda _: trio.lowlevel.reschedule(task)
+        await trio.lowlevel.wait_task_rescheduled(
+            lambda _: trio.lowlevel.Abort.SUCCEEDED if withdraw() else trio.lowlevel.Abort.FAILED
+        )

@@ -29,9 +29,7 @@ __all__ = ["Dns", "Found", "Resolver", "Status"]
 _MAX_CNAMES = 10  # as Postfix
 _MIN_SECONDS, _MAX_SECONDS = 30.0, 3600.0  # bounds of a TTL: neither a query for each message, nor stale for a day
 _ABSENT_SECONDS = 300.0
-_AT_ONCE = (
-    200  # questions: more than 270 datagrams in one burst overflow what Linux keeps for a server's socket, and are lost
-)
+_AT_ONCE = 200  # questions: of a burst of more than 270 datagrams Linux drops what a server's socket has no room for
 _FAILED_SECONDS = 10.0  # a dead DNS server is not asked for each message
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from postroad.log import printable
-from postroad.transport import Capabilities, DeliveryRequest, Done, Withdraw
+from postroad.transport import Capabilities, Content, DeliveryRequest, Done, Withdraw
 from postroad.verdict import Verdict
 
 from . import emit
@@ -112,7 +112,7 @@ class SmtpTransport:
     async def deliver(self, request: DeliveryRequest) -> Sequence[Verdict]:
         """Try once to hand the message over; see `postroad.transport.Transport`."""
         try:
-            route = self._route or await self._find_route(request.domain)
+            route = self._known_route(request.domain) or await self._find_route(request.domain)
         except Trouble as trouble:
             return self._same(request, of_trouble(trouble, Remote(site=printable(request.domain or "", 255))))
         try:
@@ -120,19 +120,15 @@ class SmtpTransport:
         except emit.Unsafe as error:
             return self._same(request, own_refusal(str(error), "5.6.0", Remote(site=route.site)))
         self._sites.submit(handover)
-        await handover.wait_settled(lambda: self._sites.withdraw(handover))
+        await handover.wait_settled(lambda: self._take_back(handover))
         if handover.error is not None:
             raise handover.error
         return handover.verdicts
 
     def begin_delivery(self, request: DeliveryRequest, done: Done) -> Withdraw | None:
         """Begin where the route is known and the content at hand; see `postroad.transport.Beginning`."""
-        route = self._route or self._known_route(request.domain)
-        if route is None:
-            return None
-        content = request.content
-        data = b"" if content.size > STREAM_FROM else content.read_nowait()
-        if data is None:
+        route, data = self._known_route(request.domain), _at_hand(request.content)
+        if route is None or data is None:
             return None
         try:
             handover = self._handover(request, route, data, done)
@@ -149,9 +145,8 @@ class SmtpTransport:
 
     async def _prepare(self, request: DeliveryRequest, route: Route) -> Handover:
         """The request with its content as it goes on the wire.  Raises emit.Unsafe; StoreError."""
-        content = request.content
-        data = b"" if content.size > STREAM_FROM else content.read_nowait()
-        return self._handover(request, route, await content.read() if data is None else data)
+        data = _at_hand(request.content)
+        return self._handover(request, route, await request.content.read() if data is None else data)
 
     def _handover(self, request: DeliveryRequest, route: Route, data: bytes, done: Done | None = None) -> Handover:
         """data: the content, unless that is to be streamed.  Raises emit.Unsafe."""
@@ -163,12 +158,14 @@ class SmtpTransport:
         return Handover(request, route, payload, data if self._settings.chunking == "on" else None, done)
 
     def _known_route(self, domain: str | None) -> Route | None:
-        return None if domain is None or self._exchangers is None else self._exchangers.route_nowait(domain)
+        if self._route is not None or domain is None or self._exchangers is None:
+            return self._route
+        return self._exchangers.route_nowait(domain)
 
     async def _find_route(self, domain: str | None) -> Route:
         if domain is None or self._exchangers is None:
             raise Trouble(Kind.FAULT, "a request without a domain, and no smarthost", "4.3.5")
-        return self._exchangers.route_nowait(domain) or await self._exchangers.route(domain)
+        return await self._exchangers.route(domain)
 
     def _same(self, request: DeliveryRequest, verdict: Verdict) -> Sequence[Verdict]:
         return (verdict,) * len(request.recipients)
@@ -177,6 +174,11 @@ class SmtpTransport:
         """End every session: at once, but with `doubt_seconds` for the reply to a final dot."""
         self._sites.close()
         self._nursery.cancel_scope.cancel()  # look-ups; sessions are shielded and end by themselves
+
+
+def _at_hand(content: Content) -> bytes | None:
+    """The content, if it is in memory; nothing of what is to be streamed."""
+    return b"" if content.size > STREAM_FROM else content.read_nowait()
 
 
 async def _after(seconds: float, act: Callable[[], None]) -> None:
