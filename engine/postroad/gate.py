@@ -263,7 +263,11 @@ class _Visit:
     async def _take_in(self, sendings: list[tuple[int, _Sending]]) -> list[bytes]:
         if not sendings:
             return []
-        fresh = [each for each in sendings if not (self._is_large(each[1]) and await self._is_stored(each[1]))]
+        fresh = [
+            (number, call)
+            for number, call in sendings
+            if not (self._is_large(call) and await _is_stored(self._engine, call.id))
+        ]
         senders = self._engine.config.senders
         try:
             taken = iter(await self._engine.take_in([partial(_draft_of, call, senders) for _, call in fresh]))
@@ -274,11 +278,8 @@ class _Visit:
         return [self._encoded(number, outcome) for number, outcome in outcomes]
 
     def _is_large(self, call: _Sending) -> bool:
+        """Whether it matters that it was asked before, and the answer lost: a large content's file must not be written anew."""
         return _octets(call) > self._engine.config.spool.content_file_bytes // 2
-
-    async def _is_stored(self, call: _Sending) -> bool:
-        """Asked before, and the answer was lost.  Only where it matters: a large content's file must not be written anew."""
-        return await _is_stored(self._engine, call.id)
 
     def _encoded(self, number: int, outcome: str | Exception) -> bytes:
         if isinstance(outcome, Exception):

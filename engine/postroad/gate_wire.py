@@ -13,9 +13,7 @@ import trio
 __all__ = ["EXCHANGE_SECONDS", "Wire"]
 
 EXCHANGE_SECONDS = 30.0  # to send a frame once it is begun, and to take its answers
-_PIECE_OCTETS = (
-    65_536  # one read; a buffer of 256 KiB is new memory from the system each time, and costs five times as much
-)
+_PIECE_OCTETS = 65_536  # one read; a buffer of 256 KiB is new memory each time, and costs five times as much
 _PIECES = 4  # about what a unix socket holds: so much is answered by one commit
 
 
@@ -30,16 +28,14 @@ class Wire:
         """What has come, after a wait for its first octet; b"" where the client has gone.  Raises trio.BrokenResourceError."""
         if self._descriptor is None:
             return bytes(await self._stream.receive_some(_PIECES * _PIECE_OCTETS))
-        while (piece := await self._read_in_turn(self._descriptor)) is None:
-            pass
+        piece = None
+        while piece is None:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            piece = _read(self._descriptor)
         pieces = [piece]
         while len(pieces[-1]) == _PIECE_OCTETS and len(pieces) < _PIECES and (more := _read(self._descriptor)):
             pieces.append(more)
         return b"".join(pieces)
-
-    async def _read_in_turn(self, descriptor: int) -> bytes | None:
-        await trio.lowlevel.wait_readable(descriptor)
-        return _read(descriptor)
 
     async def send(self, data: bytes) -> None:
         """No checkpoint where the client takes all at once.  Raises trio.BrokenResourceError or TooSlowError."""

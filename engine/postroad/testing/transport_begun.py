@@ -11,7 +11,6 @@ from ..verdict import Verdict
 
 __all__ = ["deliver_begun"]
 
-
 _SLACK_SECONDS = 1.0  # behind `doubt_seconds`
 
 
@@ -56,12 +55,12 @@ async def deliver_begun(transport: Transport, request: DeliveryRequest, misdeeds
     """As `deliver`, by `begin_delivery` where the transport can.  misdeeds: gets what its duty T18 forbids."""
     answer = _Answer(misdeeds)
     withdraw = _begin(transport, request, answer.done)
-    if withdraw is None and answer.answer is None:
-        return await transport.deliver(request)
-    if answer.answer is None and withdraw is not None:
-        await answer.wait(withdraw, request.doubt_seconds)
-    else:
+    if answer.answer is not None:
         await trio.lowlevel.checkpoint()
+    elif withdraw is None:
+        return await transport.deliver(request)
+    else:
+        await answer.wait(withdraw, request.doubt_seconds)
     if isinstance(answer.answer, Exception):
         raise answer.answer
     assert answer.answer is not None, "it was waited for"
