@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-__all__ = ["BENCHMARKS", "Crew", "Family", "OutOfTime", "Worker", "say", "shares", "take_orders"]
+__all__ = ["BENCHMARKS", "Crew", "Family", "OutOfTime", "Worker", "lead", "say", "shares", "take_orders"]
 
 BENCHMARKS = Path(__file__).resolve().parent
 _GRACE_SECONDS = 5.0
@@ -185,6 +185,13 @@ def take_orders(obey: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
     say({"ready": True})
     for line in sys.stdin:
         say(obey(json.loads(line)))
+
+
+def lead(make: Callable[[Family, dict[str, Any]], Callable[[dict[str, Any]], Mapping[str, Any]]]) -> None:
+    """The life of a worker that has processes of its own, which end with it.  make: gives its `obey`, from its settings."""
+    family = Family()
+    with family.ended_at_exit():
+        take_orders(make(family, json.loads(sys.argv[1])))
 
 
 def say(answer: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ import gc
 import re
 import resource
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 __all__ = [
     "HEAD_OCTETS",
@@ -22,6 +24,7 @@ __all__ = [
     "own_cpu_seconds",
     "percentiles",
     "set_aside",
+    "together",
 ]
 
 SENDER = "sender@bench.example"
@@ -63,6 +66,12 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     ranked = sorted(seconds)
     at = {"p50_ms": 0.50, "p99_ms": 0.99, "max_ms": 1.0}
     return {name: round(1000 * ranked[min(len(ranked) - 1, int(part * len(ranked)))], 3) for name, part in at.items()}
+
+
+def together(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several senders tell of one run: its beginning, and all of their `seconds` ranked as one."""
+    seconds = [one for answer in answers for one in answer["seconds"]]
+    return {"began": min(answer["began"] for answer in answers), "durable": percentiles(seconds)}
 
 
 def own_cpu_seconds() -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 from load import Load
 from measure import cpu_of_tree
-from processes import Family, take_orders
+from processes import Family, lead
 from sinks import free_port, wait_for_port
 from workload import SENDER, Template, percentiles
 
@@ -79,11 +78,5 @@ class Application:
         return {"cpu_seconds": cpu_of_tree(os.getpid()) - self._cpu, "problem": problem}
 
 
-def main() -> None:
-    family = Family()
-    with family.ended_at_exit():
-        take_orders(Application(json.loads(sys.argv[1]), family).obey)
-
-
 if __name__ == "__main__":
-    main()
+    lead(lambda family, settings: Application(settings, family).obey)

@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 
 from . import Level
-from .injected import Injected, count_files
+from .injected import MANY_SESSIONS, Injected, count_files
 
 __all__ = ["Haraka"]
 
 _VERSION = "3.2.1"
 _BEFORE = "2026-06-01"  # of what it needs: with newer parts this version does not start
 _SECONDS = 300
-_SESSIONS = 50  # as many as Postroad has submitters: with Postfix's best, 5, it does a third
 _PLUGIN = """\
 // Relays everything to the sink of the benchmark.
 exports.register = function () {
@@ -38,7 +37,7 @@ class Haraka(Injected):
     listens_seconds = 30.0
 
     def __init__(self, cache: Path, *, may_fetch: bool) -> None:
-        super().__init__(sessions=_SESSIONS)
+        super().__init__(sessions=MANY_SESSIONS)
         self._home = cache / f"haraka-{_VERSION}"
         self._may_fetch = may_fetch
         self.settings = (

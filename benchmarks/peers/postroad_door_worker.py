@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from measure import cpu_of_tree
-from processes import Crew, Family, shares, take_orders
-from workload import percentiles
+from processes import Crew, Family, lead, shares
+from workload import together
 
 _SECONDS = 300.0
 
@@ -43,16 +41,8 @@ class House:
         """Have each door send its part."""
         self._cpu = self._used()
         self._engine.ask({"do": "send", "count": 0}, _SECONDS)  # its counters begin here
-        answers = self._doors.ask([{"count": part} for part in shares(count, len(self._doors))], _SECONDS)
-        seconds = [one for answer in answers for one in answer["seconds"]]
-        return {"began": min(answer["began"] for answer in answers), "durable": percentiles(seconds)}
-
-
-def main() -> None:
-    family = Family()
-    with family.ended_at_exit():
-        take_orders(House(family, json.loads(sys.argv[1])).obey)
+        return together(self._doors.ask([{"count": part} for part in shares(count, len(self._doors))], _SECONDS))
 
 
 if __name__ == "__main__":
-    main()
+    lead(lambda family, settings: House(family, settings).obey)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from processes import Crew, Family, Worker, shares, take_orders
-from workload import percentiles
+from processes import Crew, Family, Worker, lead, shares
+from workload import together
 
 _SECONDS = 300.0
 
@@ -32,9 +30,8 @@ class Engines:
 
     def _send(self, count: int) -> dict[str, Any]:
         parts = shares(count, len(self._engines))
-        answers = self._engines.ask([{"do": "send", "count": part, "with_seconds": True} for part in parts], _SECONDS)
-        seconds = [one for answer in answers for one in answer["seconds"]]
-        return {"began": min(answer["began"] for answer in answers), "durable": percentiles(seconds)}
+        orders = [{"do": "send", "count": part, "with_seconds": True} for part in parts]
+        return together(self._engines.ask(orders, _SECONDS))
 
 
 def _start(family: Family, settings: dict[str, Any], number: int) -> Worker:
@@ -52,11 +49,5 @@ def _in_all(answers: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    family = Family()
-    with family.ended_at_exit():
-        take_orders(Engines(family, json.loads(sys.argv[1])).obey)
-
-
 if __name__ == "__main__":
-    main()
+    lead(lambda family, settings: Engines(family, settings).obey)

@@ -10,11 +10,9 @@ from processes import BENCHMARKS
 
 from . import Level
 from .debian import find_python
-from .injected import Injected, count_files
+from .injected import MANY_SESSIONS, Injected, count_files
 
 __all__ = ["Slimta"]
-
-_SESSIONS = 50  # as many as Postroad has submitters: with Postfix's best, 5, it does a third
 
 
 class Slimta(Injected):
@@ -23,7 +21,7 @@ class Slimta(Injected):
     durability = "a file by POSIX AIO before its 250 (DiskStorage), and not synced"
 
     def __init__(self, cache: Path, *, may_fetch: bool) -> None:
-        super().__init__(sessions=_SESSIONS)
+        super().__init__(sessions=MANY_SESSIONS)
         self._cache = cache
         self._may_fetch = may_fetch
         self._python = Path()
