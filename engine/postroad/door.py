@@ -86,7 +86,7 @@ class Door:
         """Read a content and bring it into canonical form.  Uses nothing else of the door, so that a thread may do it."""
         given = self.read_source(content)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
-        check_hops(canonical.content, self._config.limits)
+        check_hops(canonical.hops, self._config.limits)
         return given, canonical
 
     def write(self, fields: MailFields, id: str, now: float) -> Written:
