@@ -286,6 +286,15 @@ DOOR = (
 
 AROUND = (
     Mutant(
+        "a log line shows controls",
+        "P5",
+        "takes a value with escape sequences for plain text",
+        f"{_ENGINE}/log.py",
+        'line.isascii() and b"\\\\" not in line and b"\\x7f" not in line',
+        "line.isascii()",
+        ("test_log.py::test_a_json_line_holds_what_the_two_nets_leave_of_its_values",),
+    ),
+    Mutant(
         "two engines on one spool",
         "P1 P3",
         "lets a second process write the spool",

@@ -27,7 +27,7 @@ __all__ = ["Recorder"]
 
 _log = get_logger()
 
-_NAMES = {
+_NAMES = {state: state.name.lower() for state in State} | {
     State.ACCEPTED: "delivered",
     State.WAITING: "deferred",
     State.IN_DOUBT: "in_doubt",
@@ -57,7 +57,7 @@ class Recorder:
     def settled(self, lease: Lease, outcome: Outcome, index: int, state: State, now: float) -> None:
         """index: the recipient's, among those of the lease."""
         recipient = lease.recipients[index]
-        name = _NAMES.get(state, state.name.lower())
+        name = _NAMES[state]
         attempts = recipient.attempts + outcome.tried
         due = outcome.due if state in (State.WAITING, State.IN_DOUBT) else None
         about: dict[str, Any] = {
