@@ -36,13 +36,14 @@ class Clock:
         self._follow = follow_wall
         self.is_virtual = wall is not time.time
         self.awake_since = self._anchor_wall = wall()
-        self._anchor_trio = trio.current_time()
+        self._count = trio.lowlevel.current_clock().current_time
+        self._anchor_trio = self._count()
         self.jumped_at: float | None = None
         self.ahead_seconds = 0.0
 
     def now(self) -> float:
         """The time in seconds, for everything that is scheduled."""
-        counted = self._anchor_wall + (trio.current_time() - self._anchor_trio)
+        counted = self._anchor_wall + (self._count() - self._anchor_trio)
         if not self._follow:
             return counted
         gained = self._wall() - counted
