@@ -127,7 +127,7 @@ class RoutingTable:
             return None
         if label not in self._labels:
             return None
-        return self.lane_by(self._first_road(label, recipient) if self._shares else label, recipient)
+        return self.lane_by(self._first_road(label, recipient) if label in self._shares else label, recipient)
 
     def may_carry(self, road: str, message: Message, recipient: str) -> bool:
         """Whether a road's transport declares nothing that excludes this message."""
@@ -140,9 +140,7 @@ class RoutingTable:
 
     def _first_road(self, route: str, recipient: str) -> str:
         """With weights, the road that a hash of the address falls to: always the same."""
-        shares = self._shares.get(route)
-        if shares is None:
-            return route
+        shares = self._shares[route]
         drawn = int.from_bytes(hashlib.blake2b(recipient.lower().encode(), digest_size=8).digest(), "big") % shares[-1]
         return next(label for label, share in zip(self._labels[route], shares, strict=True) if drawn < share)
 
