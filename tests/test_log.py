@@ -230,6 +230,65 @@ def test_importing_the_module_neither_imports_nor_configures_structlog() -> None
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+STORY = """
+import sys
+from postroad.log import configure_logging, get_logger
+
+configure_logging("info", json=True, stream=sys.stdout)
+log = get_logger(actor="queue", id="01abc")
+log.debug("unseen")
+log.info("deferred", reply="451 later\\r\\nforged", password="hunter2", id="01abd")
+log.warning("odd", many=["c\\x1b"], nothing=None)
+try:
+    raise RuntimeError("a bug")
+except RuntimeError as caught:
+    error = caught
+    log.exception("crashed")
+log.error("later", exc_info=error)
+log.error("at the time", exc_info=(type(error), error, error.__traceback__))
+log.critical("nothing is handled", exc_info=False)
+"""
+LATE = """
+import structlog
+
+structlog.get_logger().debug("unseen")
+structlog.get_logger().warning("of a plug-in", token="hunter2")
+log.info("of ours", n=1)
+with structlog.testing.capture_logs() as caught:
+    log.info("captured")
+assert [line["event"] for line in caught] == ["captured"]
+"""
+KNOWS = "\nsys.stderr.write(str('structlog' in sys.modules))"
+
+
+def _lines_of(script: str) -> tuple[list[dict[str, object]], str]:
+    """The lines, without their moments; and what the script knows at its end."""
+    ended = subprocess.run([sys.executable, "-c", script + KNOWS], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert all(line.pop("timestamp").endswith("Z") for line in lines)
+    return lines, ended.stderr
+
+
+def test_json_lines_are_the_same_with_and_without_structlog() -> None:
+    alone, is_imported = _lines_of(STORY)
+    through_structlog, was_imported = _lines_of("import structlog" + STORY)
+    assert (is_imported, was_imported) == ("False", "True")
+    assert alone == through_structlog
+    assert [line["event"] for line in alone] == [
+        *("deferred", "odd", "crashed", "later", "at the time", "nothing is handled")
+    ]
+    assert str(alone[2]["exception"]).endswith("RuntimeError: a bug")
+
+
+def test_who_imports_structlog_later_finds_it_configured_and_the_loggers_that_exist_go_along() -> None:
+    lines, is_imported = _lines_of(STORY + LATE)
+    assert is_imported == "True"
+    assert lines[-2:] == [
+        {"token": "[redacted]", "event": "of a plug-in", "level": "warning"},
+        {"actor": "queue", "id": "01abc", "n": 1, "event": "of ours", "level": "info"},
+    ]
+
+
 SECRETIVE = """
 from postroad.log import get_logger
 
