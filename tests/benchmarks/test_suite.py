@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,22 @@ def test_postfix_is_told_the_same_load() -> None:
     assert settings_for(Load(kept=False), 1, None)["smtp_connection_cache_on_demand"] == "no"
     assert settings_for(Load(tls=True), 1, None)["smtp_tls_security_level"] == "encrypt"
     assert settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "1s"
+    by_mx = settings_for(Load(by_mx=True, destinations=10_000), 25, None)
+    assert (by_mx["relayhost"], by_mx["disable_dns_lookups"], by_mx["default_transport"]) == ("", "no", "mx")
+    assert "smtp_connection_cache_destinations" not in by_mx
+    assert settings_for(Load(by_mx=True), 25, None)["smtp_connection_cache_destinations"] == "static:all"
+
+
+def test_without_a_network_of_its_own_no_smarthost_stands_in_for_looking_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.own_network", lambda: nullcontext("there is none"))
+    told = _play(tmp_path, "--scenarios", "destinations-100", "--peers", "postroad,postfix,opensmtpd,exim")
+    told = told["scenarios"]["destinations-100"]
+    assert told["problems"] == []
+    assert list(told["summary"]) == ["postroad"]
+    assert set(told["absent"]) == {"postfix", "opensmtpd", "exim"}
+    assert all("asks the DNS at port 53" in reason for reason in told["absent"].values())
 
 
 def test_a_lone_accept_is_compared_with_the_disk_by_medians() -> None:
