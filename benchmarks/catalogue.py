@@ -86,7 +86,14 @@ SCENARIOS = (
         200,
         counts_syncs=True,
     ),
-    Scenario("http", "out by HTTP, as to a provider; 10 KiB", ("postroad", "http-client"), Load(out="http"), 3000, 100),
+    Scenario(
+        "http",
+        "out by HTTP, as to a provider; 10 KiB",
+        ("postroad", "requests", "httpx2", "http-client"),
+        Load(out="http"),
+        3000,
+        100,
+    ),
     Scenario(
         "single",
         "out by SMTP, a connection for each message; 10 KiB",
@@ -155,15 +162,6 @@ SCENARIOS = (
         2000,
         100,
         suits_any=True,
-    ),
-    Scenario(
-        "engines-2",
-        "two processes with an engine and a spool each, beside one with as many submitters; out by SMTP; 10 KiB",
-        ("postroad-2", "postroad"),
-        Load(),
-        5000,
-        200,
-        counts_syncs=True,
     ),
     Scenario(
         "floor",

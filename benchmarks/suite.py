@@ -37,7 +37,7 @@ from results import publish
 from rounds import Plan, Stage, play, play_syncs, tell
 from sinks import CountingSink, FolderSink, Sink, SmtpSink
 from systems import Terms, make_peers
-from throughput import cache_folder, work_folder
+from throughput import cache_folder, folder_path, work_folder
 
 _SHORT_WARM_UP, _WARM_UP_PART = 5, 10
 _SYNC_MESSAGES = 600
@@ -63,7 +63,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-fetch", action="store_true", help="fetch and install nothing; what is absent stays so")
     parser.add_argument("--seconds", type=float, default=180.0, help="the longest one run may take")
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="packages, environments and spools")
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON, the table and plots")
+    parser.add_argument(
+        "--out", type=folder_path, default=BENCHMARKS / "out", help="folder for the JSON, the table and plots"
+    )
     parser.add_argument(
         "--publish", action="store_true", help="write benchmarks/RESULTS.md and its plots, if everything is run"
     )

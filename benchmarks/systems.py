@@ -58,6 +58,8 @@ def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
         "smtplib": SmtplibThreads,
         "smtplib-usual": lambda: SmtplibThreads(is_usual=True),
         "http-client": HttpThreads,
+        "requests": lambda: HttpThreads("requests"),
+        "httpx2": lambda: HttpThreads("httpx2"),
         "aiosmtplib": lambda: _aiosmtplib(terms, shape),
         "smtp-source": lambda: SmtpSource(shape, terms.cache, may_fetch=terms.may_fetch),
         **mine,
