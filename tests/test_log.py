@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postroad.log import configure_logging, get_logger, make_printable, printable, redact_secrets
@@ -125,6 +127,39 @@ def test_json_lines_hold_the_bound_values_and_one_line_per_event() -> None:
         "reply": r"451 later\x0d\x0aforged",
         "password": "[redacted]",
     }
+
+
+_texts = st.one_of(
+    st.text(max_size=20),
+    st.text('ab "\\\x7f\x1b\n\u202e\ud800', max_size=5),
+    st.integers(2000, 2100).map(lambda length: "x" * length),
+)
+_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), _texts, st.binary(max_size=5)),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "token"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+_flat = st.dictionaries(st.sampled_from(["id", "reply", "size", "lane"]), _texts | st.integers(-9, 9), max_size=4)
+_any = st.dictionaries(st.sampled_from(["id", "reply", "password", "raw", "level"]), _values, max_size=5)
+
+
+@given(_flat | _any, st.sampled_from(["debug", "info", "warning", "error", "critical"]))
+@example({"reply": "550 \x1b[2J"}, "info")
+@example({"reply": "550 \x7f"}, "info")
+@example({"reply": 'said "no" \\'}, "info")
+@example({"reply": "550 \u202e"}, "info")
+def test_a_json_line_holds_what_the_two_nets_leave_of_its_values(values: dict[str, Any], level: str) -> None:
+    configure_logging("debug", json=True, stream=io.StringIO())
+    get_logger(actor="queue").info("first", **dict.fromkeys(values))  # the keys are known from here on
+    stream = io.StringIO()
+    configure_logging("debug", json=True, stream=stream)
+    getattr(get_logger(actor="queue"), level)("said", **values)
+    moment = json.loads(stream.getvalue())["timestamp"]
+    line = {"actor": "queue", **values, "event": "said", "level": level, "timestamp": moment}
+    safe = make_printable(None, level, redact_secrets(None, level, line))
+    assert stream.getvalue() == msgspec.json.encode(safe).decode() + "\n"
 
 
 def test_readable_lines_cannot_be_forged_either() -> None:
