@@ -8,6 +8,7 @@ __all__ = ["FILE", "SMTP"]
 
 _SMTP = "plugins/postroad_smtp"
 _SESSION = f"{_SMTP}/session.py"
+_CONVERSATION = f"{_SMTP}/conversation.py"
 _TRANSACTION = f"{_SMTP}/transaction.py"
 _LEFTOVERS = f"{_SMTP}/leftovers.py"
 _VERDICTS = f"{_SMTP}/verdicts.py"
@@ -32,18 +33,22 @@ SMTP = (
         "the dot before the mark",
         "P2 I2",
         "ends the content first and says afterwards that the hand-over begins",
-        _SESSION,
-        "        transaction.handover.request.committing()\n        await self._talk.send(end + group if group else end)\n",
-        "        await self._talk.send(end + group if group else end)\n        transaction.handover.request.committing()\n",
+        _CONVERSATION,
+        "        transaction.handover.request.committing()\n"
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
+        "        rest = self._talk.send_nowait(end + group if group else end)\n"
+        "        transaction.handover.request.committing()\n"
+        "        if rest:\n",
         (f"{_OF_FAULTS}::test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over",),
     ),
     Mutant(
         "half a message is said to be handed over",
         "P1 I1",
         "says that all was written before it is",
-        _SESSION,
-        "        await self._talk.send(end + group if group else end)\n        transaction.is_handed_over = True",
-        "        transaction.is_handed_over = True\n        await self._talk.send(end + group if group else end)",
+        _CONVERSATION,
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
+        "        transaction.is_handed_over = True\n"
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
         (f"{_OF_FAULTS}::test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over",),
     ),
     Mutant(
@@ -68,7 +73,7 @@ SMTP = (
         "words behind an answer are the next answer",
         "P4 I3",
         "takes what a server said unasked for the answer to the next command",
-        _SESSION,
+        _CONVERSATION,
         "        if self._talk.protocol.has_more:\n            raise out_of_turn()",
         "        pass",
         (f"{_OF_SESSION}::test_replies_behind_the_last_one_end_the_connection",),
@@ -131,8 +136,8 @@ SMTP = (
         "goodbye is an acceptance",
         "P1 I1",
         "takes the answer to QUIT, which went out with the content, for the content's",
-        _SESSION,
-        "        if self._has_quit and answer.reply.code == _BYE:",
+        _CONVERSATION,
+        "        if self.has_quit and answer.reply.code == _BYE:",
         "        if False:",
         (f"{_OF_SESSION}::test_an_answer_to_quit_is_no_acceptance",),
     ),
@@ -141,8 +146,8 @@ SMTP = (
         "P6 I7",
         "opens the next connection although the server has not heard QUIT on the last one",
         _SESSION,
-        "        if self._has_quit and self._talk.protocol.has_more:",
-        "        if self._has_quit:",
+        "        if self._conversation.has_quit and self._talk.protocol.has_more:",
+        "        if self._conversation.has_quit:",
         (f"{_OF_SESSION}::test_a_connection_counts_until_quit_is_answered",),
     ),
     Mutant(
