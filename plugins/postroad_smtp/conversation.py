@@ -195,6 +195,7 @@ class Conversation:
             return None
         if transaction.is_follower and not self._pool.has_waiting:
             yield Need.MOMENT
+            self._sending.check_silence()
         end = yield from self._sending.send(transaction)
         if end is None:
             self._needs_reset = True

@@ -58,12 +58,9 @@ class Sending:
     def _has_unanswered(self) -> bool:
         """Take the answers that are here; whether more are to come."""
         protocol = self._talk.protocol
-        while protocol.awaited is not None:
-            answer = protocol.next_answer()
-            if answer is None:
-                return True
+        while (answer := protocol.next_answer()) is not None:
             self._take(answer)
-        return False
+        return protocol.awaited is not None
 
     def send(self, transaction: Transaction) -> Talking[bytes | None]:
         """All of the content but its last octets, which are returned; None where the server refused it between two chunks.
@@ -73,12 +70,13 @@ class Sending:
         handover = transaction.handover
         if not transaction.is_chunked or handover.plain is not None:
             self._expect_end(transaction)
-        if self._talk.protocol.has_more or self._wire.has_plain_news():
+        if self._talk.protocol.has_more:
             raise _impatient()
         if transaction.is_chunked and handover.plain is not None:
             return emit.bdat(len(handover.plain), is_last=True) + handover.plain
         if not transaction.is_chunked and handover.payload is not None:
             return handover.payload
+        self.check_silence()
         return (yield functools.partial(self._stream, transaction))
 
     async def _stream(self, transaction: Transaction) -> bytes | None:
@@ -96,6 +94,12 @@ class Sending:
             transaction.handover.fail(error, verdicts.of_trouble(trouble, self._remote))
             raise trouble from error
 
+    def check_silence(self) -> None:
+        """Raises Trouble where the server speaks, or went away, before all of the content is sent.  Not asked right after its
+        answer was read: there is nothing new to be seen."""
+        if self._wire.has_plain_news():
+            raise _impatient()
+
     def _expect_end(self, transaction: Transaction) -> None:
         for awaited in transaction.expect_end():
             self._talk.protocol.expect(awaited, transaction)
@@ -108,8 +112,7 @@ class Sending:
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 await self._talk.send(encoder.feed(piece))
-                if self._wire.has_plain_news():
-                    raise _impatient()
+                self.check_silence()
                 self._talk.read_content()
         return encoder.finish()
 
