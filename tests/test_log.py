@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postroad.log import configure_logging, get_logger, make_printable, printable, redact_secrets
@@ -127,6 +129,39 @@ def test_json_lines_hold_the_bound_values_and_one_line_per_event() -> None:
     }
 
 
+_texts = st.one_of(
+    st.text(max_size=20),
+    st.text('ab "\\\x7f\x1b\n\u202e\ud800', max_size=5),
+    st.integers(2000, 2100).map(lambda length: "x" * length),
+)
+_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), _texts, st.binary(max_size=5)),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "token"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+_flat = st.dictionaries(st.sampled_from(["id", "reply", "size", "lane"]), _texts | st.integers(-9, 9), max_size=4)
+_any = st.dictionaries(st.sampled_from(["id", "reply", "password", "raw", "level"]), _values, max_size=5)
+
+
+@given(_flat | _any, st.sampled_from(["debug", "info", "warning", "error", "critical"]))
+@example({"reply": "550 \x1b[2J"}, "info")
+@example({"reply": "550 \x7f"}, "info")
+@example({"reply": 'said "no" \\'}, "info")
+@example({"reply": "550 \u202e"}, "info")
+def test_a_json_line_holds_what_the_two_nets_leave_of_its_values(values: dict[str, Any], level: str) -> None:
+    configure_logging("debug", json=True, stream=io.StringIO())
+    get_logger(actor="queue").info("first", **dict.fromkeys(values))  # the keys are known from here on
+    stream = io.StringIO()
+    configure_logging("debug", json=True, stream=stream)
+    getattr(get_logger(actor="queue"), level)("said", **values)
+    moment = json.loads(stream.getvalue())["timestamp"]
+    line = {"actor": "queue", **values, "event": "said", "level": level, "timestamp": moment}
+    safe = make_printable(None, level, redact_secrets(None, level, line))
+    assert stream.getvalue() == msgspec.json.encode(safe).decode() + "\n"
+
+
 def test_readable_lines_cannot_be_forged_either() -> None:
     stream = io.StringIO()
     configure_logging(json=False, stream=stream)
@@ -193,6 +228,65 @@ def test_a_filtered_line_keeps_no_chain_of_lookups() -> None:
 def test_importing_the_module_neither_imports_nor_configures_structlog() -> None:
     script = "import sys, postroad.log as l; l.get_logger(a=1); sys.exit('structlog' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+STORY = """
+import sys
+from postroad.log import configure_logging, get_logger
+
+configure_logging("info", json=True, stream=sys.stdout)
+log = get_logger(actor="queue", id="01abc")
+log.debug("unseen")
+log.info("deferred", reply="451 later\\r\\nforged", password="hunter2", id="01abd")
+log.warning("odd", many=["c\\x1b"], nothing=None)
+try:
+    raise RuntimeError("a bug")
+except RuntimeError as caught:
+    error = caught
+    log.exception("crashed")
+log.error("later", exc_info=error)
+log.error("at the time", exc_info=(type(error), error, error.__traceback__))
+log.critical("nothing is handled", exc_info=False)
+"""
+LATE = """
+import structlog
+
+structlog.get_logger().debug("unseen")
+structlog.get_logger().warning("of a plug-in", token="hunter2")
+log.info("of ours", n=1)
+with structlog.testing.capture_logs() as caught:
+    log.info("captured")
+assert [line["event"] for line in caught] == ["captured"]
+"""
+KNOWS = "\nsys.stderr.write(str('structlog' in sys.modules))"
+
+
+def _lines_of(script: str) -> tuple[list[dict[str, object]], str]:
+    """The lines, without their moments; and what the script knows at its end."""
+    ended = subprocess.run([sys.executable, "-c", script + KNOWS], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert all(line.pop("timestamp").endswith("Z") for line in lines)
+    return lines, ended.stderr
+
+
+def test_json_lines_are_the_same_with_and_without_structlog() -> None:
+    alone, is_imported = _lines_of(STORY)
+    through_structlog, was_imported = _lines_of("import structlog" + STORY)
+    assert (is_imported, was_imported) == ("False", "True")
+    assert alone == through_structlog
+    assert [line["event"] for line in alone] == [
+        *("deferred", "odd", "crashed", "later", "at the time", "nothing is handled")
+    ]
+    assert str(alone[2]["exception"]).endswith("RuntimeError: a bug")
+
+
+def test_who_imports_structlog_later_finds_it_configured_and_the_loggers_that_exist_go_along() -> None:
+    lines, is_imported = _lines_of(STORY + LATE)
+    assert is_imported == "True"
+    assert lines[-2:] == [
+        {"token": "[redacted]", "event": "of a plug-in", "level": "warning"},
+        {"actor": "queue", "id": "01abc", "n": 1, "event": "of ours", "level": "info"},
+    ]
 
 
 SECRETIVE = """

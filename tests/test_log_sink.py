@@ -49,13 +49,13 @@ def test_a_reader_that_is_stuck_costs_lines_which_the_next_line_counts(pipe):
     sink = LogSink(stream, note)
     written = 0
     while not sink.dropped:
-        sink.write("x" * 99 + "\n")
+        sink.msg("x" * 99)
         written += 1
     for _ in range(10):
-        sink.write("lost\n")
+        sink.msg("lost")
     assert sink.dropped == 11
     assert everything_in(end).count(b"\n") == written - 1
-    sink.write("again\n")
+    sink.msg("again")
     assert everything_in(end) == b"dropped 11\nagain\n"
     assert sink.dropped == 0
 
@@ -63,18 +63,26 @@ def test_a_reader_that_is_stuck_costs_lines_which_the_next_line_counts(pipe):
 def test_a_line_that_was_cut_in_the_middle_is_ended_before_the_next_one(pipe):
     end, stream = pipe
     sink = LogSink(stream, note)
-    sink.write("x" * 200_000 + "\n")
+    sink.msg("x" * 200_000)
     assert sink.dropped == 1
     assert set(everything_in(end)) == {ord("x")}
-    sink.write("again\n")
+    sink.msg("again")
     assert everything_in(end) == b"\ndropped 1\nagain\n"
+
+
+def test_octets_and_text_are_lines_alike(tmp_path):
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        sink = LogSink(stream, note)
+        sink.msg("one \u00fc \ud800")
+        sink.warning(b"two")
+    assert (tmp_path / "log").read_bytes() == b"one \xc3\xbc \\ud800\ntwo\n"
 
 
 def test_a_full_disk_costs_lines():
     with open("/dev/full", "w", encoding="utf-8") as stream:
         sink = LogSink(stream, note)
         for _ in range(3):
-            sink.write("lost\n")
+            sink.msg("lost")
     assert sink.dropped == 3
 
 
@@ -112,9 +120,9 @@ def test_a_descriptor_that_was_closed_behind_the_stream_costs_lines_alone(tmp_pa
         kept = os.dup(stream.fileno())
         os.close(stream.fileno())
         sink = LogSink(stream, note)
-        sink.write("lost\n")
+        sink.msg("lost")
         assert sink.dropped == 1
         os.dup2(kept, stream.fileno())
         os.close(kept)
-        sink.write("again\n")
+        sink.msg("again")
     assert (tmp_path / "log").read_text() == "dropped 1\nagain\n"

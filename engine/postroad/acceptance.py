@@ -96,15 +96,15 @@ class Acceptance:
         So a thousand tasks that submit files at once hold the contents of some, not of all.  What is large is written by a
         thread, one after the other, while everybody else goes on.  No checkpoint for what is small, where there is room.
         """
-        if draft.octets == math.inf:
+        octets = draft.octets
+        if octets == math.inf:
             async with self._readers:
-                return await self._prepare_read(await self._read(draft))
-        return await self._prepare_read(draft)
-
-    async def _prepare_read(self, draft: Draft) -> Accept:
-        if self.is_large(draft):
+                return await self.prepare_in_turn(await self._read(draft))
+        if octets > self._ports.config.spool.content_file_bytes:
             async with self._desk:
                 return await self._prepare_apart(draft)
+        if not (self._is_crowded or self._turns):
+            return self.prepare(draft)
         await self._wait_for_turn()
         try:
             return self.prepare(draft)
@@ -164,15 +164,14 @@ class Acceptance:
         When cancelled, what no commit took yet is withdrawn.  Raises StoreError or EngineClosed.
         """
         try:
-            large = {accept.message.id for accept in accepts if self._is_large(accept)}
-            if large:
-                return await self._store_large(accepts, large)
+            if large := [accept.message.id for accept in accepts if self._is_large(accept)]:
+                return await self._store_large(accepts, set(large))
             return await self._ports.intake.put(accepts)
         finally:
             self.forget(accepts)
 
     def _is_large(self, accept: Accept) -> bool:
-        return isinstance(accept.content, bytes) and len(accept.content) > self._ports.config.spool.content_file_bytes
+        return accept.message.size > self._ports.config.spool.content_file_bytes and isinstance(accept.content, bytes)
 
     async def _store_large(self, accepts: Sequence[Accept], large: set[str]) -> list[_Answer]:
         async with self._alone(large):

@@ -67,11 +67,11 @@ def parse_address(text: str, field: str) -> Address:
     Domains of a single label are allowed: inside a site they are in use.  Raises SubmissionError with `field`.
     """
     try:
-        plain = _PLAIN.fullmatch(text)
-        if plain is None or len(text) > _ADDRESS_OCTETS:
+        plain, octets = _PLAIN.fullmatch(text), len(text)
+        if plain is None or octets > _ADDRESS_OCTETS:
             return _parse_unusual(text)
         local, domain = plain.groups()
-        if len(local) > _LOCAL_OCTETS:
+        if octets > _LOCAL_OCTETS and len(local) > _LOCAL_OCTETS:
             _refuse(f"the part before the @ has {len(local)} octets, {_LOCAL_OCTETS} are allowed")
         return Address(local, _domain(domain))
     except ValueError as error:

@@ -49,7 +49,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_options(submission: Submission) -> Options:
     """Raises SubmissionError."""
-    if _asks_nothing(submission):
+    if (  # nothing, as most mail
+        submission.dsn is NO_DSN
+        and submission.send_at is None
+        and submission.expires_at is None
+        and submission.idempotency_key is None
+        and submission.tags == submission.report_to == ()
+        and submission.priority is DEFAULT_PRIORITY
+    ):
         return _NO_OPTIONS
     return Options(
         send_at=_moment(submission.send_at, "send_at"),
@@ -71,18 +78,6 @@ _NO_OPTIONS = Options(
     dsn=NO_DSN,
     report_to=(),
 )
-
-
-def _asks_nothing(submission: Submission) -> bool:
-    """Whether all is left as it was by default, as in most mail."""
-    return (
-        submission.dsn is NO_DSN
-        and submission.send_at is None
-        and submission.expires_at is None
-        and submission.idempotency_key is None
-        and submission.tags == submission.report_to == ()
-        and submission.priority is DEFAULT_PRIORITY
-    )
 
 
 def check_expiry(options: Options, now: float) -> None:

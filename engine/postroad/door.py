@@ -79,14 +79,14 @@ class Door:
         self._ahead = ahead
         self._new_id = new_id
         self._quotas = limits_of(config.quotas)
-        self._authorized: set[str] = set()  # senders that were looked at
+        self._authorized: set[str] = set()  # senders that were looked at, in the one form of each
         self.hostname = hostname_of(config)
 
     def read(self, content: Any, id: str, now: float) -> Read:
         """Read a content and bring it into canonical form.  Uses nothing else of the door, so that a thread may do it."""
         given = self.read_source(content)
         canonical = canonicalise(given, message_id=self._message_id(id), date=now - self._ahead())
-        check_hops(canonical.content, self._config.limits)
+        check_hops(canonical.hops, self._config.limits)
         return given, canonical
 
     def write(self, fields: MailFields, id: str, now: float) -> Written:
@@ -100,9 +100,11 @@ class Door:
 
         Raises SubmissionError (with `.field`) or QueueFull.
         """
-        sender = str(parse_address(submission.sender, "sender"))
+        sender = submission.sender
+        if type(sender) is not str or sender not in self._authorized:
+            sender = str(parse_address(sender, "sender"))
         recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
-        options = _options_of(submission, now - self._ahead())
+        options = self._options_of(submission, now)
         self._ask_plugins(submission)
         id = id or self._new_id(now)
         given, canonical = read or self.read(submission.content, id, now)
@@ -115,9 +117,10 @@ class Door:
             eight_bit=canonical.eight_bit,
             smtputf8=canonical.smtputf8,
         )
-        said = _comparable(given) if isinstance(given, EmailMessage) else given
         use = Use(body_bytes=len(written.content))
-        return self._accept(written, use, options, id, tally, now, lambda: _digest((sender, recipients, options, said)))
+        return self._accept(
+            written, use, options, id, tally, now, lambda: _digest((sender, recipients, options, _comparable(given)))
+        )
 
     def compose(
         self,
@@ -140,12 +143,15 @@ class Door:
         submission = Submission(
             sender=composed.sender, recipients=composed.recipients, content=composed.content, **given
         )
-        options = _options_of(submission, now - self._ahead())
+        options = self._options_of(submission, now)
         self._ask_plugins(submission)
         return self._accept(composed, use, options, id, tally, now, lambda: _digest((fields, options)))
 
-    def _scheduled(self, moment: float | None) -> float | None:
-        return None if moment is None else moment + self._ahead()
+    def _options_of(self, submission: Submission, now: float) -> Options:
+        options = read_options(submission)
+        if options.expires_at is not None:
+            check_expiry(options, now - self._ahead())
+        return options
 
     def report(
         self, content: bytes, recipients: Sequence[str], message: Message, now: float, callback_lane: str | None = None
@@ -189,12 +195,13 @@ class Door:
             message=message,
             recipients=tuple(NewRecipient(address=each, lane=lane, due=now) for each in mail.recipients),
             content=mail.raw,
-            idempotency=self._key(f"incoming {mail.sender}", mail.key, now, lambda: _digest(mail)),
+            idempotency=None
+            if mail.key is None
+            else self._key(f"incoming {mail.sender}", mail.key, now, lambda: _digest(mail)),
         )
 
     def _ask_plugins(self, submission: Submission) -> None:
-        refusal = self._admit(submission) if self._admit else None
-        if refusal is not None:
+        if self._admit is not None and (refusal := self._admit(submission)) is not None:
             raise refusal_error(refusal)
 
     def _message_id(self, id: str) -> str:
@@ -202,12 +209,13 @@ class Door:
 
     def read_source(self, content: Any) -> bytes | EmailMessage:
         """The octets that a content stands for, at most as many as are allowed.  Raises SubmissionError."""
+        if isinstance(content, bytes):
+            check_size(len(content), self._config.limits)
+            return content
         if isinstance(content, EmailMessage):
             return content  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(content, (bytes, bytearray, memoryview)):
-            octets = bytes(cast("bytes", content))
-            check_size(len(octets), self._config.limits)
-            return octets
+        if isinstance(content, (bytearray, memoryview)):
+            return self.read_source(bytes(cast("bytes", content)))
         if isinstance(content, os.PathLike):
             return self._read_path(cast("os.PathLike[str]", content))
         if hasattr(content, "read"):
@@ -266,7 +274,11 @@ class Door:
         full = check_queue(size, tally, config.limits)
         if full is not None:
             raise full
-        send_at, expires_at = self._scheduled(options.send_at), self._scheduled(options.expires_at)
+        ahead, send_at, expires_at = self._ahead(), options.send_at, options.expires_at
+        if send_at is not None:
+            send_at += ahead
+        if expires_at is not None:
+            expires_at += ahead
         message = Message(
             id=id,
             sender=written.sender,
@@ -281,18 +293,17 @@ class Door:
             eight_bit=written.eight_bit,
             smtputf8=written.smtputf8,
             message_id=written.message_id,
-            ahead=self._ahead(),
+            ahead=ahead,
             checksum=written.checksum,
         )
-        due = max(now, send_at or 0.0)
+        due = now if send_at is None else max(now, send_at)
+        key = options.idempotency_key
         return Accept(
             message=message,
-            recipients=tuple(
-                self._recipient(written.sender, recipient, options.tags, due) for recipient in written.recipients
-            ),
+            recipients=tuple([self._recipient(written.sender, each, options.tags, due) for each in written.recipients]),
             content=written.content,
-            idempotency=self._key(written.sender, options.idempotency_key, now, digest),
-            charges=self._charges(written.recipients, options.report_to, use, now),
+            idempotency=None if key is None else self._key(written.sender, key, now, digest),
+            charges=self._charges(written.recipients, options.report_to, use, now) if self._quotas else (),
         )
 
     def _check_sender(self, sender: str) -> None:
@@ -302,15 +313,11 @@ class Door:
         self._authorized.add(sender)
 
     def _charges(self, recipients: Sequence[str], report_to: Sequence[str], use: Use, now: float) -> tuple[Charge, ...]:
-        if not self._quotas:
-            return ()
         admins = sum(recipient in report_to or is_admin(recipient, self._config.senders) for recipient in recipients)
         counted = msgspec.structs.replace(use, recipients=len(recipients) - admins, admins=admins)
         return charges_of(counted, self._quotas, now - self._ahead())
 
-    def _key(self, sender: str, key: str | None, now: float, digest: Callable[[], bytes]) -> IdempotencyKey | None:
-        if key is None:
-            return None
+    def _key(self, sender: str, key: str, now: float, digest: Callable[[], bytes]) -> IdempotencyKey:
         return IdempotencyKey(
             sender=sender,
             key=key,
@@ -349,14 +356,10 @@ def _piece(file: BinaryIO, octets: int) -> bytes:
     return piece
 
 
-def _options_of(submission: Submission, now: float) -> Options:
-    options = read_options(submission)
-    check_expiry(options, now)
-    return options
-
-
-def _comparable(message: EmailMessage) -> list[Any]:
+def _comparable(message: bytes | EmailMessage) -> bytes | list[Any]:
     """What an EmailMessage says, part by part.  Its octets differ each time it is built: multipart boundaries are random."""
+    if isinstance(message, bytes):
+        return message
     parts: list[Any] = []
     for part in message.walk():
         is_multipart = part.is_multipart()

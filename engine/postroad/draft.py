@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Protocol, cast
 from zlib import crc32
@@ -52,8 +51,7 @@ class Draft(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenDraft:
+class WrittenDraft(msgspec.Struct, frozen=True):
     """A message that its author has written."""
 
     submission: Submission
@@ -77,8 +75,7 @@ class WrittenDraft:
         return door.prepare(self.submission, tally=tally, now=now, id=id, read=work)
 
 
-@dataclass(frozen=True, slots=True)
-class ComposedDraft:
+class ComposedDraft(msgspec.Struct, frozen=True):
     """A message given as fields.  options: the other arguments of a Submission."""
 
     fields: MailFields
@@ -104,8 +101,7 @@ class ComposedDraft:
         return door.compose(self.fields, self.options, tally=tally, now=now, id=id, written=work)
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingDraft:
+class IncomingDraft(msgspec.Struct, frozen=True):
     """Mail from outside, for the application.  lane: that of callbacks."""
 
     arrival: Arrival
@@ -131,7 +127,9 @@ class IncomingDraft:
 
 
 def _octets_of(content: Any) -> float:
-    if isinstance(content, (bytes, bytearray, memoryview)):
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, (bytearray, memoryview)):
         return len(cast("bytes", content))
     if isinstance(content, os.PathLike):
         return _size_of_file(cast("os.PathLike[str]", content))

@@ -31,7 +31,8 @@ class Entry:
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.size = _octets(operation)
+        content = operation.content if isinstance(operation, Accept) else None
+        self.size = len(content) if isinstance(content, bytes) else 0
         self.answer: Result = None
         self.error: Exception | None = None
         self.is_taken = False
@@ -62,12 +63,6 @@ class Entry:
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._waiter = None
         return trio.lowlevel.Abort.SUCCEEDED
-
-
-def _octets(operation: Operation) -> int:
-    if isinstance(operation, Accept) and isinstance(operation.content, bytes):
-        return len(operation.content)
-    return 0
 
 
 class Intake:
@@ -110,8 +105,8 @@ class Intake:
         """As `put`, for who must know of each entry afterwards whether a commit took it (`is_taken`)."""
         if self._closed is not None:
             raise self._closed.with_traceback(None)
-        self._line.append(entries)
-        self._move_up()
+        if self._line or not self._let_in(entries):
+            self._line.append(entries)
         self.ring_bell()
         try:
             for entry in entries:
@@ -126,17 +121,18 @@ class Intake:
         return [entry.answer for entry in entries]
 
     def _move_up(self) -> None:
-        while self._line:
-            octets = sum(entry.size for entry in self._line[0])
-            if self._is_full(octets):
-                return
-            self._waiting.extend(self._line.popleft())
-            self._octets += octets
+        while self._line and self._let_in(self._line[0]):
+            self._line.popleft()
 
-    def _is_full(self, octets: int) -> bool:
-        if not self._waiting:
-            return False  # one that is larger than the limit alone still gets in
-        return len(self._waiting) >= self._limits.intake_messages or self._octets + octets > self._limits.intake_bytes
+    def _let_in(self, entries: list[Entry]) -> bool:
+        """Whether there was room for them.  One that is larger than the limit alone still gets in."""
+        octets = sum([entry.size for entry in entries])
+        waiting, limits = self._waiting, self._limits
+        if waiting and (len(waiting) >= limits.intake_messages or self._octets + octets > limits.intake_bytes):
+            return False
+        waiting.extend(entries)
+        self._octets += octets
+        return True
 
     def _withdraw(self, entries: list[Entry]) -> None:
         if entries in self._line:

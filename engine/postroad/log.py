@@ -1,9 +1,9 @@
 """Logging: hostile text made harmless, secrets kept out, and the command line's own configuration of structlog.
 
-Importing this configures nothing and does not even import structlog (200 ms): the embedding application decides how
-lines are written, `configure_logging` is for the command line.  Every text of a peer passes `printable` where it enters
-(verdicts, reports, log lines); no content and no secret is ever given to a logger, and the processors here are the net
-below that rule.  Everybody logs through `get_logger`.
+Importing this configures nothing and does not even import structlog (60 ms): the embedding application decides how
+lines are written, `configure_logging` is for the command line, whose JSON lines do without it (`log_lines.py`).  Every
+text of a peer passes `printable` where it enters (verdicts, reports, log lines); no content and no secret is ever given
+to a logger, and the processors here are the net below that rule.  Everybody logs through `get_logger`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Collection, Mapping, MutableMapping
+import traceback
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
 from weakref import WeakSet
 
+from .log_lines import LEVELS, Lines, when_structlog_comes
+
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import FilteringBoundLogger
+
+    from .log_sink import LogSink
 
 __all__ = [
     "CUT",
@@ -168,6 +173,10 @@ class _LateLogger:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if _lines is not None and name in LEVELS and "structlog" not in sys.modules:
+            method = _harmless(name, _lines.method(name, self._bound))
+            setattr(self, name, method)
+            return method
         import structlog
 
         if not structlog.is_configured():
@@ -186,12 +195,9 @@ class _LateLogger:
         self._bound = bound
 
 
-_LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
-
-
 def _harmless(name: str, method: Any) -> Any:
     """A sink or a processor of the application's that fails costs the line: mail goes on."""
-    if name not in _LEVELS:
+    if name not in LEVELS:
         return method
 
     def log(*words: Any, **values: Any) -> Any:
@@ -213,6 +219,7 @@ def _complain(error: Exception) -> None:
 
 
 _failed_lines = 0
+_lines: Lines | None = None  # where `configure_logging` chose JSON, until somebody imports structlog
 _late_loggers: WeakSet[_LateLogger] = WeakSet()
 
 
@@ -226,7 +233,7 @@ def _unconfigured() -> FilteringBoundLogger:
 
     logger = structlog.wrap_logger(
         structlog.PrintLogger(),
-        processors=_readable_chain(colors=sys.stdout.isatty()),
+        processors=[_readable_maker(colors=sys.stdout.isatty())],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
     )
     return cast("FilteringBoundLogger", logger)
@@ -247,19 +254,30 @@ def configure_logging(
 
     json: JSON lines, or readable ones; "auto" is readable on a terminal.  stream: standard error by default.
     Loggers from `get_logger` follow a second call; structlog's own remember the configuration of their first line.
+    JSON lines alone do not import structlog; who does finds it configured.
     """
-    import structlog
-
+    global _lines
     from .log_sink import LogSink
 
     target = sys.stderr if stream is None else stream
     as_json = not target.isatty() if json == "auto" else json
+    sink = LogSink(target, _json_note if as_json else _note)
+    maker = _json_maker() if as_json else _readable_maker(colors=target.isatty())
+    if "structlog" in sys.modules:
+        _configure_structlog(level, maker, sink)
+    else:
+        _lines = Lines(level, maker, sink.msg)
+        when_structlog_comes(lambda: _configure_structlog(level, maker, sink))
+    forget_loggers()
+
+
+def _configure_structlog(level: Level, maker: _LineMaker, sink: LogSink) -> None:
+    import structlog
+
     structlog.configure(
-        processors=_json_chain() if as_json else _readable_chain(colors=target.isatty()),
+        processors=[maker],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(
-            file=cast("TextIO", LogSink(target, _json_note if as_json else _note))
-        ),
+        logger_factory=lambda *_names: sink,
         cache_logger_on_first_use=True,
     )
     forget_loggers()
@@ -279,49 +297,78 @@ def _note(lines: int) -> str:
     return f"log_lines_dropped lines={lines}"
 
 
-def _common_chain() -> list[Processor]:
-    import structlog
+class _LineMaker:
+    """The whole chain as one processor, since two lines of each message pass it: level, moment and traceback.
 
-    return [
-        structlog.processors.add_log_level,
-        _Stamper(),
-        structlog.processors.format_exc_info,
-        redact_secrets,
-        make_printable,
-    ]
+    write: makes text or octets of the values, and keeps secrets and what could forge a line out of them.
+    """
 
-
-class _Stamper:
-    """As structlog's TimeStamper(fmt="iso", utc=True), at a third of its cost: all but the fraction is kept for a second."""
-
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[EventDict], str | bytes]) -> None:
+        self._write = write
         self._kept = (-1, "")  # replaced as a whole: threads log, too
 
-    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+    def __call__(self, _logger: Any, method: str, event: EventDict) -> str | bytes:
+        event["level"] = _LEVEL_OF.get(method, method)
+        event["timestamp"] = self._moment()
+        if "exc_info" in event:
+            _add_traceback(event)
+        return self._write(event)
+
+    def _moment(self) -> str:
+        """As structlog's TimeStamper(fmt="iso", utc=True), at a third of its cost: all but the fraction is kept for a second."""
         now = time.time_ns() // 1000
-        second, fraction = divmod(now, 1_000_000)
+        second = now // 1_000_000
         kept, text = self._kept
         if kept != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
             self._kept = (second, text)
-        event["timestamp"] = f"{text}.{fraction:06d}Z"
-        return event
+        return f"{text}{now % 1_000_000:06d}Z"
 
 
-def _json_chain() -> list[Processor]:
+_LEVEL_OF = {"warn": "warning", "exception": "error"}  # methods that are not called as their level, as structlog has it
+
+
+def _add_traceback(event: EventDict) -> None:
+    """Show what `exc_info` stands for, as structlog's format_exc_info does."""
+    given: Any = event.pop("exc_info")
+    if isinstance(given, BaseException):
+        error: BaseException | None = given
+    elif isinstance(given, tuple):
+        error = cast("tuple[Any, BaseException | None, Any]", given)[1]
+    else:
+        error = sys.exc_info()[1] if given else None
+    if error is not None:
+        event["exception"] = "".join(traceback.format_exception(error)).removesuffix("\n")
+
+
+def _json_maker() -> _LineMaker:
     import msgspec
 
     encode = msgspec.json.Encoder().encode
 
-    def write_json(_logger: Any, _method: str, event: EventDict) -> str:
-        return encode(event).decode()
+    def write(event: EventDict) -> bytes:
+        """Of nearly all lines the octets themselves tell that nothing needs to be done: looking at them costs a tenth of
+        looking at each character of the values."""
+        if event.keys() <= _plain_keys and _FLAT.issuperset(map(type, event.values())):
+            try:
+                line = encode(event)
+            except UnicodeEncodeError:  # a lone surrogate
+                return encode(_made_safe(event))
+            # JSON escapes controls, with a backslash, all but DEL; so this is printable ASCII
+            if len(line) <= _VALUE_LIMIT and line.isascii() and b"\\" not in line and b"\x7f" not in line:
+                return line
+        return encode(_made_safe(event))
 
-    return [*_common_chain(), write_json]
+    return _LineMaker(write)
 
 
-def _readable_chain(*, colors: bool) -> list[Processor]:
+def _made_safe(event: EventDict) -> EventDict:
+    return make_printable(None, "", redact_secrets(None, "", event))
+
+
+def _readable_maker(*, colors: bool) -> _LineMaker:
     import structlog
 
     # Plain tracebacks: the others show local variables, and with them contents and passwords.
     renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-    return [*_common_chain(), renderer]
+    return _LineMaker(lambda event: renderer(None, "", _made_safe(event)))

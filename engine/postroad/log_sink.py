@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import threading
 from collections.abc import Callable
 from typing import TextIO
 
@@ -19,48 +20,52 @@ _ATOMIC = 4096  # octets that a pipe takes without blocking once it is ready (PI
 
 
 class LogSink:
-    """A stream's descriptor, if it has one.  note: makes the line that tells of dropped ones, without its end.
+    """A stream's descriptor, if it has one, as the logger that structlog's bound loggers give their lines to.
 
-    dropped: lines that nobody was told of yet.
+    note: makes the line that tells of dropped ones.  Lines have no end yet here.  dropped: lines that nobody was told of yet.
+    Any thread may write.
     """
 
     def __init__(self, stream: TextIO, note: Callable[[int], str]) -> None:
         self.dropped = 0
         self._stream = stream
         self._note = note
+        self._lock = threading.Lock()
         self._is_stuck = False  # then nobody waits for it
         self._is_torn = False  # a line was left without its end
         self._descriptor = _descriptor_of(stream)
         self._is_file = self._descriptor is not None and _is_file(self._descriptor)
 
-    def write(self, line: str) -> None:
+    def msg(self, line: str | bytes) -> None:
         """Write a line, or count it."""
+        octets = line.encode(errors="backslashreplace") if isinstance(line, str) else line
+        with self._lock:
+            if self.dropped or self._is_torn:
+                octets = self._told_first() + octets
+            if self._put(octets + b"\n"):
+                self.dropped, self._is_torn = 0, False
+            else:
+                self.dropped += 1
+
+    debug = info = warning = error = critical = msg
+
+    def _told_first(self) -> bytes:
         before = ("\n" if self._is_torn else "") + (self._note(self.dropped) + "\n" if self.dropped else "")
-        if self._put(before + line):
-            self.dropped, self._is_torn = 0, False
-        else:
-            self.dropped += 1
+        return before.encode()
 
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-    def _put(self, text: str) -> bool:
+    def _put(self, octets: bytes) -> bool:
+        """A file takes what there is room for at once; whatever has a reader is asked before each write."""
         try:
             if self._descriptor is None:
-                self._stream.write(text)
+                self._stream.write(octets.decode())
                 self._stream.flush()
                 return True
-            return self._put_octets(self._descriptor, text.encode(errors="backslashreplace"))
+            if not self._is_file:
+                return self._put_in_turn(self._descriptor, octets)
+            self._is_torn = os.write(self._descriptor, octets) < len(octets)
+            return not self._is_torn
         except (OSError, ValueError):  # no room, nobody reads; closed
             return False
-
-    def _put_octets(self, descriptor: int, octets: bytes) -> bool:
-        """A file takes what there is room for at once; whatever has a reader is asked before each write."""
-        if self._is_file:
-            written = os.write(descriptor, octets)
-            self._is_torn = written < len(octets)
-            return not self._is_torn
-        return self._put_in_turn(descriptor, octets)
 
     def _put_in_turn(self, descriptor: int, octets: bytes) -> bool:
         waiting = select.poll()

@@ -142,22 +142,26 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case: no i, l, o, u
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_RANDOM_BYTES = 7  # an id is 50 bits of milliseconds, then 50 random bits
+_HALF = 10  # an id is 50 bits of milliseconds, then 50 random bits, each in so many characters
+_PAGE = 1024 * _HALF
+_CHARACTER_OF = "".join([_ALPHABET[octet & 31] for octet in range(256)]).encode()
 
 
 class _Randomness(threading.local):
-    """Random bytes from the system, fetched by the page (a call costs more than all the rest of an id), a page a thread."""
+    """Random characters from the system, fetched by the page (a call costs more than all the rest of an id), a page a thread."""
 
     def __init__(self) -> None:
-        self._page = b""
-        self._at = 0
+        self._page = ""
+        self._at = _PAGE
         self._forks = _forks
 
-    def take(self) -> bytes:
-        if self._at + _RANDOM_BYTES > len(self._page) or self._forks != _forks:
-            self._page, self._at, self._forks = os.urandom(1024 * _RANDOM_BYTES), 0, _forks
-        self._at += _RANDOM_BYTES
-        return self._page[self._at - _RANDOM_BYTES : self._at]
+    def take(self) -> str:
+        at = self._at
+        if at >= _PAGE or self._forks != _forks:
+            self._page, self._forks = os.urandom(_PAGE).translate(_CHARACTER_OF).decode("ascii"), _forks
+            at = 0
+        self._at = at + _HALF
+        return self._page[at : at + _HALF]
 
 
 _forks = 0
@@ -185,17 +189,16 @@ def _base32(number: int) -> str:
     )
 
 
-def new_message_id(now: float | None = None, take: Callable[[], bytes] | None = None) -> str:
+def new_message_id(now: float | None = None, take: Callable[[], str] | None = None) -> str:
     """Mint an id: 20 characters, sortable by time, safe in file names and local parts, unique across processes.
 
-    take: gives 7 random bytes, instead of the system (for simulations, whose ids are those of their seed).
+    take: gives 10 random characters, instead of the system (for simulations, whose ids are those of their seed).
     """
     milliseconds = int((time.time() if now is None else now) * 1000)
-    random_bytes = _randomness.take() if take is None else take()
-    return _base32(milliseconds) + _base32(int.from_bytes(random_bytes, "big"))
+    return _base32(milliseconds) + (_randomness.take() if take is None else take())
 
 
 def seeded_ids(seed: str) -> Callable[[float], str]:
     """As `new_message_id`, but from a seed: for simulations only, because equal seeds mint equal ids."""
     source = random.Random(seed)  # noqa: S311  # a simulation's ids are no secret
-    return partial(new_message_id, take=partial(source.randbytes, _RANDOM_BYTES))
+    return partial(new_message_id, take=lambda: _base32(int.from_bytes(source.randbytes(7), "big")))

@@ -1,6 +1,7 @@
 """The SMTP transport: `plugin = "smtp"`.  To a smarthost, or to the recipients' own servers by their MX records.
 
-Registers a factory and imports the rest when one is made: dnspython and TLS cost half a second that only mail by SMTP should pay.
+Registers a factory and imports the rest when one is made, and dnspython when one asks the DNS: mail that goes other ways should
+not pay for it.
 docs/smtp.md tells how it works.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from postroad.transport import Transport, TransportFactory
 
+    from .answers import Resolver
     from .dial import Dial
 
 __all__ = ["postroad_register_transports", "smtp_transport"]
@@ -47,12 +49,11 @@ async def smtp_transport(
 
     from postroad.config import read_settings
 
-    from .lookup import Dns
     from .settings import SmtpSettings
     from .transport import SmtpTransport
 
     read = read_settings(table, SmtpSettings)
-    resolver = Dns(nameservers, read.dns_seconds) if nameservers else None
+    resolver = _resolver(nameservers, read.dns_seconds) if nameservers else None
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
@@ -65,3 +66,9 @@ async def smtp_transport(
             failure = error
     if failure is not None:
         raise failure
+
+
+def _resolver(nameservers: Sequence[Nameserver], seconds: float) -> Resolver:
+    from .lookup import Dns
+
+    return Dns(nameservers, seconds)

@@ -36,7 +36,7 @@ _REST_SECONDS = 60.0
 
 
 class Told(NamedTuple):
-    """An answer.  records: as `lookup.Found` has them.  seconds: how long it holds.  exists: whether the name does."""
+    """An answer.  records: as `answers.Found` has them.  seconds: how long it holds.  exists: whether the name does."""
 
     records: tuple[Any, ...]
     seconds: int

@@ -6,9 +6,8 @@ ordinary answer is asked by `datagram.py`, at a fraction of the cost; dnspython 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 import dns.asyncresolver
 import dns.exception
@@ -20,47 +19,17 @@ import trio
 from postroad.errors import ConfigError
 from postroad.log import printable
 
+from .answers import Found, Status
 from .datagram import Quick, Told
 from .domains import literal_address
 from .places import Place
 
-__all__ = ["Dns", "Found", "Resolver", "Status"]
+__all__ = ["Dns"]
 
 _MAX_CNAMES = 10  # as Postfix
 _MIN_SECONDS, _MAX_SECONDS = 30.0, 3600.0  # bounds of a TTL: neither a query for each message, nor stale for a day
 _ABSENT_SECONDS = 300.0
 _AT_ONCE = 200  # questions: of a burst of more than 270 datagrams Linux drops what a server's socket has no room for
-_FAILED_SECONDS = 10.0  # a dead DNS server is not asked for each message
-
-
-class Status(enum.Enum):
-    """What came of a look-up."""
-
-    FOUND = "found"
-    NO_DATA = "no such record"
-    NO_NAME = "no such name"
-    FAILED = "failed"
-
-
-class Found(NamedTuple):
-    """The answer.  records: addresses, or (preference, host) pairs for MX.  seconds: how long it holds.
-
-    said, code: what is wrong where it FAILED, and its enhanced status code (RFC 3463).
-    """
-
-    status: Status
-    records: tuple[Any, ...] = ()
-    seconds: float = _FAILED_SECONDS
-    said: str = ""
-    code: str = "4.4.3"
-
-
-class Resolver(Protocol):
-    """The port: tests and other resolvers take the place of Dns."""
-
-    async def look_up(self, name: str, kind: str) -> Found:
-        """Records of a kind ("MX", "A", "AAAA") of a name."""
-        ...
 
 
 class Dns:

@@ -1,7 +1,7 @@
 """From a domain to the servers that take its mail, and to their addresses.  RFC 5321 section 5.1, RFC 7505.
 
 The implicit MX only where there is no MX at all; a null MX and a name that does not exist refuse; silence and SERVFAIL defer.
-Equal preferences are tried in random order.  Knows the rules, asks through `lookup.py`, connects to nobody.
+Equal preferences are tried in random order.  Knows the rules, asks through a `Resolver`, connects to nobody.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import trio
 
 from postroad.verdict import Scope
 
+from .answers import Found, Resolver, Status
 from .cache import Cache
 from .domains import canonical, is_host_name, literal_address
-from .lookup import Found, Resolver, Status
 from .race import in_turns
 from .trouble import Kind, Trouble
 

@@ -17,6 +17,7 @@ from postroad.transport import Capabilities, Content, DeliveryRequest, Done, Wit
 from postroad.verdict import Verdict
 
 from . import emit
+from .answers import Resolver
 from .approach import Ways
 from .dial import Dial, Guard
 from .ear import Ear
@@ -26,7 +27,6 @@ from .envelope import is_eight_bit
 from .handover import Handover
 from .handshake import Terms
 from .known import KnownHosts
-from .lookup import Dns, Resolver
 from .mx import Exchangers, Route
 from .opening import Addresses, Opener
 from .places import Sources, read_networks, read_place, read_server, read_sources
@@ -194,6 +194,8 @@ async def _dial(sources: Sources, address: str, port: int) -> trio.abc.Stream:
 
 def _exchangers(settings: SmtpSettings, nursery: trio.Nursery, resolver: Resolver | None) -> Exchangers:
     if resolver is None:
+        from .lookup import Dns
+
         servers = [read_server("dns_servers", server, 53) for server in settings.dns_servers]
         resolver = Dns(servers, settings.dns_seconds)
     return Exchangers(nursery, resolver, port=settings.usual_port, own_name=settings.helo_name)

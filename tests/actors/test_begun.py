@@ -288,6 +288,25 @@ async def test_a_ring_that_ends_waits_for_the_answers_alone(mock_clock, bay, par
     assert trio.current_time() == DOUBT_SECONDS + GRACE_SECONDS
 
 
+async def test_a_ring_that_ends_waits_no_longer_than_for_the_last_answer(mock_clock, bay, parts):
+    leases = [parts.lease(token) for token in (1, 2)]
+    transport = Starter(commits=True, is_back=False)
+
+    async def answer():
+        for seconds, (_, done) in zip((1.0, 2.0), transport.begun, strict=True):
+            await trio.sleep(seconds)
+            done([ACCEPTED])
+
+    async with trio.open_nursery() as nursery:
+        async with bay(transport) as delivery:
+            await delivery.send(*leases)
+            nursery.start_soon(answer)
+            await wait_all_tasks_blocked()
+            mock_clock.autojump_threshold = 0
+        assert trio.current_time() == 1.0 + 2.0
+    assert [lease.verdicts for lease in leases] == [[ACCEPTED], [ACCEPTED]]
+
+
 async def test_a_ring_that_ends_takes_all_back_at_once(mock_clock, bay, parts):
     """Not only when the calls of `deliver` have ended: one of those may wait for an answer of its own."""
 

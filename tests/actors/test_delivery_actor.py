@@ -147,6 +147,16 @@ async def test_an_attempt_that_hangs_ends_at_its_deadline(mock_clock, bay, parts
         assert (verdict.reply, verdict.status) == ("no answer within 60 s", "4.4.2")
 
 
+async def test_the_name_of_what_a_transport_raises_is_made_printable(autojump_clock, bay, parts):
+    strange = type("Red\x1b[31m", (Exception,), {})("no")
+    async with bay(Answering(strange)) as delivery:
+        await delivery.send(parts.lease())
+        (note,) = delivery.back()
+        (verdict,) = note.lease.verdicts
+        assert verdict.reply.isprintable()
+        assert "failed: Red" in verdict.reply
+
+
 async def test_what_peers_say_is_made_printable(autojump_clock, bay, parts):
     evil = Verdict.refused("550 \x1b[2Jgone\r\nBcc: x", remote="mx\n", status="5.1.1\r\n", site="a\0b", tls="x" * 9999)
     async with bay(ScriptedTransport([evil])) as delivery:

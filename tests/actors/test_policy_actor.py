@@ -83,6 +83,20 @@ async def test_a_lease_leaves_by_its_route(mock_clock, desk):
         assert policy.settled() == []
 
 
+async def test_leases_of_several_lanes_that_come_together_leave_each_by_its_own(mock_clock, desk):
+    lanes = ["out/a.example", "out/a.example", "gone/b.example", "out/b.example", "out/a.example"]
+    async with desk(windows={"start": 1, "max": 1}, in_flight={"attempt_seconds": 60}) as policy:
+        leases = [policy.lease(lane) for lane in lanes]
+        await policy.leave(*leases)
+        assert policy.attempts() == [
+            Attempt(leases[0], "out", "a.example", 60),
+            Attempt(leases[3], "out", "b.example", 60),
+        ]
+        assert [note.lease for note in policy.settled()] == [leases[2]]  # routed anew, alone
+        await policy.come_back(Attempt(leases[0], "out", "a.example", 60), OK)
+        assert [attempt.lease for attempt in policy.attempts()] == [leases[1]]  # the others wait for the window
+
+
 async def test_every_recipient_is_settled_by_its_own_verdict(mock_clock, desk):
     async with desk() as policy:
         lease = policy.lease(to=("b@example.org", "c@example.org", "d@example.org"))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
@@ -411,6 +412,18 @@ async def test_a_burst_of_failures_while_bounce_is_busy_fits_into_its_inbox(mock
         assert boxes.bounce.take_nowait() == [FailuresWaiting()]
         assert queue.states() == {State.FAILED: 50}
         nursery.cancel_scope.cancel()
+
+
+async def test_each_recipient_of_a_lease_is_written_down_with_its_own_outcome(mock_clock, office, parts):
+    addresses = ("b@example.org", "c@example.org", "d@example.org")
+    async with office() as queue:
+        await queue.put(parts.accept(to=addresses))
+        (lease,) = queue.leased()
+        outcomes = [replace(outcome, reply=f"said of {outcome.number}") for outcome in parts.outcomes(lease)]
+        with capture_logs() as logs:
+            await queue.give(Settled(lease, tuple(outcomes)))
+    said = [(log["recipient"], log["reply"]) for log in logs if log["event"] == "delivered"]
+    assert said == [(address, f"said of {number}") for number, address in enumerate(addresses)]
 
 
 async def test_a_stale_settlement_changes_nothing(mock_clock, office, parts):

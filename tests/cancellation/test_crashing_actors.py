@@ -37,11 +37,12 @@ WORK = [
     (LeaseBook, "end"),
     (Recorder, "accepted"),
     (Recorder, "settled"),
+    (Policy, "_leave_all"),
     (Policy, "_leave"),
     (Policy, "_return"),
     (Policy, "_learn"),
     (Delivery, "_try"),
-    (Delivery, "_checked"),
+    (Delivery, "_pass_on"),
     (Bounce, "_work"),
     (Bounce, "_wait_for_notes"),
 ]

@@ -306,7 +306,95 @@ def test_a_message_object_that_cannot_be_written_is_refused() -> None:
     assert "cannot be written" in refused(message)
 
 
+@pytest.mark.parametrize("name", [b"Received", b"RECEIVED", b"received", b"Received \t"])
+def test_received_fields_of_the_header_alone_are_hops(name: bytes) -> None:
+    body = b"\r\nReceived: is no hop\r\n" + (name + b": by b\r\n") * 100
+    passed = (
+        HEADER + (name + b": from a\r\n\tby b\r\n") * 51 + b"X-Received: not one\r\nSubject: Received: x\r\n" + body
+    )
+    assert canonical(passed).hops == 51
+    assert canonical(passed.replace(b"\r\n", b"\n")).hops == 51
+    assert canonical(CLEAN).hops == 0
+
+
 # --- properties ---
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\r\n", b"\0", b"x" * 499, b"x" * 998]), max_size=30),
+    st.sampled_from([8, 1000, 262_144]),
+)
+def test_what_has_pairs_and_short_lines_alone_is_left_as_it_is(pieces: list[bytes], together: int) -> None:
+    body = b"".join(pieces)
+    pairs = body.count(b"\r\n")
+    is_wire = (
+        body.count(b"\r") == body.count(b"\n") == pairs
+        and b"\0" not in body
+        and all(len(line) <= 998 for line in body.split(b"\r\n"))
+    )
+    raw = CLEAN + body + b"\r\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("postroad.compose.canonical._LOOK_OCTETS", together)
+        try:
+            content = canonical(raw).content
+        except SubmissionError:
+            content = b""
+    assert (content is raw) == (content == raw) == is_wire
+
+
+_names = st.sampled_from(
+    [
+        b"From",
+        b"from",
+        b"Date",
+        b"Message-ID",
+        b"Bcc",
+        b"RESENT-BCC",
+        b"Received",
+        b"Content-Type",
+        b"X-A",
+        b"DKIM-Signature",
+    ]
+)
+_values = st.sampled_from(
+    [
+        b" a@example.com",
+        b"",
+        b" <A@b>",
+        b" x <y z> <q@r>",
+        b"\r\n fold",
+        b"\r\n\t\r\n x",
+        b" Multipart/Signed;",
+        b" h=from:bcc",
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_names, _values), max_size=8))
+def test_a_header_is_read_as_the_standard_library_reads_it(fields: list[tuple[bytes, bytes]]) -> None:
+    raw = b"".join([name + b":" + value + b"\r\n" for name, value in fields]) + b"\r\nHello\r\n"
+    names = [name.lower() for name, _ in fields]
+    try:
+        result = canonical(raw)
+    except SubmissionError:
+        result = None
+    if result is None:
+        assert names.count(b"from") != 1 or b"dkim-signature" in names
+        return
+    assert names.count(b"from") == 1
+    assert result.hops == names.count(b"received")
+    stated = next((value.strip() for name, value in fields if name == b"Message-ID"), None)
+    if stated is not None:
+        tagged = re.search(rb"<([^<>\s]+)>", stated)
+        assert result.message_id.encode() == (tagged[1] if tagged else stated)
+    found = message_from_bytes(result.content, policy=policy.compat32)
+    kept = [name.decode().lower() for name in names if name not in (b"bcc", b"resent-bcc")]
+    assert [name.lower() for name in found if name != "Date" or b"date" in names][: len(kept)] == kept
+    assert found["Date"] is not None
+    assert found["Message-ID"] is not None
+
 
 lines = st.lists(
     st.sampled_from([b"a", b"\xc3\xbc", b"\xff", b".", b"\r", b"\n", b"\r\n", b" ", b"x" * 600, b"=", b"--b"])

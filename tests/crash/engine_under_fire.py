@@ -8,7 +8,6 @@ unread, which is passed over.  `submit` lives until it is killed; `finish` ends 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
@@ -18,14 +17,15 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import structlog  # noqa: F401  # so that no life has to import it
 import trio
-from kill_points import KillPoint, watch
+from kill_points import KillPoint, Transition, watch
+from letters import DOMAINS, LEADING, letter
 
 import postroad
 from postroad.log import configure_logging
@@ -34,12 +34,11 @@ from postroad.store.contract import Filter
 from postroad.store.states import State, Step
 
 SUBMITTERS = 4
-LARGE_LINES = 300  # with 1,000 octets each, more than [spool] content_file_bytes: a file of its own
 MOST_QUEUED = 80  # so that a backlog of many lives can be drained
+MOST_BOUND = 40  # for a life that is bound for a point: what comes first there shall come to its second step soon
 PAUSE_SECONDS = 0.02
+PATIENCE = 10  # turns of an operator, before he makes way for what leads to a point
 LOOK_SECONDS = 0.01
-SENDER, DEAF_SENDER = "sender@example.com", "deaf@no.example"  # reports to the latter are refused
-NEVER = postroad.DsnOptions(notify=("never",))
 DAMAGED = ("hold.example", "doubt.example", "cancel.example")  # never refused: a report would not know its message
 
 
@@ -61,50 +60,29 @@ class Notes:
 # --- submitting ---
 
 
-def recipients_of(draw: random.Random) -> list[str]:
-    """What a letter is like, by the domains that the other side treats in their own way."""
-    if draw.random() < 0.03:
-        few = ["ok.example"] * 40 + [
-            "no.example",
-            "later.example",
-            "hold.example",
-            "cancel.example",
-            "file.example",
-        ] * 2
-        return [f"r{number}@{domain}" for number, domain in enumerate(few)]
-    kinds = (
-        ["ok.example"],
-        ["ok.example", "no.example", "later.example"],
-        ["file.example", "ok.example"],
-        ["doubt.example"],
-        ["recall.example"],
-        ["ask.example"],
-        ["hold.example"],
-        ["cancel.example"],
-    )
-    return [f"r{number}@{domain}" for number, domain in enumerate(draw.choice(kinds))]
+class Queue:
+    """How many messages there are.  One looks for all submitters: a status is a scan, which would cost most of a life's time."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+
+    async def look_for_ever(self, engine: postroad.Engine) -> None:
+        while True:
+            self.messages = (await engine.status()).messages
+            await trio.sleep(PAUSE_SECONDS)
 
 
-def content_of(name: str, *, is_large: bool) -> tuple[bytes, str]:
-    body = f"letter {name}\r\n".encode() + (b"x" * 998 + b"\r\n") * (LARGE_LINES if is_large else 1)
-    head = f"From: {SENDER}\r\nTo: many@example.org\r\nSubject: {name}\r\n\r\n"
-    return head.encode() + body, hashlib.sha256(body).hexdigest()[:24]
-
-
-async def submit_for_ever(engine: postroad.Engine, notes: Notes, name: str) -> None:
+async def submit_for_ever(
+    engine: postroad.Engine, notes: Notes, name: str, point: KillPoint | None, queue: Queue
+) -> None:
     draw = random.Random(name)
+    most = MOST_BOUND if point else MOST_QUEUED
     for number in itertools.count():
-        content, body = content_of(f"{name}-{number}", is_large=draw.random() < 0.05)
-        submission = postroad.Submission(
-            sender=DEAF_SENDER if draw.random() < 0.1 else SENDER,
-            recipients=recipients_of(draw),
-            content=content,
-            dsn=NEVER if draw.random() < 0.1 else postroad.DsnOptions(),
-        )
+        submission, body = letter(draw, f"{name}-{number}", point)
         notes.ledger(body=body, sender=submission.sender, recipients=submission.recipients)
         receipt = await engine.submit(submission)
         notes.ledger(body=body, id=receipt.id)
-        while (await engine.status()).messages > MOST_QUEUED:  # noqa: ASYNC110  # nothing tells how long a queue is
+        while queue.messages > most:  # noqa: ASYNC110  # nothing tells how long a queue is
             await trio.sleep(PAUSE_SECONDS)
         await trio.sleep(0.005)
 
@@ -118,8 +96,9 @@ def hold(domain: str, state: State) -> Deed:
     return lambda engine: engine.hold(Filter(domain=domain, states=(state,)))
 
 
-def cancel(domain: str, state: State) -> Deed:
-    return lambda engine: engine.cancel_all(Filter(domain=domain, states=(state,)))
+def cancel(domain: str, *states: State) -> Deed:
+    """states: none for all."""
+    return lambda engine: engine.cancel_all(Filter(domain=domain, states=states))
 
 
 def release(state: State) -> Deed:
@@ -127,7 +106,8 @@ def release(state: State) -> Deed:
 
 
 _HOLD_TO_CANCEL = hold("cancel.example", State.WAITING)
-DEEDS: dict[tuple[State, Step], tuple[Deed, ...]] = {
+_RELEASE_PARKED = release(State.PARKED)
+DEEDS: dict[Transition, tuple[Deed, ...]] = {
     (State.WAITING, Step.HOLD): (hold("hold.example", State.WAITING),),
     (State.IN_DOUBT, Step.HOLD): (hold("doubt.example", State.IN_DOUBT),),
     (State.HELD, Step.RELEASE): (hold("hold.example", State.WAITING), release(State.HELD)),
@@ -136,17 +116,34 @@ DEEDS: dict[tuple[State, Step], tuple[Deed, ...]] = {
     (State.HELD, Step.CANCEL): (_HOLD_TO_CANCEL, cancel("cancel.example", State.HELD)),
     (State.IN_DOUBT, Step.CANCEL): (cancel("recall.example", State.IN_DOUBT),),
     (State.HELD, Step.DELIVER): (lambda engine: engine.take_as_delivered(Filter(domain="ask.example")),),
+    (State.WAITING, Step.PARK): (_RELEASE_PARKED,),  # what stayed damaged is parked again
     (State.PARKED, Step.CANCEL): (cancel("cancel.example", State.PARKED),),
-    (State.PARKED, Step.SALVAGE): (release(State.PARKED),),
+    (State.PARKED, Step.SALVAGE): (_RELEASE_PARKED,),
 }
-_ALL_DEEDS = [deed for deeds in DEEDS.values() for deed in deeds]
+
+
+def deeds(point: KillPoint | None) -> tuple[tuple[Deed, ...], list[Deed], list[Deed]]:
+    """What leads to the point; the rest, which leaves the mail that leads there alone; and what does away with other mail."""
+    if point is None:
+        return (), _distinct(DEEDS), []
+    domain = LEADING[point.transition]
+    rest = _distinct(transition for transition in DEEDS if LEADING[transition] != domain)
+    return DEEDS.get(point.transition, ()), rest, [cancel(other) for other in DOMAINS if other != domain]
+
+
+def _distinct(transitions: Iterable[Transition]) -> list[Deed]:
+    return list(dict.fromkeys(deed for transition in transitions for deed in DEEDS[transition]))
 
 
 async def operate_for_ever(engine: postroad.Engine, point: KillPoint | None, draw: random.Random) -> None:
-    """An operator who interferes: with what the point needs, or with everything by turns."""
-    wanted = DEEDS.get((point.state, point.step), ()) if point else ()
-    while True:
-        for deed in wanted or (draw.choice(_ALL_DEEDS),):
+    """An operator who interferes: by turns with everything; first of all with what a point needs.
+
+    Where that does not suffice, he withdraws whatever else there is: nothing stands between a life and its point for long.
+    """
+    wanted, rest, clearing = deeds(point)
+    for turn in itertools.count():
+        is_patient = turn < PATIENCE or not clearing
+        for deed in (*wanted, draw.choice(rest) if is_patient else clearing[turn % len(clearing)]):
             await deed(engine)
         await trio.sleep(PAUSE_SECONDS)
 
@@ -161,25 +158,30 @@ async def finish(engine: postroad.Engine) -> None:
 # --- damage ---
 
 
-def repair_and_damage(folder: Path, *, is_damaging: bool) -> None:
-    """Put right what an earlier life damaged; make some other records unreadable: 0xc1 begins nothing in msgpack."""
+def repair_and_damage(folder: Path, point: KillPoint | None) -> None:
+    """Put right what an earlier life damaged; make some other records unreadable: 0xc1 begins nothing in msgpack.
+
+    Those are taken first that stand where the point's step begins, and leave first.
+    """
     path = folder / "spool" / "postroad.db"
     if not path.exists():
         return
     connection = apsw.Connection(str(path))
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the engine shall find the log as it was left
     connection.execute("UPDATE message SET record = substr(record, 2) WHERE substr(record, 1, 1) = x'c1'")
-    for domain in DAMAGED if is_damaging else ():
+    for domain in DAMAGED if point and is_damaging(point) else ():
         connection.execute(
-            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE numbers = 1 AND seq IN (
-                SELECT place >> 20 FROM recipient WHERE state IN (0, 1, 2) AND address LIKE ? ORDER BY random() LIMIT 8)""",
-            (f"%@{domain}",),
+            """UPDATE message SET record = CAST(x'c1' || record AS BLOB) WHERE seq IN (
+                SELECT seq FROM recipient JOIN message ON seq = place >> 20
+                WHERE numbers = 1 AND state IN (0, 1, 2) AND address LIKE ? ORDER BY state = ? DESC, priority, random()
+                LIMIT 8)""",
+            (f"%@{domain}", int(point.state)),
         )
     connection.close()
 
 
-def is_damaging(point: KillPoint | None) -> bool:
-    return point is not None and (point.state is State.PARKED or point.step is Step.PARK)
+def is_damaging(point: KillPoint) -> bool:
+    return point.state is State.PARKED or point.step is Step.PARK
 
 
 # --- lives ---
@@ -192,15 +194,16 @@ async def live(folder: Path, notes: Notes, mode: str, seed: str, point: KillPoin
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(operate_for_ever, engine, point, random.Random(seed))
+            nursery.start_soon((queue := Queue()).look_for_ever, engine)
             for number in range(SUBMITTERS):
-                nursery.start_soon(submit_for_ever, engine, notes, f"{seed}-{number}")
+                nursery.start_soon(submit_for_ever, engine, notes, f"{seed}-{number}", point, queue)
 
 
 def begin(folder: Path, mode: str, seed: str, point_text: str) -> None:
     notes = Notes(folder)
     point = None if point_text == "-" else KillPoint.parse(point_text)
     random.seed(seed)
-    repair_and_damage(folder, is_damaging=is_damaging(point))
+    repair_and_damage(folder, point)
     with open(folder / "log", "a", encoding="utf-8") as log:
         configure_logging("info", json=True, stream=log)
         watch(point, notes.seen)

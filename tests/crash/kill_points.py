@@ -18,7 +18,7 @@ import apsw
 from postroad.store.sqlite import SqliteStore
 from postroad.store.states import TRANSITIONS, State, Step
 
-__all__ = ["POINTS", "UNREACHED", "KillPoint", "watch"]
+__all__ = ["LEFT_BY", "ONCE", "POINTS", "UNREACHED", "KillPoint", "Transition", "watch"]
 
 Side = Literal["before", "after"]
 Transition = tuple[State, Step]
@@ -44,6 +44,10 @@ class KillPoint:
     side: Side
     nth: int = 1
 
+    @property
+    def transition(self) -> Transition:
+        return self.state, self.step
+
     def __str__(self) -> str:
         return f"{self.state.name}.{self.step.name}.{self.side}.{self.nth}"
 
@@ -58,6 +62,15 @@ _SIDES: tuple[Side, Side] = ("before", "after")
 POINTS = [
     KillPoint(state, step, side) for state, step in TRANSITIONS if (state, step) not in UNREACHED for side in _SIDES
 ]
+
+_WAITING = KillPoint(State.LEASED, Step.DEFER, "after", 3)
+LEFT_BY: dict[Transition, KillPoint] = {  # damage is done between two lives, to mail that the first one left
+    (State.WAITING, Step.PARK): _WAITING,
+    (State.IN_DOUBT, Step.PARK): KillPoint(State.LEASED, Step.DOUBT, "after", 3),
+    (State.PARKED, Step.CANCEL): _WAITING,
+    (State.PARKED, Step.SALVAGE): _WAITING,
+}
+ONCE = {(State.IN_DOUBT, Step.PARK), (State.PARKED, Step.CANCEL)}  # all of the damaged mail goes by the first commit
 
 _BY_STATES: dict[tuple[State, State], list[Step]] = {}
 for (_state, _step), _target in TRANSITIONS.items():
@@ -126,7 +139,7 @@ class _Watcher:
 
     def _die_at(self, side: Side) -> None:
         point = self._point
-        if point is None or point.side != side or (point.state, point.step) not in self.carried:
+        if point is None or point.side != side or point.transition not in self.carried:
             return
-        if self._times[point.state, point.step] == point.nth:
+        if self._times[point.transition] == point.nth:
             os.kill(os.getpid(), signal.SIGKILL)

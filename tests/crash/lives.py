@@ -16,7 +16,6 @@ from kill_points import KillPoint
 __all__ = ["Lives", "lives_in"]
 
 _BEGIN_SECONDS = 30.0
-_REACH_SECONDS = 2.0  # what a process gets to come to its point
 _HERE = Path(__file__).parent
 
 
@@ -45,10 +44,10 @@ class Lives:
         assert status is None, f"the engine ended by itself with {status}"
         self._kill()
 
-    def kill_at(self, point: KillPoint, seed: str) -> bool:
-        """It kills itself at the point; should it not come there, it is killed all the same.  Return whether it came."""
+    def kill_at(self, point: KillPoint, seed: str, seconds: float) -> bool:
+        """It kills itself at the point; should it not come there in time, it is killed all the same.  Return whether it came."""
         self._begin("submit", seed, str(point))
-        status = self._answer(_REACH_SECONDS)
+        status = self._answer(seconds)
         if status is None:
             self._kill()
             return False

@@ -119,15 +119,10 @@ def test_a_plugins_refusal_becomes_an_error_with_its_field():
     assert (error.field, str(error)) == ("tags", "tags: no newsletters today")
 
 
-@pytest.mark.parametrize("name", [b"Received", b"RECEIVED", b"received"])
-def test_mail_that_passed_too_many_servers_goes_round(name):
-    def passed(hops):
-        body = b"\r\n\r\nReceived: is no hop\r\n" + (name + b": by b\r\n") * 100
-        return (name + b": from a\r\n\tby b\r\n") * hops + b"X-Received: not one\r\nSubject: Received: x" + body
-
-    check_hops(passed(50), Limits())
-    check_hops(b"", Limits())
+def test_mail_that_passed_too_many_servers_goes_round():
+    check_hops(50, Limits())
+    check_hops(0, Limits())
     with pytest.raises(SubmissionError, match="51 servers, 50 are allowed") as caught:
-        check_hops(passed(51), Limits())
+        check_hops(51, Limits())
     assert caught.value.field == "content"
-    check_hops(passed(51), Limits(hops=51))
+    check_hops(51, Limits(hops=51))

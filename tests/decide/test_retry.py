@@ -67,7 +67,7 @@ def after(
         recipient=to,
         retry=retry,
         now=now,
-        draw=lambda: draw,
+        draw=draw,
         delay_notice=notice,
         untried_until=untried_until,
         in_doubt=choice,

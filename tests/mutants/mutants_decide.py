@@ -127,7 +127,7 @@ DECISIONS = (
         "P4",
         "bounces what was only deferred",
         _RETRY,
-        "return _again(verdict, message, retry, now, draw())",
+        "return _again(verdict, message, retry, now, draw)",
         "return Step.FAIL, 0.0, verdict.status",
         (f"{_OF_RETRY}::test_a_message_that_is_always_deferred_is_given_up_exactly_at_the_end",),
     ),

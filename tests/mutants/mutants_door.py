@@ -98,8 +98,8 @@ DOOR = (
         "P6",
         "lets any number of submissions wait for the next commit",
         f"{_ENGINE}/intake.py",
-        "            if self._is_full(octets):\n                return\n",
-        "",
+        "if waiting and (len(waiting) >= limits.intake_messages or self._octets + octets > limits.intake_bytes):",
+        "if False:",
         ("test_intake.py::test_it_is_bounded_and_first_come_first_served",),
     ),
     Mutant(
@@ -233,8 +233,8 @@ DOOR = (
         "P5 I5",
         "takes a CR that ends no line for fit to be sent",
         _CANONICAL,
-        "        and _CR_ALONE.search(octets) is None\n",
-        "",
+        'return octets.replace(b"\\r", b"").replace(b"\\n", b"\\r\\n") == octets',
+        'return b"\\n" not in octets.replace(b"\\r\\n", b"")',
         (f"{_OF_CANONICAL}::test_no_body_smuggles_a_message",),
     ),
     Mutant(
@@ -242,8 +242,8 @@ DOOR = (
         "P5 I5",
         "takes an LF without a CR for fit to be sent",
         _CANONICAL,
-        '        and len(octets.replace(b"\\r", b"")) == len(octets.replace(b"\\n", b""))\n',
-        "",
+        'return octets.replace(b"\\r", b"").replace(b"\\n", b"\\r\\n") == octets',
+        'return b"\\r" not in octets.replace(b"\\r\\n", b"")',
         (f"{_OF_CANONICAL}::test_no_body_smuggles_a_message",),
     ),
     Mutant(
@@ -285,6 +285,15 @@ DOOR = (
 )
 
 AROUND = (
+    Mutant(
+        "a log line shows controls",
+        "P5",
+        "takes a value with escape sequences for plain text",
+        f"{_ENGINE}/log.py",
+        'line.isascii() and b"\\\\" not in line and b"\\x7f" not in line',
+        "line.isascii()",
+        ("test_log.py::test_a_json_line_holds_what_the_two_nets_leave_of_its_values",),
+    ),
     Mutant(
         "two engines on one spool",
         "P1 P3",

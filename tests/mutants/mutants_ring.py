@@ -165,8 +165,8 @@ RING = (
         "P1 I1",
         "does not look after a lease has ended whether somebody waited for its place",
         f"{_ACTORS}/lanes.py",
-        "        lane.site.leased -= count\n        self._unblock(lane.site)",
-        "        lane.site.leased -= count",
+        "        if lane.site.blocked:\n            self._unblock(lane.site)\n        if not",
+        "        if not",
         (f"{_OF_QUEUE}::test_what_waits_for_room_leaves_when_a_lease_ends",),
     ),
     Mutant(
@@ -183,8 +183,8 @@ RING = (
         "P6 I7",
         "sends to a site that is to be left alone",
         _POLICY,
-        "elif site.window.hold_until > now or (site.is_probed(now)",
-        "elif (site.is_probed(now)",
+        "return site.window.hold_until > now or (site.is_probed(now)",
+        "return (site.is_probed(now)",
         (f"{_OF_POLICY}::test_one_refused_login_holds_all_that_goes_to_the_same_servers",),
     ),
     Mutant(
@@ -240,6 +240,15 @@ RING = (
         "if len(listed) == count and all(",
         "if all(",
         (f"{_OF_DELIVERY}::test_trouble_and_nonsense_defer_that_message_alone",),
+    ),
+    Mutant(
+        "what is said of a recipient is another's",
+        "P4 I9",
+        "writes down every outcome of a lease for its first recipient",
+        _QUEUE,
+        "self._recorder.settled(lease, outcome, index, state, now)",
+        "self._recorder.settled(lease, outcome, 0, state, now)",
+        (f"{_OF_QUEUE}::test_each_recipient_of_a_lease_is_written_down_with_its_own_outcome",),
     ),
     Mutant(
         "a hand-over is not marked",
@@ -372,8 +381,8 @@ RING = (
         "P6",
         "lets fewer and fewer contents be under way",
         _DELIVERY,
-        "        self._bytes.release(octets)\n        if isinstance",
-        "        if isinstance",
+        "        self._bytes.release(octets)\n        self._pass_on",
+        "        self._pass_on",
         (f"{_OF_BEGUN}::test_octets_are_held_until_it_is_over",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ from postroad.testing.dns_peer import DnsPeer
 from postroad.testing.smtp_peer import Behaviour, SmtpPeer
 from postroad.verdict import Verdict
 from postroad_smtp import smtp_transport
-from postroad_smtp.lookup import Found, Status
+from postroad_smtp.answers import Found, Status
 
 
 class Names:

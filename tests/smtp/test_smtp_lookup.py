@@ -19,7 +19,8 @@ from trio.testing import MockClock
 from postroad.errors import ConfigError
 from postroad.testing.dns_peer import DnsPeer, Lie, Told, Turns
 from postroad.verdict import Verdict
-from postroad_smtp.lookup import Dns, Found, Status
+from postroad_smtp.answers import Found, Status
+from postroad_smtp.lookup import Dns
 from postroad_smtp.places import Place, read_server
 from postroad_smtp.settings import SmtpSettings
 

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from postroad.testing.dns_peer import Lie, Told
 from postroad.verdict import Disposition, Scope, Verdict
-from postroad_smtp.lookup import Found
+from postroad_smtp.answers import Found
 from postroad_smtp.mx import Exchangers, Route
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED

@@ -137,12 +137,11 @@ async def _bring_home(ring: Ring, ports: Ports) -> None:
     states = iter(answer.states)
     recorder = Recorder(ports)
     for lease in leases:
-        index_of = {recipient.number: index for index, recipient in enumerate(lease.recipients)}
         ports.cache.drop(lease.handle)
-        for outcome in outcomes[lease.token]:
+        for index, outcome in enumerate(outcomes[lease.token]):
             state = next(states)
             if state is not None:
-                recorder.settled(lease, outcome, index_of[outcome.number], state, now)
+                recorder.settled(lease, outcome, index, state, now)
     ports.waiters.poke_all()  # of what was committed, and not told any more
 
 

@@ -5,7 +5,7 @@ If the whole fails, its parts are tried apart, so that one bad operation harms n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import StoreBroken, StoreError
@@ -55,12 +55,14 @@ class Batch:
             self._fail_from(0, StoreError("the engine was stopped before this was stored"))
             raise
         else:
-            for index, answer in enumerate(answers):
-                self._tell(index, answer)
+            self._tell(0, answers)
 
-    def _tell(self, index: int, answer: Result) -> None:
+    def _tell(self, first: int, answers: Sequence[Result]) -> None:
+        """Tell parts their answers, in order, beginning with the one at `first`."""
+        index = first
         try:
-            self._done[index](answer)
+            for index, answer in enumerate(answers, first):
+                self._done[index](answer)
         except BaseException:  # a bug of the ring, which stops: nobody may wait for ever
             self._fail_from(index, StoreError("this was stored, but the engine failed before it could say so"))
             raise
@@ -76,7 +78,7 @@ class Batch:
                 self._fail_from(index, _as_store_error(whole))
                 return
             try:
-                answer = (await executor.apply([operation]))[0]
+                answers = await executor.apply([operation])
             except StoreBroken as error:
                 self._fail_from(index, error)
                 raise
@@ -88,7 +90,7 @@ class Batch:
                 raise
             else:
                 failures = 0
-                self._tell(index, answer)
+                self._tell(index, answers)
 
     def _fail_from(self, index: int, error: Exception) -> None:
         """Everybody hears of it, whatever telling one of them does."""

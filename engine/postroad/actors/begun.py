@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -24,10 +24,8 @@ _ELSEWHERE = "`done` was called on another thread than trio's; trio.from_thread.
 _GRACE_SECONDS = 5.0  # behind `doubt_seconds`: who keeps his duties is never cut short by it
 
 
-def _checked(withdraw: Any) -> Withdraw | None:
-    """What a transport returned.  Raises TypeError at once, not at the deadline, where it takes nothing back."""
-    if withdraw is None or callable(withdraw):
-        return withdraw  # type: ignore[no-any-return]
+def _refuse(withdraw: object) -> NoReturn:
+    """Raises TypeError at once, not at the deadline, of what takes nothing back."""
     kind = type(withdraw).__name__
     raise TypeError(f"begin_delivery returned a {kind}; a function that takes the attempt back, or None, was expected")
 
@@ -42,19 +40,16 @@ _TAKEN_BACK = TakenBack()
 class _Begun:
     """One attempt.  done: what its transport calls; on another thread that is trouble of the transport, told on trio's."""
 
-    __slots__ = ("_all", "attempt", "deadline", "is_over", "octets", "withdraw")
+    __slots__ = ("_all", "attempt", "deadline", "is_over", "octets", "token", "withdraw")
 
     def __init__(self, all: BegunAttempts, attempt: Attempt, octets: int, deadline: float) -> None:
         self._all = all
         self.attempt = attempt
+        self.token = attempt.lease.token
         self.octets = octets
         self.deadline = deadline
         self.is_over = False
         self.withdraw: Withdraw | None = None
-
-    @property
-    def token(self) -> int:
-        return self.attempt.lease.token
 
     def done(self, answer: Any) -> None:
         if get_ident() != self._all.thread:
@@ -125,13 +120,16 @@ class BegunAttempts:
         started = time.perf_counter()
         try:
             with as_exceptions():
-                begun.withdraw = _checked(transport.begin_delivery(request, begun.done))
+                withdraw = begun.withdraw = transport.begin_delivery(request, begun.done)
+                if withdraw is not None and not callable(withdraw):
+                    _refuse(withdraw)
         except Exception as error:
             begun.done(error)
         except BaseException:  # it ends the program, and is no answer
             self._forget(begun)
             raise
-        self._look_at_clock(attempt, started)
+        if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
+            self._slow(attempt, seconds)
         if begun.withdraw is None and not begun.is_over:
             self._forget(begun)
             return False
@@ -144,13 +142,16 @@ class BegunAttempts:
 
     def end(self, begun: _Begun, answer: Any) -> None:
         """Called once by each that is over."""
-        self._under_way.attempts.pop(begun.token, None)
-        self._late.attempts.pop(begun.token, None)
+        if self._under_way.attempts.pop(begun.token, None) is None:
+            self._end_late(begun)
         try:
             self._home(begun.attempt, begun.octets, answer)
         except Exception as error:
             self._fail(error)
-        if self._last and not self._late.attempts:
+
+    def _end_late(self, begun: _Begun) -> None:
+        self._late.attempts.pop(begun.token, None)
+        if not self._late.attempts:
             self._last.unpark_all()
 
     # --- Deadlines, and the engine's end ---
@@ -190,13 +191,9 @@ class BegunAttempts:
                     begun.done(_TAKEN_BACK)
         except Exception as error:
             begun.done(error)
-        self._look_at_clock(begun.attempt, started)
+        if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
+            self._slow(begun.attempt, seconds)
 
     def _give_up(self, begun: _Begun) -> None:
         """A transport that never answers must not keep a lease for ever."""
         begun.done(_TAKEN_BACK)
-
-    def _look_at_clock(self, attempt: Attempt, started: float) -> None:
-        seconds = time.perf_counter() - started
-        if seconds > SLOW_SECONDS:
-            self._slow(attempt, seconds)

@@ -11,7 +11,7 @@ import errno
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -21,7 +21,7 @@ import trio
 from ..events import MaybeDuplicate
 from ..log import get_logger, printable
 from ..strangers import as_exceptions, words_for
-from ..transport import Beginning, DeliveryRequest
+from ..transport import Beginning, DeliveryRequest, LeasedRecipient
 from ..verdict import Disposition, Scope, Verdict
 from .begun import BegunAttempts, TakenBack
 from .inbox import Inbox, Outbox
@@ -44,17 +44,20 @@ class _ByteCredits:
     """Octets of content that attempts may hold at once.  A single larger one is let through alone.
 
     First come, first served: a large content is not overtaken by small ones for ever.
+    piece: what is larger holds no more, for it is read in pieces: one slow destination of large mail must not take everybody's
+    credits.
     """
 
-    def __init__(self, octets: int) -> None:
+    def __init__(self, octets: int, piece: int) -> None:
         self._limit = octets
+        self._most = min(octets, piece)
         self._held = self._waiting = 0
         self._first = trio.StrictFIFOLock()  # held by whoever is first in line
         self._released = trio.lowlevel.ParkingLot()
 
     def acquire_nowait(self, octets: int) -> int | None:
         """Take credits, and return how many: None where somebody has to wait for them."""
-        octets = min(octets, self._limit)
+        octets = min(octets, self._most)
         if self._waiting or self._held + octets > self._limit:
             return None
         self._held += octets
@@ -62,7 +65,7 @@ class _ByteCredits:
 
     async def acquire(self, octets: int) -> int:
         """Wait for credits, and return how many they are."""
-        octets = min(octets, self._limit)
+        octets = min(octets, self._most)
         self._waiting += 1
         try:
             async with self._first:
@@ -81,7 +84,8 @@ class _ByteCredits:
 
 _TEXTS = ("status", "reply", "remote", "site", "tls")
 _texts_of = attrgetter(*_TEXTS)
-_others_of = attrgetter("disposition", "scope", "handed_over")
+_fields_of = attrgetter("disposition", "scope", "handed_over", *_TEXTS)
+_KINDS = (Disposition, Scope, bool, *[str] * len(_TEXTS))
 _PLAIN = frozenset({str})
 _HINTS = frozenset({int, float, bool, type(None)})
 _LINE = 512  # characters that `printable` leaves as they are
@@ -93,10 +97,9 @@ def _is_sound(verdict: Any) -> bool:
         return False
     hint = verdict.retry_after_seconds
     return (
-        all(map(isinstance, _others_of(verdict), (Disposition, Scope, bool)))
-        and all(map(isinstance, _texts_of(verdict), repeat(str)))
+        all(map(issubclass, map(type, _fields_of(verdict)), _KINDS))
         and type(hint) in _HINTS
-        and not (hint is not None and math.isnan(hint))
+        and hint == hint  # not a number is not itself
     )
 
 
@@ -112,16 +115,20 @@ def _made_printable(verdict: Verdict) -> Verdict:
 
 
 def _listed(answer: Any, count: int) -> list[Verdict] | None:
-    """So many sound verdicts, or None.  Looking at an answer runs the plugin's code, which may raise or never end."""
+    """So many sound verdicts, or None."""
     try:
-        with as_exceptions():
-            if isinstance(answer, Sequence):
-                listed: list[Any] = list(islice(answer, count + 1))  # pyright: ignore[reportUnknownArgumentType]
-                if len(listed) == count and all(map(_is_sound, listed)):
-                    return list(map(_made_printable, listed))
+        listed: list[Any] = answer if type(answer) is list else _items(answer, count + 1)  # pyright: ignore[reportUnknownVariableType]
+        if len(listed) == count and all(map(_is_sound, listed)):
+            return list(map(_made_printable, listed))
     except Exception:
         return None
     return None
+
+
+def _items(answer: Any, most: int) -> list[Any]:
+    """What a sequence has.  Looking at one that is not simply a list runs the plugin's code, which may raise or never end."""
+    with as_exceptions():
+        return list(islice(answer, most)) if isinstance(answer, Sequence) else []  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _kinds(answer: Any) -> str:
@@ -143,12 +150,13 @@ class Delivery:
         self._ports = ports
         self._inbox = inbox
         self._policy = policy
-        self._bytes = _ByteCredits(ports.config.in_flight.content_bytes)
+        self._bytes = _ByteCredits(ports.config.in_flight.content_bytes, ports.config.spool.content_file_bytes)
+        self._doubt_seconds = ports.config.in_flight.doubt_seconds
         self._running: set[trio.CancelScope] = set()
         self._starters = {
             name: transport for name, transport in ports.transports.items() if isinstance(transport, Beginning)
         }
-        self._begun = BegunAttempts(ports.config.in_flight.doubt_seconds, self._come_home, self._say_slow, self._fail)
+        self._begun = BegunAttempts(self._doubt_seconds, self._come_home, self._say_slow, self._fail)
         self._nursery: trio.Nursery
         self._is_ending = False
 
@@ -157,8 +165,9 @@ class Delivery:
             try:
                 while True:
                     for attempts in await self._inbox.take_all():
+                        now = trio.current_time()
                         for attempt in attempts:
-                            self._start(attempt)
+                            self._start(attempt, now)
                     self._begun.watch(self._nursery)
             finally:
                 self._nursery.cancel_scope.cancel()
@@ -179,17 +188,20 @@ class Delivery:
         if self._begun.take_back_all():
             self._begun.watch(self._nursery)
 
-    def _start(self, attempt: Attempt) -> None:
-        self._say_begin(attempt.lease)
+    def _start(self, attempt: Attempt, now: float) -> None:
+        """now: trio time."""
+        for recipient in attempt.lease.recipients:
+            if recipient.in_doubt:
+                self._say_doubtful(attempt.lease, recipient)
         starter = self._starters.get(attempt.transport)
-        if starter is None or self._is_ending or not self._begin(starter, attempt):
+        if starter is None or self._is_ending or not self._begin(starter, attempt, now):
             self._nursery.start_soon(self._try, attempt)
 
-    def _begin(self, starter: Beginning, attempt: Attempt) -> bool:
-        held = self._bytes.acquire_nowait(self._octets_of(attempt))
+    def _begin(self, starter: Beginning, attempt: Attempt, now: float) -> bool:
+        held = self._bytes.acquire_nowait(attempt.lease.message.size)
         if held is None:
             return False
-        request = self._request(attempt, trio.current_time() + attempt.seconds)
+        request = self._request(attempt, now + attempt.seconds)
         if self._begun.begin(starter, attempt, request, held):
             return True
         self._bytes.release(held)
@@ -198,10 +210,6 @@ class Delivery:
     def _come_home(self, attempt: Attempt, octets: int, answer: Any) -> None:
         """The end of an attempt that was begun at once."""
         self._bytes.release(octets)
-        if isinstance(answer, Exception):
-            answer = self._of_exception(attempt, answer)
-        elif isinstance(answer, TakenBack):
-            answer = self._of_cancellation(attempt)
         self._pass_on(attempt, answer)
 
     def _fail(self, error: Exception) -> None:
@@ -212,27 +220,27 @@ class Delivery:
         self._running.add(scope)
         if self._is_ending:
             scope.cancel()
-        verdicts: Any = None
+        answer: Any = None
         try:
             with scope:
-                verdicts = await self._deliver(attempt, scope)
+                answer = await self._deliver(attempt, scope)
         except Exception as error:
-            verdicts = self._of_exception(attempt, error)
+            answer = error
         finally:
             self._running.discard(scope)
-        if scope.cancelled_caught:
-            verdicts = self._of_cancellation(attempt)
-        self._pass_on(attempt, verdicts)
+        self._pass_on(attempt, TakenBack() if scope.cancelled_caught else answer)
 
-    def _pass_on(self, attempt: Attempt, verdicts: Any) -> None:
+    def _pass_on(self, attempt: Attempt, answer: Any) -> None:
+        """answer: verdicts, an Exception, TakenBack, or whatever its transport said."""
         lease = attempt.lease
         lease.is_cut = self._is_ending
-        lease.verdicts = self._checked(attempt, verdicts)
+        verdicts = _listed(answer, len(lease.recipients))
+        lease.verdicts = self._of_trouble(attempt, answer) if verdicts is None else verdicts
         self._policy.put(Attempted(lease))
 
     async def _deliver(self, attempt: Attempt, scope: trio.CancelScope) -> Sequence[Verdict]:
         """The deadline begins with the transport's work: waiting for byte credits is no try."""
-        octets = self._octets_of(attempt)
+        octets = attempt.lease.message.size
         held = self._bytes.acquire_nowait(octets)
         if held is None:
             scope.deadline = math.inf
@@ -246,10 +254,6 @@ class Delivery:
         finally:
             self._bytes.release(held)
 
-    def _octets_of(self, attempt: Attempt) -> int:
-        """Larger content is read in pieces: one slow destination of large mail must not take everybody's credits."""
-        return min(attempt.lease.message.size, self._ports.config.spool.content_file_bytes)
-
     def _request(self, attempt: Attempt, deadline: float) -> DeliveryRequest:
         lease = attempt.lease
         return DeliveryRequest(
@@ -260,7 +264,7 @@ class Delivery:
             domain=attempt.domain,
             deadline=deadline,
             commit=partial(self._mark, lease),
-            doubt_seconds=self._ports.config.in_flight.doubt_seconds,
+            doubt_seconds=self._doubt_seconds,
         )
 
     def _mark(self, lease: Lease) -> None:
@@ -268,22 +272,20 @@ class Delivery:
             lease.marked = True
             self._ports.marks.mark(lease.slot, lease.token)
 
-    def _say_begin(self, lease: Lease) -> None:
+    def _say_doubtful(self, lease: Lease, recipient: LeasedRecipient) -> None:
         """A recipient that may have the message already gets it again: said before it happens."""
-        for recipient in lease.recipients:
-            if recipient.in_doubt:
-                _log.warning("maybe_duplicate", id=lease.message.id, recipient=recipient.address, lane=lease.lane)
-                if self._ports.observers.is_active:
-                    self._ports.observers.publish(
-                        MaybeDuplicate(
-                            at=self._ports.clock.now(),
-                            id=lease.message.id,
-                            recipient=recipient.address,
-                            lane=lease.lane,
-                            attempts=recipient.attempts,
-                            in_doubt=True,
-                        )
-                    )
+        _log.warning("maybe_duplicate", id=lease.message.id, recipient=recipient.address, lane=lease.lane)
+        if self._ports.observers.is_active:
+            self._ports.observers.publish(
+                MaybeDuplicate(
+                    at=self._ports.clock.now(),
+                    id=lease.message.id,
+                    recipient=recipient.address,
+                    lane=lease.lane,
+                    attempts=recipient.attempts,
+                    in_doubt=True,
+                )
+            )
 
     def _say_slow(self, attempt: Attempt, seconds: float) -> None:
         _log.warning(
@@ -291,6 +293,16 @@ class Delivery:
         )
 
     # --- everything becomes a verdict ---
+
+    def _of_trouble(self, attempt: Attempt, answer: Any) -> list[Verdict]:
+        """Of an answer that is not one sound Verdict per recipient."""
+        if isinstance(answer, Exception):
+            verdicts = self._of_exception(attempt, answer)
+        elif isinstance(answer, TakenBack):
+            verdicts = self._of_cancellation(attempt)
+        else:
+            verdicts = self._of_nonsense(attempt, answer)
+        return list(map(_made_printable, verdicts))
 
     def _of_exception(self, attempt: Attempt, error: Exception) -> list[Verdict]:
         lease = attempt.lease
@@ -316,18 +328,14 @@ class Delivery:
             verdict = Verdict.deferred(reply, status=status, scope=Scope.LOCAL)
         return [verdict] * len(lease.recipients)
 
-    def _checked(self, attempt: Attempt, verdicts: Any) -> list[Verdict]:
-        """One Verdict per recipient, or the transport answered nonsense."""
+    def _of_nonsense(self, attempt: Attempt, answer: Any) -> list[Verdict]:
         lease = attempt.lease
-        listed = _listed(verdicts, len(lease.recipients))
-        if listed is not None:
-            return listed
         _log.error(
             "transport_failed",
             id=lease.message.id,
             transport=attempt.transport,
             lane=lease.lane,
-            answered=words_for(verdicts, _kinds),
+            answered=words_for(answer, _kinds),
             expected=f"{len(lease.recipients)} sound Verdicts",
         )
         return self._uncertain(lease, f"transport {attempt.transport!r} answered nonsense")

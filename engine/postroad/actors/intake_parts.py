@@ -5,6 +5,7 @@ Acceptances get leases in the same commit where a credit is free, the lane has r
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -36,15 +37,12 @@ __all__ = ["IntakeParts"]
 _PATIENCE_SECONDS = 0.05  # the longest that a submission waits for room; the disk's own sync takes 1 to 10 ms
 
 
-class _FreshLease:
-    """A lease that begins with the acceptance of its message: the recipients by number."""
+class _FreshLease(msgspec.Struct, gc=False):
+    """A lease that begins with the acceptance of its message."""
 
-    __slots__ = ("lane", "numbers", "token")
-
-    def __init__(self, token: int, lane: str) -> None:
-        self.token = token
-        self.lane = lane
-        self.numbers: list[int] = []
+    token: int
+    lane: str
+    recipients: list[LeasedRecipient] = []
 
 
 class IntakeParts:
@@ -130,14 +128,16 @@ class IntakeParts:
             lease = open_for.get(lane)
             if lease is None and lane in open_for:
                 continue
-            if lease is None or len(lease.numbers) >= self._per_lease(lane):
+            if lease is None or len(lease.recipients) >= self._per_lease(lane):
                 lease = None
                 if len(fresh) < credits and self._lanes.take_fresh(lane, now):
                     lease = _FreshLease(self._leases.reserve(), lane)
                     fresh.append(lease)
                 open_for[lane] = lease
             if lease is not None:
-                lease.numbers.append(number)
+                lease.recipients.append(
+                    LeasedRecipient(number, recipient.address, notify=recipient.notify, orcpt=recipient.orcpt)
+                )
         return fresh
 
     def _per_lease(self, lane: str) -> int:
@@ -150,34 +150,25 @@ class IntakeParts:
             self._lanes.give_back(lease.lane, now)
 
     def _begin(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
-        taken: set[int] = set()
+        left = len(accept.recipients)
         for plan in fresh:
-            taken.update(plan.numbers)
+            left -= len(plan.recipients)
             lease = Lease(
                 token=plan.token,
-                slot=self._leases.slot_of(plan.token),
                 handle=handle,
                 lane=plan.lane,
                 message=accept.message,
-                recipients=tuple(
-                    LeasedRecipient(
-                        number=number,
-                        address=accept.recipients[number].address,
-                        notify=accept.recipients[number].notify,
-                        orcpt=accept.recipients[number].orcpt,
-                    )
-                    for number in plan.numbers
-                ),
+                recipients=tuple(plan.recipients),
                 content=self._ports.content_of(handle, accept.message),
             )
             self._leases.begin(lease)
             self.begun.append(lease)
         if fresh and isinstance(accept.content, bytes):
             self._ports.cache.put(handle, accept.content)
-        if len(taken) < len(accept.recipients):
-            self._note_due(accept, taken, now)
+        if left:
+            self._note_due(accept, {recipient.number for plan in fresh for recipient in plan.recipients}, now)
 
-    def _note_due(self, accept: Accept, but: set[int], now: float) -> None:
+    def _note_due(self, accept: Accept, but: Collection[int], now: float) -> None:
         for number, recipient in enumerate(accept.recipients):
             if number not in but and recipient.state is State.WAITING:
                 self._lanes.note_due(recipient.lane, recipient.due, now)
@@ -195,7 +186,7 @@ class IntakeParts:
         match entry.operation, answer:
             case (Report() | DelayReport()) as reported, Accepted() if reported.accept is not None:
                 self._recorder.accepted(reported.accept, now)
-                self._note_due(reported.accept, set(), now)
+                self._note_due(reported.accept, (), now)
             case Cancel() as cancel, Cancelled():
                 for _, id, address in answer.cancelled:
                     self._recorder.cancelled(id, address, now)
@@ -214,6 +205,6 @@ class IntakeParts:
 def _with_leases(accept: Accept, fresh: list[_FreshLease]) -> Accept:
     recipients = list(accept.recipients)
     for lease in fresh:
-        for number in lease.numbers:
-            recipients[number] = msgspec.structs.replace(recipients[number], lease=lease.token)
+        for leased in lease.recipients:
+            recipients[leased.number] = msgspec.structs.replace(recipients[leased.number], lease=lease.token)
     return msgspec.structs.replace(accept, recipients=tuple(recipients))

@@ -264,8 +264,10 @@ class LaneBook:
     def _give_back(self, lane: _Lane, count: int) -> None:
         lane.leased -= count
         lane.site.leased -= count
-        self._unblock(lane.site)
-        self._forget_idle(lane)
+        if lane.site.blocked:
+            self._unblock(lane.site)
+        if not lane.leased:
+            self._forget_idle(lane)
 
     # --- forgetting ---
 

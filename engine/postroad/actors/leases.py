@@ -40,12 +40,9 @@ class LeaseBook:
         """Return a reserved credit that was not used."""
         self._slots.append(self._reserved.pop(token))
 
-    def slot_of(self, token: int) -> int:
-        return self._reserved[token]
-
     def begin(self, lease: Lease) -> None:
-        """The commit that grants the lease is through."""
-        del self._reserved[lease.token]
+        """The commit that grants the lease is through: it gets the credit that was reserved."""
+        lease.slot = self._reserved.pop(lease.token)
         self.live[lease.token] = lease
 
     def end(self, token: int) -> None:

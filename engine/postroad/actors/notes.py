@@ -2,14 +2,16 @@
 
 Inside the ring notes travel in lists.  At most `in_flight.leases` leases exist, each in exactly one place, and every inbox
 has room for all of them: sends inside the ring are `send_nowait` and never block.
+They are Structs, because some are made for each message, and a frozen dataclass pays a call for each field; none of those is ever
+part of a cycle, so the collector need not look at them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from ..content import LeasedContent
@@ -18,6 +20,7 @@ from ..store.contract import LeasedRecipient, Outcome
 from ..verdict import Verdict
 
 if TYPE_CHECKING:
+    from ..decide.routing import Road
     from .sites import Site
 
 __all__ = [
@@ -35,38 +38,36 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The right to try some recipients of one message on one lane.  Owned by whoever holds it; queue keeps the list of all.
 
-    slot: the credit it uses, 0 to `in_flight.leases` - 1, and its place in the marks file.
+    slot: the credit it uses, 0 to `in_flight.leases` - 1, and its place in the marks file; set by `LeaseBook.begin`.
     marked: the transport has begun to hand over (set by the transport through `DeliveryRequest.committing`).
     is_cut: the engine's end came before the attempt's; like verdicts written by delivery.
     verdicts: written by delivery before it passes the lease on, so that a crash of the ring does not throw them away.
-    site: only used by policy, between Attempt and Attempted.
+    road, site: only used by policy, which looks them up once, when the lease comes.  site: between Attempt and Attempted.
     """
 
     token: int
-    slot: int
     handle: int
     lane: str
     message: Message
     recipients: tuple[LeasedRecipient, ...]
     content: LeasedContent
+    slot: int = -1
     delay_noticed: bool = False
     marked: bool = False
     is_cut: bool = False
-    verdicts: Sequence[Verdict] | None = field(default=None, repr=False)
-    site: Site | None = field(default=None, repr=False)
+    verdicts: Sequence[Verdict] | None = None
+    road: Road | None = None
+    site: Site | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Wake:
+class Wake(msgspec.Struct, frozen=True):
     """Anybody -> queue: look at the intake and the store.  At most one is pending."""
 
 
-@dataclass(slots=True, frozen=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """policy -> queue: the lanes of a site may have so many leases in all; 0 while it is on hold.
 
     lane: a lane that belongs to the site from now on, or "".  A lane of which nothing was said is a site of its own.
@@ -77,15 +78,13 @@ class Room:
     lane: str = ""
 
 
-@dataclass(slots=True, frozen=True)
-class Leased:
+class Leased(msgspec.Struct, frozen=True):
     """queue -> policy: fresh leases; may they leave now?"""
 
     leases: list[Lease]
 
 
-@dataclass(slots=True, frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """policy -> delivery: try this now, by this transport, within so many seconds."""
 
     lease: Lease
@@ -94,42 +93,36 @@ class Attempt:
     seconds: float
 
 
-@dataclass(slots=True, frozen=True)
-class Attempted:
+class Attempted(msgspec.Struct, frozen=True, gc=False):
     """delivery -> policy: `lease.verdicts` says what happened."""
 
     lease: Lease
 
 
-@dataclass(slots=True, frozen=True)
-class Settled:
-    """policy -> queue: what becomes of each recipient of a lease; the lease ends with it."""
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """policy -> queue: what becomes of each recipient of a lease, in their order; the lease ends with it."""
 
     lease: Lease
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Learnt:
+class Learnt(msgspec.Struct, frozen=True):
     """policy -> queue: keep this fact in the store with the next commit."""
 
     name: str
     value: bytes
 
 
-@dataclass(slots=True, frozen=True)
-class FailuresWaiting:
+class FailuresWaiting(msgspec.Struct, frozen=True):
     """queue -> bounce: the store has failures or delays to report."""
 
 
-@dataclass(slots=True, frozen=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """application -> bounce: mail that came back, as it came.  done: set when it was read."""
 
     raw: bytes
     done: trio.Event
 
 
-@dataclass(slots=True, frozen=True)
-class Drain:
+class Drain(msgspec.Struct, frozen=True):
     """engine -> queue: lease no more."""

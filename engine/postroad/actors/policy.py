@@ -11,7 +11,8 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias, assert_never
 
 import trio
@@ -37,6 +38,7 @@ PolicyNote: TypeAlias = Leased | Attempted
 _PROBE_SECONDS = (
     15.0  # what a half-open site keeps from leaving asks again then; mostly the probe's end lets it go before
 )
+_lane_of = attrgetter("lane")
 HOLDS_PER_TURN = 1000  # holds ended at once: bounds the notes that queue gets from it
 
 _log = get_logger()
@@ -56,6 +58,7 @@ class Policy:
         self._inbox = inbox
         self._queue = queue
         self._delivery = delivery
+        self._seconds = ports.config.in_flight.attempt_seconds
         self._sites = Sites()
         self._detours = Detours(ports.table, self._sites)
         self._holds: list[tuple[float, int, Site]] = []  # when holds end
@@ -100,28 +103,35 @@ class Policy:
     def _take(self, note: PolicyNote, now: float) -> None:
         match note:
             case Leased():
-                for lease in note.leases:
-                    self._leave(lease, now)
+                self._leave_all(note.leases, now)
                 for room in self._sites.forget_idle(now):
                     self._queue.put_latest(room.site, room)
             case Attempted():
-                self._return(note, now)
+                self._return(note.lease, now)
             case _:
                 assert_never(note)
 
     # --- on the way out: may it leave now? ---
 
-    def _leave(self, lease: Lease, now: float) -> None:
-        road = self._ports.table.road_of(lease.lane)
-        if road is None:
-            self._route_anew(lease, now)
-            return
-        site = self._site_of(lease, road)
-        if site.name != lease.lane:
-            self._say_where(lease.lane, site)
+    def _leave_all(self, leases: Iterable[Lease], now: float) -> None:
+        """Road and site are looked up once for leases of one lane that come together."""
+        for lane, those in itertools.groupby(leases, _lane_of):
+            road = self._ports.table.road_of(lane)
+            if road is None:
+                for lease in those:
+                    self._route_anew(lease, now)
+                continue
+            site = self._sites.of(lane, road.windows, road.shared_by)
+            if site.name != lane:
+                self._say_where(lane, site)
+            for lease in those:
+                self._leave(lease, site, road, now)
+
+    def _leave(self, lease: Lease, site: Site, road: Road, now: float) -> None:
+        lease.road = road
         if retry.is_expired(lease.message, now, self._ports.clock.jumped_at):
             self._settle_all(lease, Step.FAIL, status=retry.EXPIRED, reply="not delivered before it expired")
-        elif site.window.hold_until > now or (site.is_probed(now) and self._detours.is_any_open(lease, road, now)):
+        elif site.window.trouble and self._is_left_alone(lease, site, road, now):
             self._postpone(lease, site, road, now)
         elif site.is_open(now):
             self._send(lease, site, road)
@@ -132,8 +142,9 @@ class Policy:
         """Which site a lane belongs to: of several words in a turn the last one counts."""
         self._queue.put_latest((lane,), Room(site.name, site.told, lane))
 
-    def _site_of(self, lease: Lease, road: Road) -> Site:
-        return self._sites.of(lease.lane, road.windows, road.shared_by)
+    def _is_left_alone(self, lease: Lease, site: Site, road: Road, now: float) -> bool:
+        """Of a site with trouble: whether it is on hold, or being probed while mail can go another way."""
+        return site.window.hold_until > now or (site.is_probed(now) and self._detours.is_any_open(lease, road, now))
 
     def _route_anew(self, lease: Lease, now: float) -> None:
         """Its lane is gone: mail that was held while the routes changed.  What has no route now is held, loudly."""
@@ -159,8 +170,8 @@ class Policy:
         site.in_flight += 1
         site.invited_until = 0.0
         lease.site = site
-        seconds = self._ports.config.in_flight.attempt_seconds
-        self._attempts.append(Attempt(lease, road.transport, domain_of_lane(lease.lane), seconds))
+        domain = domain_of_lane(lease.lane) if road.by_domain else None
+        self._attempts.append(Attempt(lease, road.transport, domain, self._seconds))
 
     def _postpone(self, lease: Lease, site: Site, road: Road, now: float) -> None:
         """It is left alone, or is being probed.  What ran out of time meanwhile fails, unless only the clock jumped."""
@@ -226,12 +237,10 @@ class Policy:
 
     # --- on the way in: what now? ---
 
-    def _return(self, note: Attempted, now: float) -> None:
-        lease = note.lease
+    def _return(self, lease: Lease, now: float) -> None:
         verdicts: Sequence[Verdict] = lease.verdicts or ()
-        road = self._ports.table.road_of(lease.lane)
-        assert road is not None, "it left by this road"
-        left = lease.site
+        road, left = lease.road, lease.site
+        assert road is not None, "set when the lease came"
         assert left is not None, "set when it left"
         left.in_flight -= 1
         site = self._learn_site(lease, left, verdicts, road)
@@ -244,8 +253,10 @@ class Policy:
 
     def _learn_site(self, lease: Lease, left: Site, verdicts: Sequence[Verdict], road: Road) -> Site:
         """The site that the lane belongs to from now on: what the verdicts say of it must meet the mail that waits here, too."""
-        if not verdicts or not self._sites.learn(lease.lane, verdicts[0].site, road.shared_by):
-            return self._site_of(lease, road)
+        known = self._sites.of(lease.lane, road.windows, road.shared_by)
+        if not verdicts or verdicts[0].site in ("", known.name):
+            return known
+        self._sites.learn(lease.lane, verdicts[0].site, road.shared_by)
         site = self._sites.of(lease.lane, left.settings, road.shared_by)
         self._say_where(lease.lane, site)
         site.waiting.extend(other for other in left.waiting if other.lane == lease.lane)
@@ -253,14 +264,14 @@ class Policy:
         return site
 
     def _learn(self, lease: Lease, site: Site, verdicts: Sequence[Verdict], road: Road, now: float) -> None:
-        trouble = next((verdict for verdict in verdicts if limits.is_site_trouble(verdict)), None)
+        trouble = next(filter(limits.is_site_trouble, verdicts), None)
         before = site.window
         if trouble is not None:
             hold_now = trouble.scope is Scope.TRANSPORT
             site.window = limits.after_failure(before, site.settings, now, trouble.reply, hold_now=hold_now)
             if site.window.hold_until > now >= before.hold_until:
                 self._begin_hold(site, lease.lane, road, trouble, now)
-        elif any(limits.is_answer(verdict) for verdict in verdicts):
+        elif any(map(limits.is_answer, verdicts)):
             site.window = limits.after_success(before, site.settings)
         if before.trouble >= site.settings.trouble and not site.window.trouble:
             self._open_again(site, before, road, now)
@@ -320,8 +331,8 @@ class Policy:
             self._leave_from(site, site.waiting.popleft(), now)
 
     def _leave_from(self, site: Site, lease: Lease, now: float) -> None:
-        road = self._ports.table.road_of(lease.lane)
-        assert road is not None, "it was looked up when the lease came"
+        road = lease.road
+        assert road is not None, "set when the lease came"
         if site.window.hold_until > now:
             self._postpone(lease, site, road, now)
         else:
@@ -345,8 +356,7 @@ class Policy:
                 self._tell_room(site, now)
             elif site is not resumed:
                 waiting, site.waiting = site.waiting, deque()
-                for lease in waiting:
-                    self._leave(lease, now)
+                self._leave_all(waiting, now)
 
 
 def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, now: float) -> tuple[Outcome, ...]:
@@ -365,7 +375,7 @@ def judge(lease: Lease, verdicts: Sequence[Verdict], road: Road, ports: Ports, n
                 recipient=recipient,
                 retry=road.retry,
                 now=now,
-                draw=lambda: drawn,
+                draw=drawn,
                 delay_notice=wants_notice,
                 untried_until=untried_until,
                 in_doubt=road.in_doubt,

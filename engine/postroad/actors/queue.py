@@ -252,22 +252,18 @@ class Queue:
         answers = iter(states)
         for note in notes:
             lease = note.lease
-            index_of = {recipient.number: index for index, recipient in enumerate(lease.recipients)}
-            for outcome in note.outcomes:
+            for index, outcome in enumerate(note.outcomes):
                 state = next(answers)
                 if state is None:
                     _log.warning("stale_settlement", id=lease.message.id, token=outcome.token, number=outcome.number)
                     continue
-                self._recorder.settled(lease, outcome, index_of[outcome.number], state, now)
-                if state in (State.WAITING, State.IN_DOUBT):
+                self._recorder.settled(lease, outcome, index, state, now)
+                if state is State.WAITING or state is State.IN_DOUBT:
                     self._lanes.note_due(outcome.lane or lease.lane, outcome.due, now)
                 if state is State.FAILED or outcome.delay_notice:
                     self._has_failures = True
-            self._end(lease)
-
-    def _end(self, lease: Lease) -> None:
-        self.leases.end(lease.token)
-        self._ports.cache.drop(lease.handle)
+            self.leases.end(lease.token)
+            self._ports.cache.drop(lease.handle)
 
     # --- leases ---
 
@@ -312,7 +308,6 @@ class Queue:
                 self._ports.cache.put(record.handle, record.content)
             lease = Lease(
                 token=record.token,
-                slot=self.leases.slot_of(record.token),
                 handle=record.handle,
                 lane=taken.lane,
                 message=record.message,

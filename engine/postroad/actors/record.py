@@ -27,14 +27,7 @@ __all__ = ["Recorder"]
 
 _log = get_logger()
 
-_NAMES = {
-    State.ACCEPTED: "delivered",
-    State.WAITING: "deferred",
-    State.IN_DOUBT: "in_doubt",
-    State.FAILED: "failed",
-    State.HELD: "held",
-    State.CANCELLED: "cancelled",
-}
+_NAMES = {state: state.name.lower() for state in State} | {State.ACCEPTED: "delivered", State.WAITING: "deferred"}
 
 
 class Recorder:
@@ -57,7 +50,7 @@ class Recorder:
     def settled(self, lease: Lease, outcome: Outcome, index: int, state: State, now: float) -> None:
         """index: the recipient's, among those of the lease."""
         recipient = lease.recipients[index]
-        name = _NAMES.get(state, state.name.lower())
+        name = _NAMES[state]
         attempts = recipient.attempts + outcome.tried
         due = outcome.due if state in (State.WAITING, State.IN_DOUBT) else None
         about: dict[str, Any] = {

@@ -67,7 +67,7 @@ class Site:
 
     def is_probed(self, now: float) -> bool:
         """Whether an attempt is under way whose end says whether the site works again."""
-        return self.in_flight > 0 and self.is_half_open(now)
+        return self.in_flight > 0 and limits.is_half_open(self.window, self.settings, now)
 
     def may_take(self, now: float) -> bool:
         """Whether mail of other roads may come here: to a half-open site as its probe, and one at a time."""

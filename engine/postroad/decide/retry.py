@@ -7,7 +7,6 @@ with the message's age, as Postfix does it: the age itself, between `first_secon
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from ..config import GiveUp, InDoubt, Retry
 from ..message import Kind, Message
@@ -84,7 +83,7 @@ def outcome(
     recipient: LeasedRecipient,
     retry: Retry,
     now: float,
-    draw: Callable[[], float],
+    draw: float,
     delay_notice: bool = False,
     untried_until: float = 0.0,
     in_doubt: InDoubt = "send_again",
@@ -94,6 +93,7 @@ def outcome(
     """Turn one verdict into what becomes of its recipient.
 
     delay_notice: a notice is due if the recipient stays.  untried_until: before it, what was not tried is not given up.
+    draw: a random number from 0 to 1.
     in_doubt: the choice of the route.  give_up: "hold" where nothing fails on the route: what would is held, once it was tried.
     damage: what is wrong with the content: then no later try can be right, and a recipient that stays is parked for a person.
     """
@@ -103,7 +103,7 @@ def outcome(
     if decided is Step.DOUBT:
         until = math.inf if give_up == "hold" else untried_until
         step, due, status = _step(verdict, message, retry, now, draw, until)
-    reply = doubt.said(decided, verdict.reply)
+    reply = doubt.said(decided, verdict.reply) if is_doubt else verdict.reply
     is_kept = step is Step.FAIL and give_up == "hold"
     if is_kept:
         step, reply = Step.HOLD, f"{_GIVEN_UP}: {reply}"
@@ -125,7 +125,7 @@ def outcome(
 
 
 def _step(
-    verdict: Verdict, message: Message, retry: Retry, now: float, draw: Callable[[], float], untried_until: float
+    verdict: Verdict, message: Message, retry: Retry, now: float, draw: float, untried_until: float
 ) -> tuple[Step, float, str]:
     match verdict.disposition:
         case Disposition.ACCEPTED:
@@ -133,9 +133,9 @@ def _step(
         case Disposition.REFUSED if verdict.scope not in (Scope.TRANSPORT, Scope.LOCAL):
             return Step.FAIL, 0.0, verdict.status
         case Disposition.POSTPONED:
-            return _untried(verdict, message, retry, now, draw(), untried_until)
+            return _untried(verdict, message, retry, now, draw, untried_until)
         case _:
-            return _again(verdict, message, retry, now, draw())
+            return _again(verdict, message, retry, now, draw)
 
 
 def _untried(

@@ -85,6 +85,7 @@ class RoutingTable:
     ) -> None:
         self._able = able
         self._routes = config.routes
+        self._rules = [(route.label, route) for route in config.routes]
         self._hook = hook
         per_call = recipients_per_call or {}
         callbacks = config.callbacks.route
@@ -124,7 +125,9 @@ class RoutingTable:
         label = self._label(sender, recipient, tags)
         if label is None:
             return None
-        return self.lane_by(self._first_road(label, recipient), recipient) if label in self._labels else None
+        if label not in self._labels:
+            return None
+        return self.lane_by(self._first_road(label, recipient) if label in self._shares else label, recipient)
 
     def may_carry(self, road: str, message: Message, recipient: str) -> bool:
         """Whether a road's transport declares nothing that excludes this message."""
@@ -137,9 +140,7 @@ class RoutingTable:
 
     def _first_road(self, route: str, recipient: str) -> str:
         """With weights, the road that a hash of the address falls to: always the same."""
-        shares = self._shares.get(route)
-        if shares is None:
-            return route
+        shares = self._shares[route]
         drawn = int.from_bytes(hashlib.blake2b(recipient.lower().encode(), digest_size=8).digest(), "big") % shares[-1]
         return next(label for label, share in zip(self._labels[route], shares, strict=True) if drawn < share)
 
@@ -148,9 +149,9 @@ class RoutingTable:
             named = self._hook(sender, recipient, tags)
             if named is not None:
                 return named
-        for route in self._routes:
+        for label, route in self._rules:
             if _fits(route, sender, recipient, tags):
-                return route.label
+                return label
         return None
 
     def road_of(self, lane: str) -> Road | None:
