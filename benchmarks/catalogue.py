@@ -13,7 +13,8 @@ from load import Load
 __all__ = ["COLD", "PARTS", "SCENARIOS", "Scenario", "choose"]
 
 _QUEUES = ("postfix", "opensmtpd", "exim", "slimta", "haraka", "celery")
-_MX = "Postroad looks up each domain's own mail host; Postfix sends everything to a smarthost"
+_MX = "each system looks up each domain's own mail host, which has an address of its own; 10 KiB"
+_BY_MX = ("postroad", "postfix", "opensmtpd", "exim")
 
 # The slow ones send less, so that a round does not last for ever: the part of a scenario's messages.
 PARTS = {"exim": 0.1, "slimta": 0.4, "haraka": 0.4, "celery": 0.4, "smtplib-usual": 0.4}
@@ -85,7 +86,14 @@ SCENARIOS = (
         200,
         counts_syncs=True,
     ),
-    Scenario("http", "out by HTTP, as to a provider; 10 KiB", ("postroad", "http-client"), Load(out="http"), 3000, 100),
+    Scenario(
+        "http",
+        "out by HTTP, as to a provider; 10 KiB",
+        ("postroad", "requests", "httpx2", "http-client"),
+        Load(out="http"),
+        3000,
+        100,
+    ),
     Scenario(
         "single",
         "out by SMTP, a connection for each message; 10 KiB",
@@ -120,11 +128,11 @@ SCENARIOS = (
         10,
         suits_any=True,
     ),
-    Scenario("destinations-1", f"one domain; {_MX}", ("postroad", "postfix"), Load(by_mx=True), 3000, 100),
+    Scenario("destinations-1", f"one domain; {_MX}", _BY_MX, Load(by_mx=True), 3000, 100),
     Scenario(
         "destinations-100",
         f"100 domains; {_MX}",
-        ("postroad", "postfix"),
+        _BY_MX,
         Load(by_mx=True, destinations=100),
         3000,
         100,
@@ -132,7 +140,7 @@ SCENARIOS = (
     Scenario(
         "destinations-10000",
         f"10,000 domains; {_MX}",
-        ("postroad", "postfix"),
+        _BY_MX,
         Load(by_mx=True, destinations=10_000),
         10_000,
         100,
@@ -154,15 +162,6 @@ SCENARIOS = (
         2000,
         100,
         suits_any=True,
-    ),
-    Scenario(
-        "engines-2",
-        "two processes with an engine and a spool each, beside one with as many submitters; out by SMTP; 10 KiB",
-        ("postroad-2", "postroad"),
-        Load(),
-        5000,
-        200,
-        counts_syncs=True,
     ),
     Scenario(
         "floor",

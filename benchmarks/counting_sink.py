@@ -177,7 +177,8 @@ async def _obey(count: Count, order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def serve(settings: dict[str, Any]) -> None:
-    """certificate: a PEM file with key and certificate, for STARTTLS.  deferred: a share.  http: instead of SMTP."""
+    """certificate: a PEM file with key and certificate, for STARTTLS.  deferred: a share.  http: instead of SMTP.  host, port:
+    where to listen, unless at any port of 127.0.0.1."""
     count = Count(settings.get("deferred", 0.0))
     tls: ssl.SSLContext | None = None
     if settings.get("certificate"):
@@ -187,7 +188,7 @@ async def serve(settings: dict[str, Any]) -> None:
     make: Callable[[], asyncio.Protocol] = (
         (lambda: HttpSession(count)) if settings.get("http") else (lambda: Session(count, tls))
     )
-    server = await loop.create_server(make, "127.0.0.1", 0, backlog=1000)
+    server = await loop.create_server(make, settings.get("host", "127.0.0.1"), settings.get("port", 0), backlog=1000)
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     say({"ready": True, "port": server.sockets[0].getsockname()[1]})

@@ -77,8 +77,11 @@ class CountingSink:
         *,
         deferred: float = 0.0,
         speaks_http: bool = False,
+        listens_at: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
+        host, port = listens_at
         settings = {"certificate": str(certificate) if certificate else "", "deferred": deferred, "http": speaks_http}
+        settings |= {"host": host, "port": port}
         self._worker = family.worker("counting_sink", settings, folder / "sink.err")
         self.port = int(self._worker.answer(20.0)["port"])
 

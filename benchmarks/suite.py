@@ -16,6 +16,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from backlog import DeadSink, measure_backlog
 from catalogue import COLD, PARTS, Scenario, choose
 from load import Load
 from measure import describe_machine, sync_rate
+from network import ANY_HOST, DNS_PORT, SMTP_PORT, own_network
 from pairs import measure_pairs
 from peers.debian import find_programs
 from peers.postroad import Postroad
@@ -35,7 +37,7 @@ from results import publish
 from rounds import Plan, Stage, play, play_syncs, tell
 from sinks import CountingSink, FolderSink, Sink, SmtpSink
 from systems import Terms, make_peers
-from throughput import cache_folder, work_folder
+from throughput import cache_folder, folder_path, work_folder
 
 _SHORT_WARM_UP, _WARM_UP_PART = 5, 10
 _SYNC_MESSAGES = 600
@@ -61,7 +63,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-fetch", action="store_true", help="fetch and install nothing; what is absent stays so")
     parser.add_argument("--seconds", type=float, default=180.0, help="the longest one run may take")
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="packages, environments and spools")
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON, the table and plots")
+    parser.add_argument(
+        "--out", type=folder_path, default=BENCHMARKS / "out", help="folder for the JSON, the table and plots"
+    )
     parser.add_argument(
         "--publish", action="store_true", help="write benchmarks/RESULTS.md and its plots, if everything is run"
     )
@@ -121,26 +125,30 @@ class Field:
         folder.chmod(0o755)
         return folder
 
-    def sink(self, scenario: Scenario, folder: Path) -> Sink:
-        """Raises LookupError where Postfix's smtp-sink is wanted and cannot be had."""
+    def sink(self, scenario: Scenario, folder: Path, *, is_everywhere: bool = False) -> Sink:
+        """is_everywhere: it is the mail host at every address.  Raises LookupError where Postfix's smtp-sink is wanted and
+        cannot be had."""
         load = scenario.load
         if load.out == "file":
             return FolderSink(folder / "mail")
         if not scenario.foreign_sink:
             certificate = _certificate(folder) if load.tls else None
+            where = (ANY_HOST, SMTP_PORT) if is_everywhere else ("127.0.0.1", 0)
+            is_http = load.out == "http"
             return CountingSink(
-                self.family, folder, certificate, deferred=load.deferred, speaks_http=load.out == "http"
+                self.family, folder, certificate, deferred=load.deferred, speaks_http=is_http, listens_at=where
             )
         programs = find_programs(self.terms.cache, may_fetch=self.terms.may_fetch)
         if isinstance(programs, str):
             raise LookupError(programs)
         return SmtpSink(self.family, folder, programs.sbin / "smtp-sink", programs.environment())
 
-    def nameserver(self, load: Load, folder: Path) -> int:
+    def nameserver(self, load: Load, folder: Path, *, is_everywhere: bool = False) -> int:
         """The port of one that leads every domain to the sink, where the load asks for it."""
         if not load.by_mx:
             return 0
-        return int(self.family.worker("nameserver", {}, folder / "nameserver.err").answer(20.0)["port"])
+        asked = {"port": DNS_PORT if is_everywhere else 0}
+        return int(self.family.worker("nameserver", asked, folder / "nameserver.err").answer(20.0)["port"])
 
 
 def _certificate(folder: Path) -> Path:
@@ -152,22 +160,24 @@ def _certificate(folder: Path) -> Path:
 def measure(field: Field, scenario: Scenario) -> dict[str, Any]:
     """One scenario, as it goes into the JSON."""
     folder, messages = field.fresh(scenario.name), field.messages_of(scenario)
-    with field.family.those_started_here():
-        told = _measure_in(folder, messages, field, scenario)
+    network = own_network() if scenario.load.by_mx else nullcontext("the machine's network does")
+    with network as lacking, field.family.those_started_here():
+        told = _measure_in(folder, messages, field, scenario, lacking)
     if not told["problems"]:
         shutil.rmtree(folder)  # kept otherwise: its .err and .log files say why
     return told
 
 
-def _measure_in(folder: Path, messages: int, field: Field, scenario: Scenario) -> dict[str, Any]:
+def _measure_in(folder: Path, messages: int, field: Field, scenario: Scenario, lacking: str) -> dict[str, Any]:
+    """lacking: why this is not played in a network of its own."""
     about = {"about": scenario.about, "load": scenario.load.told(), "messages": messages}
     try:
-        sink = field.sink(scenario, folder)
+        sink = field.sink(scenario, folder, is_everywhere=not lacking)
     except LookupError as error:
         return {**about, "sink": "none", "summary": {}, "absent": {"smtp-sink": str(error)}, "problems": [], "runs": []}
-    peers, absent = make_peers(_asked(scenario.peers, field.options.peers), field.terms, scenario.load)
+    peers, absent = make_peers(_asked(scenario.peers, field.options.peers), field.terms, scenario.load, lacking)
     plan = field.plan(messages, scenario.load, {peer.name: name for name, peer in peers.items()})
-    stage = Stage(field.family, folder, sink, plan, field.nameserver(scenario.load, folder))
+    stage = Stage(field.family, folder, sink, plan, field.nameserver(scenario.load, folder, is_everywhere=not lacking))
     playing = list(peers.values())
     runs = play(stage, playing, tell) if playing else []
     watched = playing if scenario.counts_syncs and not field.options.no_syncs else []

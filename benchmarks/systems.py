@@ -13,6 +13,7 @@ from peers import Peer
 from peers.celery_redis import CeleryRedis
 from peers.exim import Exim
 from peers.haraka import Haraka
+from peers.injected import Injected
 from peers.opensmtpd import OpenSmtpd
 from peers.postfix import Postfix
 from peers.postroad import Postroad
@@ -57,6 +58,8 @@ def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
         "smtplib": SmtplibThreads,
         "smtplib-usual": lambda: SmtplibThreads(is_usual=True),
         "http-client": HttpThreads,
+        "requests": lambda: HttpThreads("requests"),
+        "httpx2": lambda: HttpThreads("httpx2"),
         "aiosmtplib": lambda: _aiosmtplib(terms, shape),
         "smtp-source": lambda: SmtpSource(shape, terms.cache, may_fetch=terms.may_fetch),
         **mine,
@@ -68,13 +71,21 @@ def _aiosmtplib(terms: Terms, shape: Mapping[str, Any]) -> Peer:
     return WorkerClient("aiosmtplib", "aiosmtplib_client", shape, python=python, absent=absent)
 
 
+def _why_not(peer: Peer, load: Load, lacking: str) -> str | None:
+    if load.by_mx and lacking and isinstance(peer, Injected):
+        return f"it asks the DNS at port 53 and sends to port 25, and {lacking}"
+    return peer.available()
+
+
 def known_systems(terms: Terms) -> list[str]:
     return list(_makers(terms, Load()))
 
 
-def make_peers(names: Sequence[str], terms: Terms, load: Load) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Those of the named systems that can run here, and why the others cannot."""
+def make_peers(
+    names: Sequence[str], terms: Terms, load: Load, lacking: str = ""
+) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Those of the named systems that can run here, and why the others cannot.  lacking: why there is no network of their own."""
     makers = _makers(terms, load)
     peers = {name: makers[name]() for name in names}
-    absent = {peer.name: reason for peer in peers.values() if (reason := peer.available())}
+    absent = {peer.name: reason for peer in peers.values() if (reason := _why_not(peer, load, lacking))}
     return {name: peer for name, peer in peers.items() if peer.name not in absent}, absent

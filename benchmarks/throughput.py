@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, default=cache_folder(), help="unpacked packages, spools (on the disk to be measured)"
     )
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON")
+    parser.add_argument("--out", type=folder_path, default=BENCHMARKS / "out", help="folder for the JSON")
     parser.add_argument(
         "--profile", default="", metavar="PATH", help="cProfile of postroad's trio thread (distorts figures)"
     )
@@ -58,6 +58,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")
     return options
+
+
+def folder_path(text: str) -> Path:
+    """A folder to write into, which need not be there yet.  Raises what argparse tells, before anything is measured."""
+    path = Path(text)
+    if file := next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None):
+        raise argparse.ArgumentTypeError(f"{file} is no folder")
+    return path
 
 
 def cache_folder() -> Path:

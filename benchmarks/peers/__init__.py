@@ -25,7 +25,8 @@ Level = Literal["synced", "not synced", "no queue"]
 class Place:
     """Where and with what a peer works.
 
-    folder: its own, on a real disk, fresh for every start.  nameserver: the port of one that leads every domain to the sink.
+    folder: its own, on a real disk, fresh for every start.  nameserver: the port, on 127.0.0.1, of one that leads every domain to
+    the sink; 53 where the sink has port 25.
     """
 
     family: Family

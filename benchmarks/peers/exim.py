@@ -15,7 +15,7 @@ from processes import BENCHMARKS
 
 from . import Level
 from .debian import build_root
-from .injected import UnpackedServer, count_files
+from .injected import RESOLV_CONF, UnpackedServer, count_files
 
 __all__ = ["Exim"]
 
@@ -28,6 +28,7 @@ local_interfaces = 127.0.0.1
 daemon_smtp_ports = {port}
 tls_advertise_hosts =
 host_lookup =
+disable_ipv6 = true
 rfc1413_hosts =
 acl_smtp_rcpt = accept
 smtp_accept_max = 200
@@ -41,8 +42,7 @@ message_size_limit = 100M
 log_selector = -all
 begin routers
 out:
-  driver = manualroute
-  route_list = * 127.0.0.1 byname
+{route}
   self = send
   transport = out
 begin transports
@@ -54,6 +54,9 @@ out:
 begin retry
 * * F,1h,1s
 """
+
+_TO_SINK = "  driver = manualroute\n  route_list = * 127.0.0.1 byname"
+_BY_MX = "  driver = dnslookup"
 
 
 class Exim(UnpackedServer):
@@ -77,7 +80,11 @@ class Exim(UnpackedServer):
             os.chown(self._root / name, _USER, _USER)
         (self._root / "run/exim4").mkdir(parents=True)
         (self._root / "etc/exim4").mkdir()
-        (self._root / "etc/exim4/exim4.conf").write_text(_CONFIG.format(port=port, sink=self._place.sink.port))
+        by_mx = self._place.load.by_mx
+        config = _CONFIG.format(port=port, sink=self._place.sink.port, route=_BY_MX if by_mx else _TO_SINK)
+        (self._root / "etc/exim4/exim4.conf").write_text(config)
+        if by_mx:
+            (self._root / "etc/resolv.conf").write_text(RESOLV_CONF)
         (self._root / "etc/hosts").write_text("127.0.0.1 localhost\n")
         reaper = [sys.executable, BENCHMARKS / "reaper.py"]  # its deliveries detach themselves
         return self.run([*reaper, "chroot", self._root, "/usr/sbin/exim4", "-bdf", "-q1s"])

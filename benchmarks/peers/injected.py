@@ -22,9 +22,10 @@ from workload import RECIPIENT, SENDER
 from . import Level, Place, Sent
 from .debian import Programs, Unpacked, closed_to_others, unpacked
 
-__all__ = ["MANY_SESSIONS", "Injected", "UnpackedServer", "count_files"]
+__all__ = ["MANY_SESSIONS", "RESOLV_CONF", "Injected", "UnpackedServer", "count_files"]
 
 _LOOK_SECONDS = 0.02
+RESOLV_CONF = "nameserver 127.0.0.1\n"  # the benchmark's, at port 53 of a network of its own
 MANY_SESSIONS = 50  # as many as Postroad has submitters: some do a third of what they can with Postfix's best, 5
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import Level
 from .debian import build_root
-from .injected import UnpackedServer, count_files
+from .injected import RESOLV_CONF, UnpackedServer, count_files
 
 __all__ = ["OpenSmtpd"]
 
@@ -23,7 +23,7 @@ smtp limit max-mails 1000000
 smtp max-message-size 100M
 {limits}
 listen on 127.0.0.1 port {port}
-action "relay" relay host smtp://127.0.0.1:{sink}
+action "relay" relay{way}
 match from any for any action "relay"
 """
 _MTA = {
@@ -66,11 +66,16 @@ class OpenSmtpd(UnpackedServer):
         for name, mode in (("var/run", 0o755), ("var/lib/opensmtpd/empty", 0o755), (_SPOOL, 0o711)):
             (self._root / name).mkdir(parents=True)
             (self._root / name).chmod(mode)
-        (self._root / "etc/smtpd.conf").write_text(_config(port, self._place.sink.port))
+        (self._root / "etc/smtpd.conf").write_text(_config(port, self._way()))
         (self._root / "etc/mailname").write_text("opensmtpd.bench\n")
         (self._root / "etc/hosts").write_text("127.0.0.1 localhost\n")
-        (self._root / "etc/resolv.conf").write_text("lookup file\n")  # nobody else is asked for the names of clients
+        lookup = f"{RESOLV_CONF}lookup file bind\n" if self._place.load.by_mx else "lookup file\n"
+        (self._root / "etc/resolv.conf").write_text(lookup)  # nobody else is asked for the names of clients
         return self.run(["chroot", self._root, "/usr/sbin/smtpd", "-d"])
+
+    def _way(self) -> str:
+        """To the sink; by MX it goes to port 25, which nothing can change."""
+        return "" if self._place.load.by_mx else f" host smtp://127.0.0.1:{self._place.sink.port}"
 
     def queued(self) -> int:
         """An envelope each, which is named by 16 digits; contents are called `message`."""
@@ -78,7 +83,7 @@ class OpenSmtpd(UnpackedServer):
         return count_files(queue) - count_files(queue, ending="message")
 
 
-def _config(port: int, sink: int) -> str:
+def _config(port: int, way: str) -> str:
     limits = [f"mta limit {name} {value}" for name, value in _MTA.items()]
     limits += [f"scheduler limit {name} {value}" for name, value in _SCHEDULER.items()]
-    return _CONFIG.format(limits="\n".join(limits), port=port, sink=sink)
+    return _CONFIG.format(limits="\n".join(limits), port=port, way=way)

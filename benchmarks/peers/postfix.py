@@ -13,7 +13,7 @@ from load import Load
 
 from . import Level
 from .debian import closed_to_others, find_programs, why_not, write_postfix
-from .injected import Injected, count_files
+from .injected import RESOLV_CONF, Injected, count_files
 
 __all__ = ["Postfix"]
 
@@ -44,7 +44,14 @@ _SETTINGS = {
 }
 
 
+# Where each is written to again soon, 2.17 ms of CPU a message instead of 2.3; keeping 10,000 connections that nobody uses again
+# would cost it 3.1 instead of 2.5, so that there it keeps those of busy destinations only, as it does by itself.
+_KEPT_DESTINATIONS = 100
+# A second, and no more.  The queue manager takes a message up to a second before its time: with a backoff of one it takes some
+# while their last delivery agent still has them locked, and lays those aside for a minute or more (qmgr_active.c).
+_RETRY = {"minimal_backoff_time": "2s", "maximal_backoff_time": "2s", "queue_run_delay": "1s"}
 _TLS = "tlsmgr unix - - n 1000? 1 tlsmgr"
+_BY_MX = "mx unix - - y - - smtp"  # in the queue's folder, which has a resolv.conf of its own
 _VIRTUAL = "virtual unix - n n - - virtual"  # into files
 
 
@@ -52,19 +59,29 @@ def settings_for(load: Load, port: int, folder: Path | None) -> dict[str, Any]:
     """Of main.cf.  port: the sink's.  folder: where the sink looks for files."""
     sink = f"[127.0.0.1]:{port}"
     settings: dict[str, Any] = {**_SETTINGS, "relayhost": sink, "message_size_limit": 0, "queue_minfree": 0}
-    if load.kept:
+    if load.by_mx:
+        settings |= {"relayhost": "", "disable_dns_lookups": "no", "smtp_host_lookup": "dns", "default_transport": "mx"}
+        settings |= {"smtp_tcp_port": port}
+        if load.destinations <= _KEPT_DESTINATIONS:
+            settings["smtp_connection_cache_destinations"] = "static:all"
+    elif load.kept:
         settings["smtp_connection_cache_destinations"] = sink
     else:
         settings |= {"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""}
     if load.tls:
         settings["smtp_tls_security_level"] = "encrypt"
     if load.deferred:
-        settings |= dict.fromkeys(("minimal_backoff_time", "maximal_backoff_time", "queue_run_delay"), "1s")
+        settings |= _RETRY
     if load.out == "file":
         owners = {"virtual_uid_maps": "static:65534", "virtual_gid_maps": "static:65534"}
         settings |= {"virtual_mailbox_domains": "static:all", "virtual_mailbox_maps": "static:all/", **owners}
         settings |= {"virtual_mailbox_base": folder, "virtual_mailbox_limit": 0}
     return settings
+
+
+def _services_for(load: Load) -> list[str]:
+    """Of master.cf, beside the usual ones."""
+    return [line for line, wanted in ((_VIRTUAL, load.out == "file"), (_TLS, load.tls), (_BY_MX, load.by_mx)) if wanted]
 
 
 class Postfix(Injected):
@@ -97,8 +114,10 @@ class Postfix(Injected):
         programs, place = self._source, self._place
         assert programs is not None, "available() said None before"
         settings = settings_for(place.load, place.sink.port, place.sink.folder)
-        services = [_VIRTUAL] if place.load.out == "file" else [_TLS] if place.load.tls else []
-        config = write_postfix(place.folder, programs, port, settings, services)
+        config = write_postfix(place.folder, programs, port, settings, _services_for(place.load))
+        if place.load.by_mx:
+            (place.folder / "queue/etc").mkdir()
+            (place.folder / "queue/etc/resolv.conf").write_text(RESOLV_CONF)
         return self.run([programs.daemons / "master", "-c", config, "-d"], programs.environment())
 
     def queued(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from processes import Worker
@@ -9,6 +10,13 @@ from processes import Worker
 from . import Level, Place, Sent
 
 __all__ = ["HttpThreads", "SmtplibThreads"]
+
+
+HTTP_SETTINGS = {
+    "http.client": "ready bytes, a connection a thread; the least that Python can do",
+    "requests": "a Session a thread, which makes the form, as an application would",
+    "httpx2": "one Client for all threads, which makes the form, as an application would",
+}
 
 
 class SmtplibThreads:
@@ -51,12 +59,16 @@ class SmtplibThreads:
 
 
 class HttpThreads(SmtplibThreads):
-    """Requests to the sink's HTTP API instead."""
+    """Requests to the sink's HTTP API instead.  client: the module that makes them."""
 
     _module = "peers.http_worker"
 
-    def __init__(self, threads: int = 20) -> None:
+    def __init__(self, client: str = "http.client", threads: int = 20) -> None:
         super().__init__(threads)
-        self._shape = {"threads": threads}
-        self.name = f"http.client, {threads} threads"
-        self.settings = "a request for each message, connections kept"
+        self._shape = {"threads": threads, "client": client}
+        self._client = client
+        self.name = f"{client}, {threads} threads"
+        self.settings = "a request for each message, connections kept: " + HTTP_SETTINGS[client]
+
+    def available(self) -> str | None:
+        return None if importlib.util.find_spec(self._client) else f"{self._client} is not installed here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_submitters_in_other_processes_bring_every_message_to_the_sink(tmp_path:
     assert told["summary"]["postroad"]["durable_max_ms"]["most"] > 0
 
 
-@pytest.mark.parametrize("name", ["engines-2", "signing"])
+@pytest.mark.parametrize("name", ["api", "signing"])
 def test_two_engines_together_bring_every_message_to_the_sink(tmp_path: Path, name: str) -> None:
     told = _play(tmp_path, "--scenarios", name, "--peers", "postroad-2")["scenarios"][name]
     assert told["problems"] == []
@@ -56,10 +57,24 @@ def test_smtplib_plays_the_same_scenarios(tmp_path: Path, scenario: str) -> None
     assert told["summary"]["smtplib, 20 threads"]["counted_runs"] == 1
 
 
-def test_http_client_posts_every_message(tmp_path: Path) -> None:
-    told = _play(tmp_path, "--scenarios", "http", "--peers", "http-client")["scenarios"]["http"]
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        ("http-client", "http.client, 20 threads"),
+        ("requests", "requests, 20 threads"),
+        ("httpx2", "httpx2, 20 threads"),
+    ],
+)
+def test_clients_without_a_queue_post_every_message(tmp_path: Path, peer: str, name: str) -> None:
+    told = _play(tmp_path, "--scenarios", "http", "--peers", peer)["scenarios"]["http"]
     assert told["problems"] == []
-    assert told["summary"]["http.client, 20 threads"]["counted_runs"] == 1
+    assert told["summary"][name]["counted_runs"] == 1
+
+
+def test_a_client_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    told = _play(tmp_path, "--scenarios", "http", "--peers", "requests")["scenarios"]["http"]
+    assert told["absent"] == {"requests, 20 threads": "requests is not installed here"}
 
 
 def test_what_is_measured_beside_throughput_has_its_figures(tmp_path: Path) -> None:
@@ -100,6 +115,8 @@ def test_a_strangers_transport_may_speak_to_a_folder(tmp_path: Path) -> None:
         (["--transport", "mine", "--config", "pyproject.toml"], "has no [transports.mine]"),
         (["--transport", "mine", "--config", "README.md"], "README.md is no TOML"),
         (["--rounds", "0"], "at least 1"),
+        (["--out", "README.md"], "README.md is no folder"),
+        (["--out", "README.md/in/it"], "README.md is no folder"),
     ],
 )
 def test_nonsense_on_the_command_line_is_named(
@@ -157,7 +174,25 @@ def test_postfix_is_told_the_same_load() -> None:
     assert settings_for(Load(), 1, None)["smtp_connection_cache_destinations"] == "[127.0.0.1]:1"
     assert settings_for(Load(kept=False), 1, None)["smtp_connection_cache_on_demand"] == "no"
     assert settings_for(Load(tls=True), 1, None)["smtp_tls_security_level"] == "encrypt"
-    assert settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "1s"
+    assert (
+        settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "2s"
+    )  # less, and it takes what is locked
+    by_mx = settings_for(Load(by_mx=True, destinations=10_000), 25, None)
+    assert (by_mx["relayhost"], by_mx["disable_dns_lookups"], by_mx["default_transport"]) == ("", "no", "mx")
+    assert "smtp_connection_cache_destinations" not in by_mx
+    assert settings_for(Load(by_mx=True), 25, None)["smtp_connection_cache_destinations"] == "static:all"
+
+
+def test_without_a_network_of_its_own_no_smarthost_stands_in_for_looking_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.own_network", lambda: nullcontext("there is none"))
+    told = _play(tmp_path, "--scenarios", "destinations-100", "--peers", "postroad,postfix,opensmtpd,exim")
+    told = told["scenarios"]["destinations-100"]
+    assert told["problems"] == []
+    assert list(told["summary"]) == ["postroad"]
+    assert set(told["absent"]) == {"postfix", "opensmtpd", "exim"}
+    assert all("asks the DNS at port 53" in reason for reason in told["absent"].values())
 
 
 def test_a_lone_accept_is_compared_with_the_disk_by_medians() -> None:

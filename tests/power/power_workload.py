@@ -64,7 +64,8 @@ _STEPS = (
     Step.POSTPONE,
     Step.HOLD,
 )
-_SMALL_LOG = {"_IDLE_PAGES": 16, "_BUSY_PAGES": 60, "_HUGE_PAGES": 150}  # so that it is folded in often
+# So that it is folded in often, goes on in its room, and outgrows it.
+_SMALL_LOG = {"_IDLE_PAGES": 16, "_BUSY_COMMITS": 7, "_BUSY_PAGES": 60, "_HUGE_PAGES": 150, "_ROOM_BYTES": 100_000}
 _MOST_SESSIONS = 60  # between two cuts
 
 

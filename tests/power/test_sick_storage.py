@@ -95,6 +95,53 @@ def test_what_is_committed_after_a_failed_sync_and_a_restart_survives_a_power_fa
         assert spool.store.check() == []
 
 
+def test_where_the_log_gets_no_room_commits_go_on(disk: Disk) -> None:
+    with mounted(disk) as connect:
+        with opened(disk, connect) as spool:
+            spool.store.apply([accept("m1")])
+            log = next(disk.root.rglob(LOG))
+            size = log.stat().st_size
+            disk.trouble = failing("write", LOG, errno.ENOSPC)
+            spool.store.maintain(idle=False)
+            disk.trouble = healthy
+            assert log.stat().st_size == size
+            spool.store.apply([accept("m2")])
+            assert ids_of(spool) == {"m1", "m2"}
+        with opened(disk, connect) as spool:
+            assert ids_of(spool) == {"m1", "m2"}
+
+
+def test_room_that_the_disk_has_only_half_of_is_given_back(disk: Disk) -> None:
+    with mounted(disk) as connect, opened(disk, connect) as spool:
+        spool.store.apply([accept("m1")])
+        log = next(disk.root.rglob(LOG))
+        size = log.stat().st_size
+        disk.trouble = lambda action, name: (
+            OSError(errno.ENOSPC, "full") if action == "write" and log.stat().st_size > 1_000_000 else None
+        )
+        spool.store.maintain(idle=False)
+        disk.trouble = healthy
+        assert log.stat().st_size == size
+        spool.store.apply([accept("m2")])
+        assert spool.store.check() == []
+
+
+def test_room_whose_sync_failed_ends_the_writing(disk: Disk) -> None:
+    with mounted(disk) as connect:
+        with opened(disk, connect) as spool:
+            spool.store.apply([accept("m1")])
+            disk.trouble = failing("sync", LOG, errno.EIO)
+            try:
+                with pytest.raises(StoreBroken, match="cannot be trusted"):
+                    spool.store.maintain(idle=False)
+            finally:
+                disk.trouble = healthy
+            with pytest.raises(StoreBroken):
+                spool.store.apply([accept("m2")])
+        with opened(disk, connect) as spool:
+            assert ids_of(spool) == {"m1"}
+
+
 @pytest.mark.parametrize("action", ["write", "sync"])
 def test_an_io_error_ends_the_writing_and_loses_nothing(disk: Disk, action: str) -> None:
     with mounted(disk) as connect:

@@ -379,6 +379,60 @@ def test_the_log_is_folded_in_when_idle_and_when_it_grows(bench: Bench, path: Pa
     assert bench.store.check() == []
 
 
+def test_commits_go_into_room_that_was_made_for_them(bench: Bench, path: Path) -> None:
+    """A file that grows costs each commit the file system's own journal."""
+    log = path.with_name("spool.db-wal")
+    bench.accept("m00")
+    bench.store.maintain(idle=False)
+    room = log.stat().st_size
+    assert room == 4 << 20
+    for number in range(1, 30):
+        bench.accept(f"m{number:02}", content=b"x" * 50_000)
+        bench.store.maintain(idle=False)
+    assert log.stat().st_size == room
+    assert bench.store.check() == []
+
+
+def test_a_log_that_has_nothing_yet_gets_no_room(path: Path) -> None:
+    """Zeros where its header will be would look like a damaged one."""
+    for _ in range(2):
+        with sqlite_store(str(path), folder=path.parent) as store:
+            pass
+    with sqlite_store(str(path), folder=path.parent) as store:
+        for is_idle in (False, True):
+            store.apply([])
+            store.maintain(idle=is_idle)
+        assert path.with_name("spool.db-wal").stat().st_size == 0
+
+
+def test_a_log_that_many_commits_wrote_is_folded_in_though_somebody_waits(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad.store.sqlite._IDLE_PAGES", 20)
+    log = path.with_name("spool.db-wal")
+    bench.accept("m00")
+    bench.store.maintain(idle=False)
+    size, room = path.stat().st_size, log.stat().st_size
+    for number in range(1, 200):
+        bench.accept(f"m{number:03}", content=b"x" * 20_000)
+        bench.store.maintain(idle=False)
+        assert (path.stat().st_size > size) is (number >= 63), "64 commits with that of m00"
+    assert log.stat().st_size == room, "8 MB went through its 4"
+
+
+def test_a_log_that_was_cut_gets_room_again(bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, pages in (("_IDLE_PAGES", 1), ("_HUGE_PAGES", 10)):
+        monkeypatch.setattr(f"postroad.store.sqlite.{name}", pages)
+    log = path.with_name("spool.db-wal")
+    bench.accept("m1", content=b"x" * 50_000)
+    bench.store.maintain(idle=True)
+    assert log.stat().st_size == 0
+    bench.accept("m2")
+    bench.store.maintain(idle=False)
+    assert log.stat().st_size == 4 << 20
+    assert bench.store.check() == []
+
+
 def test_a_reader_that_stays_holds_up_no_commit_and_the_log_is_cut_afterwards(
     bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

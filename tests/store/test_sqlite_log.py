@@ -13,6 +13,7 @@ from postroad.errors import StoreError
 from postroad.store.contract import Accept
 from postroad.store.sqlite import sqlite_store
 from postroad.store.sqlite_log import Log, lost_commits, opened
+from postroad.store.sqlite_pages import Pages
 from postroad.testing.store_bench import accept, recipient
 
 COMMITS = 30
@@ -58,6 +59,13 @@ def frames(path: Path) -> int:
     return sum(frame.is_good for frame in Log(descriptor).frames())
 
 
+def trouble_of(path: Path) -> str:
+    """What salvage says of it."""
+    pages = Pages(path)
+    pages.close()
+    return pages.trouble
+
+
 def found_by_sqlite(path: Path) -> int:
     """How many messages SQLite finds, asked on a copy; in it nobody looks at the log first."""
     copied = path.parent.with_name("looked-at")
@@ -78,6 +86,37 @@ def test_a_sound_log_is_opened_as_it_is(path: Path) -> None:
     assert lost_commits(path) == ""
     with sqlite_store(str(path), folder=path.parent) as store:
         assert store.tally().messages == COMMITS
+
+
+@pytest.fixture
+def with_room(path: Path) -> Path:
+    """The same as a power failure leaves it where room was made: without its index."""
+    path.with_name("spool.db-shm").unlink()
+    log_of(path).write_bytes(log_of(path).read_bytes() + bytes(100 * FRAME + 7))
+    return path
+
+
+def test_room_behind_the_log_is_no_damage(with_room: Path) -> None:
+    assert lost_commits(with_room) == ""
+    assert trouble_of(with_room) == ""
+    with sqlite_store(str(with_room), folder=with_room.parent) as store:
+        assert store.tally().messages == COMMITS
+
+
+def test_a_commit_that_the_power_cut_short_in_its_room_is_no_damage(with_room: Path) -> None:
+    octets = bytearray(log_of(with_room).read_bytes())
+    last = HEADER + (frames(with_room) - 1) * FRAME
+    octets[last : last + FRAME] = bytes(FRAME)
+    log_of(with_room).write_bytes(octets)
+    assert lost_commits(with_room) == ""
+    assert trouble_of(with_room) == ""
+    assert found_by_sqlite(with_room) == COMMITS - 1
+
+
+def test_in_a_log_with_room_damage_that_commits_follow_is_found(with_room: Path) -> None:
+    flip(with_room, HEADER + frames(with_room) // 2 * FRAME + 2000)
+    assert lost_commits(with_room)
+    assert trouble_of(with_room)
 
 
 @pytest.mark.parametrize("in_frame", [1, 10, 1000, 4000], ids=["page number", "salt", "page", "end of the page"])

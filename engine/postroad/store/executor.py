@@ -28,23 +28,27 @@ _log = get_logger()
 
 
 class _Job(Generic[_T]):
-    __slots__ = ("_call", "_done", "answer")
+    """What a thread shall call for a task, which waits for it and for nothing else, whatever is cancelled meanwhile."""
+
+    __slots__ = ("_call", "_task")
 
     def __init__(self, call: Callable[[], _T]) -> None:
         self._call = call
-        self._done = trio.Event()
-        self.answer: outcome.Outcome[_T] | None = None
+        self._task = trio.lowlevel.current_task()
 
     def run(self, token: trio.lowlevel.TrioToken) -> None:
-        self.answer = outcome.capture(self._call)
+        answer = outcome.capture(self._call)
         with contextlib.suppress(trio.RunFinishedError):  # nobody waits any more
-            token.run_sync_soon(self._done.set)
+            token.run_sync_soon(trio.lowlevel.reschedule, self._task, answer)
 
     async def wait(self) -> _T:
-        with trio.CancelScope(shield=True):
-            await self._done.wait()
-        assert self.answer is not None
-        return self.answer.unwrap()
+        """Only by the task that made it, with no checkpoint in between."""
+        answer: _T = await trio.lowlevel.wait_task_rescheduled(_never_given_up)
+        return answer
+
+
+def _never_given_up(_raise_cancel: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
 
 
 class _Tidy(Protocol):

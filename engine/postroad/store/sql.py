@@ -247,8 +247,12 @@ TO_MOVE = sql_of(
 
 # ?: JSON array of handles.
 COUNTERS_OF = "SELECT seq, unfinished, size, delay, file FROM message WHERE seq IN (SELECT value FROM json_each(?))"
+# What is unfinished of each; ?: JSON array of handles.
 UNFINISHED_OF = sql_of(
-    "SELECT count(*) FROM recipient WHERE place BETWEEN ?1 << <BITS> AND ?1 << <BITS> | <MASK> AND state NOT IN <ENDS>"
+    """SELECT value, (
+        SELECT count(*) FROM recipient
+        WHERE place BETWEEN value << <BITS> AND value << <BITS> | <MASK> AND state NOT IN <ENDS>
+    ) FROM json_each(?)"""
 )
 SET_COUNTERS = "UPDATE message SET unfinished = ?, delay = ?, finished_at = ? WHERE seq = ?"
 # What a message counts, in all and unfinished, and what is there of both.

@@ -20,7 +20,7 @@ from ..log import get_logger
 from .contract import ContentPlace, Filter, LaneDue, Operation, Recover, Result, StoredMessage, Tally, sent_again
 from .sqlite_damage import Doubt, mend
 from .sqlite_log import PAGE_BYTES
-from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, open_second, open_spool, remedy
+from .sqlite_open import BUSY_MILLISECONDS, is_read_at_once, make_room, open_second, open_spool, remedy
 from .sqlite_port import Connect, connect
 from .sqlite_reader import Reader
 from .sqlite_rows import Contradiction, Unreadable
@@ -29,8 +29,12 @@ from .states import State
 
 __all__ = ["SqliteStore", "sqlite_store"]
 
-_IDLE_PAGES = (4 << 20) // PAGE_BYTES  # log worth folding in when nobody waits
-_BUSY_PAGES = (64 << 20) // PAGE_BYTES  # log that is folded in even while somebody waits: reading it back gets slow
+_ROOM_BYTES = 4 << 20  # of the log, made once it is there
+# Log worth folding in when nobody waits, or when so many commits wrote it that folding in costs little beside them: then small
+# ones go on in a log that need not grow.
+_IDLE_PAGES = (4 << 20) // PAGE_BYTES
+_BUSY_COMMITS = 64
+_BUSY_PAGES = (64 << 20) // PAGE_BYTES  # log that is folded in in any case: reading it back gets slow
 _HUGE_PAGES = (512 << 20) // PAGE_BYTES  # log whose file is cut, too
 _AGAIN = (
     "look after its disk, then start the engine again; `postroad check --spool` reads everything, and "
@@ -61,6 +65,8 @@ class SqliteStore:
         self._writer = open_spool(path, connect, exclusive=exclusive)
         self._log_pages = 0  # of the WAL; the writing thread only
         self._folded_pages = 0  # of these, already in the main file
+        self._commits = 0  # since something was folded in
+        self._has_room = False  # in the log's file, for what comes
         self._doubt: Doubt = sent_again  # what the last Recover said
         self._broken: str | None = None
         self._closed = False
@@ -123,27 +129,35 @@ class SqliteStore:
             self._roll_back()
 
     def maintain(self, *, idle: bool) -> None:
-        """Fold the log into the main file when it has grown; cheap when it has not.
+        """Make room for the log at first, and fold it into the main file when it has grown; cheap when it has not.
 
         Called by the thread that applies, after each commit (idle False) and when there is nothing to do (idle True).
         Raises StoreError when that fails; the log is kept then.
         """
         with self._writing:
             self._refuse_if_unusable()
-            if self._log_pages - self._folded_pages < (_IDLE_PAGES if idle else _BUSY_PAGES):
-                return
             try:
-                self._fold()
+                if self._log_pages and not self._has_room:  # a log without header, but zeros, would be a damaged one
+                    self._has_room = True  # or there is none to be had
+                    make_room(self._path, self._writer, _ROOM_BYTES)
+                if self._is_worth_folding(idle=idle):
+                    self._fold()
             except apsw.BusyError:
                 return  # a reader is still on an old page; the next call tries again
             except apsw.Error as error:
                 raise self._failed(error) from error
 
+    def _is_worth_folding(self, *, idle: bool) -> bool:
+        waiting = self._log_pages - self._folded_pages
+        return waiting >= (_IDLE_PAGES if idle or self._commits >= _BUSY_COMMITS else _BUSY_PAGES)
+
     def _fold(self) -> None:
+        self._commits = 0
         if self._log_pages < _HUGE_PAGES:
             self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return
         self._writer.set_busy_timeout(0)  # cutting waits for readers, and commits would wait with it
+        self._has_room = False
         try:
             self._log_pages, self._folded_pages = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
@@ -204,6 +218,7 @@ class SqliteStore:
         if pages < self._log_pages:
             self._folded_pages = 0  # the log begins anew
         self._log_pages = pages
+        self._commits += 1
         return apsw.SQLITE_OK
 
     def _refuse_if_unusable(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -21,6 +23,7 @@ from .sqlite_port import Connect, Database
 __all__ = [
     "BUSY_MILLISECONDS",
     "is_read_at_once",
+    "make_room",
     "open_second",
     "open_spool",
     "remedy",
@@ -44,6 +47,7 @@ _REMEDIES: dict[type[apsw.Error], str] = {
 _OF_A_ROW = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in \w+\.\w+|CHECK constraint failed in \w+")
 _OF_AN_INDEX = re.compile(r"(?:missing from|entries in|entry in|differ from|of) index (\w+)$")
 _COPIED_BYTES = 1 << 20  # at once
+_ZEROS = 1 << 16  # at once
 
 _log = get_logger()
 
@@ -179,11 +183,18 @@ def _renew_log(path: Path, connection: Database) -> None:
 
     They can be read, and would be built on; after a sync that failed only writing them again brings them to the disk.
     """
-    connection.execute("BEGIN IMMEDIATE")  # so that nobody else writes it
+    with _log_held(path, connection) as descriptor:
+        _write_over(descriptor)
+
+
+@contextmanager
+def _log_held(path: Path, connection: Database) -> Generator[int]:
+    """A descriptor of the log, which nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
     try:
         descriptor = os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
         try:
-            _write_over(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
     finally:
@@ -195,6 +206,37 @@ def _write_over(descriptor: int) -> None:
     while octets := os.pread(descriptor, _COPIED_BYTES, offset):
         offset += os.pwrite(descriptor, octets, offset)
     os.fsync(descriptor)
+
+
+def make_room(path: Path, connection: Database, octets: int) -> None:
+    """Write zeros behind the end of the log until it has so many octets, and sync them.
+
+    A commit that makes the file grow waits for the file system's own journal, too; one that writes over what is
+    there does not.  SQLite takes zeros for the log's end, as it takes what an earlier run left there: they lack the
+    run's salt.  Where the disk has no room for them, or the process no descriptor, the log goes without.  Raises
+    apsw.IOError when the sync fails.
+    """
+    with suppress(OSError), _log_held(path, connection) as descriptor:
+        end = os.fstat(descriptor).st_size
+        if end < octets and _has_written_zeros(descriptor, end, octets):
+            _sync_room(descriptor)
+
+
+def _sync_room(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise apsw.IOError(f"the log cannot be synced: {error}") from error
+
+
+def _has_written_zeros(descriptor: int, start: int, end: int) -> bool:
+    try:
+        for offset in range(start, end, _ZEROS):
+            os.pwrite(descriptor, bytes(min(_ZEROS, end - offset)), offset)
+    except OSError:
+        os.ftruncate(descriptor, start)  # others need what little is left
+        return False
+    return True
 
 
 def is_read_at_once(path: Path) -> bool:

@@ -76,8 +76,8 @@ class Pages:
                 self._miss(bad)
                 self.torn -= written.keys()
                 written, bad = {}, []
-        if seen > known and bad:
-            self._miss(bad)
+        if seen > known:
+            self._miss([page for page in bad if page])  # of page 0 are frames of the room behind the log, never written
         if known < folded:
             self._frames.clear()
         return 0 if folded == sys.maxsize else known

@@ -308,16 +308,10 @@ class Writer:
         """Count ended recipients by message; close the messages that have none left and return their handles."""
         counters: list[Columns] = []
         closed: dict[int, str | None] = {}
-        for handle, unfinished, size, delay, file in self._execute(sql.COUNTERS_OF, (pack(list(ended)),)):
-            if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
-                raise Unreadable("the counters of a message")
-            if not isinstance(file, str | None):
-                raise Contradiction("a message does not tell where its content is")
-            left = unfinished - ended[handle]
-            if left < 0:
-                raise Unreadable("a message counts fewer unfinished recipients than it had")
-            if left == 0:  # nothing that is not finished may go with its content, whatever a counter says
-                left = self._first(sql.UNFINISHED_OF, handle)
+        found = self._execute(sql.COUNTERS_OF, (pack(list(ended)),)).fetchall()
+        left_of = self._left(found, ended)
+        for handle, _, size, delay, file in found:
+            left = left_of[handle]
             self._recipients -= ended[handle]
             if not left:
                 closed[handle] = file
@@ -329,6 +323,22 @@ class Writer:
         self._executemany(sql.DROP_CONTENT, [(handle,) for handle in closed])
         self._executemany(sql.ADD_DEAD_FILE, [(file,) for file in closed.values() if file])
         return tuple(handle for handle in ended if handle in closed)
+
+    def _left(self, found: Iterable[Columns], ended: Mapping[int, int]) -> dict[int, int]:
+        """How many recipients of each message are unfinished; counted where none should be, for nothing that is not finished
+        may go with its content, whatever a counter says."""
+        left_of: dict[int, int] = {}
+        for handle, unfinished, size, delay, file in found:
+            if type(unfinished) is not int or type(size) is not int or type(delay) is not int:
+                raise Unreadable("the counters of a message")
+            if not isinstance(file, str | None):
+                raise Contradiction("a message does not tell where its content is")
+            left_of[handle] = unfinished - ended[handle]
+            if left_of[handle] < 0:
+                raise Unreadable("a message counts fewer unfinished recipients than it had")
+        none_left = [handle for handle, left in left_of.items() if not left]
+        left_of.update(self._execute(sql.UNFINISHED_OF, (pack(none_left),)))
+        return left_of
 
     # --- Reporting ---
 
