@@ -17,6 +17,7 @@ import trio
 __all__ = ["PlainStream", "connect"]
 
 _SOME = 65_536
+_REPLIES = 4096  # octets that are read at once of what is but replies
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # the name came with Python 3.12
 _ASKS_AGAIN = sys.platform == "linux"  # where a second connect(2) gives the first one's outcome, be it good or bad
 _BACKLOG_TRIES, _BACKLOG_SECONDS = 100, 0.1
@@ -62,12 +63,17 @@ class PlainStream(trio.abc.Stream):
                 await trio.lowlevel.wait_readable(self.socket)
             except (OSError, ValueError) as error:
                 raise trio.ClosedResourceError("the stream was closed") from error
-            try:
-                return self.socket.recv(max_bytes or _SOME)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as error:
-                raise self._lost(error) from error
+            if (data := self.receive_nowait(max_bytes or _SOME)) is not None:
+                return data
+
+    def receive_nowait(self, max_bytes: int = _REPLIES) -> bytes | None:
+        """What is here, None where nothing is.  Raises trio.BrokenResourceError."""
+        try:
+            return self.socket.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise self._lost(error) from error
 
     def close_nowait(self) -> None:
         """Close; whoever waits on the stream gets trio.ClosedResourceError."""

@@ -155,7 +155,9 @@ class Site:
         while self._queue and self._resting:
             session = self._resting.pop()
             self._rest.discard(session)
-            session.assign(self._queue.popleft())
+            handover = self._queue.popleft()
+            if not session.assign(handover):
+                self._queue.appendleft(handover)
         while self._queue and len(self._sessions) < self._room():
             self._open(self._queue.popleft())
 

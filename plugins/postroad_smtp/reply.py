@@ -77,6 +77,8 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next complete reply, or None.  Raises ReplyError; the parser is of no use after that."""
+        if self._at >= len(self._buffer):
+            return None
         if not self._lines:
             if match := _SIMPLE.match(self._buffer, self._at):
                 self._at = match.end()

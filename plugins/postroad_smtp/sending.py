@@ -6,6 +6,7 @@ read, or must not go on the wire, ends the connection, because there is no other
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from postroad.log import printable
@@ -14,6 +15,7 @@ from postroad.verdict import Scope
 from . import emit, encoding, verdicts
 from .envelope import is_eight_bit
 from .manner import Manner
+from .needs import Need, Talking
 from .protocol import Answer, Awaited
 from .reply import ReplyError
 from .talk import Talk
@@ -42,17 +44,25 @@ class Sending:
         self._remote = remote
         self._take = take
 
-    async def listen(self) -> None:
-        """Read until everything said is answered."""
-        protocol = self._talk.protocol
-        while protocol.awaited is not None:
-            answer = protocol.next_answer()
-            if answer is None:
-                await self._talk.receive()
-            else:
-                self._take(answer)
+    def listen(self) -> Talking[None]:
+        """Until everything said is answered."""
+        while self._has_unanswered():
+            self._talk.time_answer()
+            yield Need.OCTETS
 
-    async def send(self, transaction: Transaction) -> bytes | None:
+    async def _listen(self) -> None:
+        """The same for a task that sends content."""
+        while self._has_unanswered():
+            await self._talk.receive()
+
+    def _has_unanswered(self) -> bool:
+        """Take the answers that are here; whether more are to come."""
+        protocol = self._talk.protocol
+        while (answer := protocol.next_answer()) is not None:
+            self._take(answer)
+        return protocol.awaited is not None
+
+    def send(self, transaction: Transaction) -> Talking[bytes | None]:
         """All of the content but its last octets, which are returned; None where the server refused it between two chunks.
 
         Raises Trouble; where the content is at fault, its recipients are settled before.
@@ -60,25 +70,35 @@ class Sending:
         handover = transaction.handover
         if not transaction.is_chunked or handover.plain is not None:
             self._expect_end(transaction)
-        if self._talk.protocol.has_more or self._wire.has_plain_news():
+        if self._talk.protocol.has_more:
             raise _impatient()
         if transaction.is_chunked and handover.plain is not None:
             return emit.bdat(len(handover.plain), is_last=True) + handover.plain
         if not transaction.is_chunked and handover.payload is not None:
             return handover.payload
+        self.check_silence()
+        return (yield functools.partial(self._stream, transaction))
+
+    async def _stream(self, transaction: Transaction) -> bytes | None:
         send = self._send_chunks if transaction.is_chunked else self._send_pieces
         try:
             return await send(transaction)
         except (Trouble, ReplyError):
             raise
         except emit.Unsafe as error:
-            handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
+            transaction.handover.settle_rest(verdicts.own_refusal(str(error), "5.6.0", self._remote))
             raise Trouble(Kind.ABORTED, str(error), "4.3.0") from error
         except Exception as error:  # the spool cannot be read: `deliver` raises it, and the message alone is deferred
             said = printable(f"the content cannot be read: {error}", 200)
             trouble = Trouble(Kind.FAULT, said, "4.3.0", scope=Scope.MESSAGE)
-            handover.fail(error, verdicts.of_trouble(trouble, self._remote))
+            transaction.handover.fail(error, verdicts.of_trouble(trouble, self._remote))
             raise trouble from error
+
+    def check_silence(self) -> None:
+        """Raises Trouble where the server speaks, or went away, before all of the content is sent.  Not asked right after its
+        answer was read: there is nothing new to be seen."""
+        if self._wire.has_plain_news():
+            raise _impatient()
 
     def _expect_end(self, transaction: Transaction) -> None:
         for awaited in transaction.expect_end():
@@ -92,8 +112,7 @@ class Sending:
         async with request.content.chunks() as pieces:
             async for piece in pieces:
                 await self._talk.send(encoder.feed(piece))
-                if self._wire.has_plain_news():
-                    raise _impatient()
+                self.check_silence()
                 self._talk.read_content()
         return encoder.finish()
 
@@ -127,9 +146,9 @@ class Sending:
         """Whether the chunks so far were taken, as far as is known; without PIPELINING all is known."""
         protocol = self._talk.protocol
         if not self._manner.pipelining or self._manner.is_lmtp:
-            await self.listen()  # LMTP: a server that refused a chunk answers the last one once, not for each recipient
+            await self._listen()  # LMTP: who refused a chunk answers the last one once, not for each recipient
         if transaction.is_judged:
-            await self.listen()
+            await self._listen()
             return False
         if part.is_last:
             self._expect_end(transaction)

@@ -45,13 +45,19 @@ class Talk:
         self._is_reading = True
         self.limit.allow(self._block_seconds)
 
-    async def send(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes) -> bytes | memoryview:
+        """Send what can be sent without waiting; what is left of it is for `send_rest`."""
         self._timed = -1
         self._is_reading = False
-        rest = self._wire.send_nowait(data)
-        if rest:
-            self.limit.allow(self._block_seconds)
-            await self._wire.send_rest(rest)
+        return self._wire.send_nowait(data)
+
+    async def send_rest(self, rest: bytes | memoryview) -> None:
+        self.limit.allow(self._block_seconds)
+        await self._wire.send_rest(rest)
+
+    async def send(self, data: bytes) -> None:
+        if rest := self.send_nowait(data):
+            await self.send_rest(rest)
 
     async def hear(self) -> Answer[Transaction]:
         """The next answer; something must be awaited.  Raises Trouble or ReplyError."""
@@ -61,11 +67,20 @@ class Talk:
 
     async def receive(self) -> None:
         """Wait for more of an answer, within its time."""
+        self.time_answer()
+        self.protocol.receive(await self._wire.receive())
+
+    def receive_nowait(self) -> None:
+        """Take what is here of an answer, if anything is."""
+        if data := self._wire.receive_nowait():
+            self.protocol.receive(data)
+
+    def time_answer(self) -> None:
+        """The answer to the oldest command is waited for from now on, unless it was already."""
         self._is_reading = False
         if self.protocol.answered != self._timed and self.protocol.awaited is not None:
             self.limit.allow(self._time_for(self.protocol.awaited))
             self._timed = self.protocol.answered
-        self.protocol.receive(await self._wire.receive())
 
     def _time_for(self, awaited: Awaited) -> float:
         """The time for a reply, and no more than the envelope it belongs to has left in all."""

@@ -20,6 +20,7 @@ from . import emit
 from .answers import Resolver
 from .approach import Ways
 from .dial import Dial, Guard
+from .ear import Ear
 from .encoding import check_size, encode_content
 from .endpoints import Endpoints
 from .envelope import is_eight_bit
@@ -63,6 +64,7 @@ class SmtpTransport:
         self._settings = settings
         self._nursery = nursery
         self._known = KnownHosts()
+        self._ear = Ear(nursery)
         self._route: Route | None = None
         self._exchangers: Exchangers | None = None
         if settings.smarthost:
@@ -98,7 +100,7 @@ class SmtpTransport:
         return Level.NONE if is_unix and level is Level.OPPORTUNISTIC else level
 
     def _start_session(self, site: Site, handover: Handover) -> Session:
-        session = Session(site, handover, self._opener, self._settings, self._known)
+        session = Session(site, handover, self._opener, self._settings, self._known, self._ear)
         self._nursery.start_soon(session.run)
         return session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 
 import trio
 
@@ -26,6 +27,11 @@ class Wire:
         if self._plain is not None:
             self._poll = select.poll()
             self._poll.register(self._plain.socket.fileno(), select.POLLIN)
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        """What is read and written as it is: None under TLS, and where the stream is no socket."""
+        return None if self._plain is None else self._plain.socket
 
     def secured(self, stream: trio.abc.Stream) -> None:
         """Go on over TLS."""
@@ -59,10 +65,21 @@ class Wire:
         try:
             data = await self.stream.receive_some(65_536)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Trouble(Kind.LOST, "the connection was lost", "4.4.2") from error
+            raise _lost() from error
         if not data:
-            raise Trouble(Kind.LOST, "the server closed the connection", "4.4.2")
+            raise _closed()
         return bytes(data)
+
+    def receive_nowait(self) -> bytes | None:
+        """Some bytes, None where there are none; only where `plain_socket` is.  Raises Trouble at the end of the stream."""
+        assert self._plain is not None
+        try:
+            data = self._plain.receive_nowait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _lost() from error
+        if data == b"":
+            raise _closed()
+        return data
 
     def has_news(self) -> bool:
         """Whether the peer sent something, or closed, that nobody has read yet.  A stream without a socket never says so."""
@@ -83,3 +100,11 @@ class Wire:
 
 def _lost_sending() -> Trouble:
     return Trouble(Kind.LOST, "the connection was lost while sending", "4.4.2")
+
+
+def _lost() -> Trouble:
+    return Trouble(Kind.LOST, "the connection was lost", "4.4.2")
+
+
+def _closed() -> Trouble:
+    return Trouble(Kind.LOST, "the server closed the connection", "4.4.2")

@@ -8,6 +8,7 @@ __all__ = ["FILE", "SMTP"]
 
 _SMTP = "plugins/postroad_smtp"
 _SESSION = f"{_SMTP}/session.py"
+_CONVERSATION = f"{_SMTP}/conversation.py"
 _TRANSACTION = f"{_SMTP}/transaction.py"
 _LEFTOVERS = f"{_SMTP}/leftovers.py"
 _VERDICTS = f"{_SMTP}/verdicts.py"
@@ -18,6 +19,7 @@ _REPLY = f"{_SMTP}/reply.py"
 _DATAGRAM = f"{_SMTP}/datagram.py"
 _WRITER = "plugins/postroad_file/writer.py"
 _OF_SESSION = "smtp/test_smtp_session.py"
+_OF_EAR = "smtp/test_smtp_ear.py"
 _OF_FAULTS = "smtp/test_smtp_faults.py"
 _OF_LEFTOVERS = "smtp/test_smtp_leftovers.py"
 _OF_TLS = "smtp/test_smtp_tls.py"
@@ -32,18 +34,22 @@ SMTP = (
         "the dot before the mark",
         "P2 I2",
         "ends the content first and says afterwards that the hand-over begins",
-        _SESSION,
-        "        transaction.handover.request.committing()\n        await self._talk.send(end + group if group else end)\n",
-        "        await self._talk.send(end + group if group else end)\n        transaction.handover.request.committing()\n",
+        _CONVERSATION,
+        "        transaction.handover.request.committing()\n"
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
+        "        rest = self._talk.send_nowait(end + group if group else end)\n"
+        "        transaction.handover.request.committing()\n"
+        "        if rest:\n",
         (f"{_OF_FAULTS}::test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over",),
     ),
     Mutant(
         "half a message is said to be handed over",
         "P1 I1",
         "says that all was written before it is",
-        _SESSION,
-        "        await self._talk.send(end + group if group else end)\n        transaction.is_handed_over = True",
-        "        transaction.is_handed_over = True\n        await self._talk.send(end + group if group else end)",
+        _CONVERSATION,
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
+        "        transaction.is_handed_over = True\n"
+        "        if rest := self._talk.send_nowait(end + group if group else end):\n",
         (f"{_OF_FAULTS}::test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over",),
     ),
     Mutant(
@@ -68,7 +74,7 @@ SMTP = (
         "words behind an answer are the next answer",
         "P4 I3",
         "takes what a server said unasked for the answer to the next command",
-        _SESSION,
+        _CONVERSATION,
         "        if self._talk.protocol.has_more:\n            raise out_of_turn()",
         "        pass",
         (f"{_OF_SESSION}::test_replies_behind_the_last_one_end_the_connection",),
@@ -131,8 +137,8 @@ SMTP = (
         "goodbye is an acceptance",
         "P1 I1",
         "takes the answer to QUIT, which went out with the content, for the content's",
-        _SESSION,
-        "        if self._has_quit and answer.reply.code == _BYE:",
+        _CONVERSATION,
+        "        if self.has_quit and answer.reply.code == _BYE:",
         "        if False:",
         (f"{_OF_SESSION}::test_an_answer_to_quit_is_no_acceptance",),
     ),
@@ -141,9 +147,54 @@ SMTP = (
         "P6 I7",
         "opens the next connection although the server has not heard QUIT on the last one",
         _SESSION,
-        "        if self._has_quit and self._talk.protocol.has_more:",
-        "        if self._has_quit:",
+        "        if self._conversation.has_quit and self._talk.protocol.has_more:",
+        "        if self._conversation.has_quit:",
         (f"{_OF_SESSION}::test_a_connection_counts_until_quit_is_answered",),
+    ),
+    Mutant(
+        "a clock that rings once",
+        "P6 I7",
+        "ends a session by the deadline that its clock was set to, though it has been moved since",
+        f"{_SMTP}/limit.py",
+        "                if trio.current_time() >= self._due:\n",
+        "                if True:\n",
+        (f"{_OF_EAR}::test_a_silent_server_is_waited_for_as_long_as_each_reply_may_take",),
+    ),
+    Mutant(
+        "a deadline that comes nearer is missed",
+        "P6",
+        "sets a sleeping session's clock only when it has rung, however soon it must",
+        f"{_SMTP}/limit.py",
+        "        elif due < self._alarm.deadline:\n",
+        "        elif False:\n",
+        (f"{_OF_EAR}::test_a_deadline_that_comes_nearer_is_kept",),
+    ),
+    Mutant(
+        "an ear without end",
+        "P6",
+        "hears all sessions that a burst of answers is for, and lets nobody else run",
+        f"{_SMTP}/ear.py",
+        "            if count % _AT_ONCE == 0:\n",
+        "            if False:\n",
+        (f"{_OF_EAR}::test_others_run_between_so_many_reads",),
+    ),
+    Mutant(
+        "a closed ear tells nobody",
+        "P2 I2",
+        "leaves a session asleep that waits for the answer to a final dot when the transport closes",
+        f"{_SMTP}/ear.py",
+        "            listener.unheard()\n",
+        "            pass\n",
+        (f"{_OF_SESSION}::test_a_transport_that_closes_waits_for_the_reply_to_a_dot",),
+    ),
+    Mutant(
+        "a message into a closed connection",
+        "P4",
+        "gives a resting session its message without a look whether the server has closed",
+        _SESSION,
+        "        if self._wire.has_news():\n            self._end_rest()\n            return False\n",
+        "",
+        (f"{_OF_EAR}::test_a_message_that_comes_with_the_end_of_a_resting_connection_goes_to_another",),
     ),
     Mutant(
         "connections without a limit",

@@ -188,15 +188,15 @@ async def test_what_was_written_whole_is_said_to_be_handed_over(road: OpenRoad, 
 async def test_what_was_lost_while_its_end_was_written_is_not_said_to_be_handed_over(
     road: OpenRoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Talk.send
+    write = Talk.send_nowait
 
-    async def lose_the_end(talk: Talk, data: bytes) -> None:
+    def lose_the_end(talk: Talk, data: bytes) -> bytes | memoryview:
         if data.endswith(b"\r\n.\r\n"):
             raise Trouble(Kind.LOST, "the connection was lost while sending", "4.4.2")
-        await write(talk, data)
+        return write(talk, data)
 
     async with road() as way:
-        monkeypatch.setattr(Talk, "send", lose_the_end)
+        monkeypatch.setattr(Talk, "send_nowait", lose_the_end)
         (verdict,) = await way.send()
         assert way.committed
         assert way.peer.transactions == []

@@ -11,7 +11,7 @@ import trio.testing
 from smtp_road import OpenRoad, Road
 from trio.testing import MockClock
 
-import postroad_smtp.session
+import postroad_smtp.conversation
 from postroad.testing import MemoryContent
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Connection, Cut, Delay, Reaction, Silence, SmtpPeer
 from postroad.verdict import Disposition, Verdict
@@ -276,7 +276,7 @@ async def test_a_mistake_before_the_envelope_is_said_leaves_no_call_waiting(
     async with road() as way:
         await way.send()
         with monkeypatch.context() as patch, trio.fail_after(60):
-            patch.setattr(postroad_smtp.session, "Transaction", broken)
+            patch.setattr(postroad_smtp.conversation, "Transaction", broken)
             (verdict,) = await way.send()
         assert (verdict.disposition, verdict.status) == (DEFERRED, "4.3.0")
         assert (await way.send())[0].disposition is ACCEPTED
@@ -285,14 +285,14 @@ async def test_a_mistake_before_the_envelope_is_said_leaves_no_call_waiting(
 async def test_a_mistake_with_a_follower_leaves_no_call_waiting(
     road: OpenRoad, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    made = postroad_smtp.session.Transaction
+    made = postroad_smtp.conversation.Transaction
 
     def broken(*args: object, is_follower: bool = False, **more: object) -> object:
         if is_follower:
             raise RuntimeError("a mistake")
         return made(*args, is_follower=is_follower, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(postroad_smtp.session, "Transaction", broken)
+    monkeypatch.setattr(postroad_smtp.conversation, "Transaction", broken)
     async with road(sessions=1) as way, trio.open_nursery() as nursery:
         got = _Outcomes(way, nursery)
         with trio.fail_after(60):
