@@ -259,7 +259,7 @@ DAMAGE = (
         "P4",
         "does not note how far the clock is ahead of the wall when it accepts",
         "engine/postroad/door.py",
-        "            ahead=self._ahead(),\n",
+        "            ahead=ahead,\n",
         "",
         ("test_restarts.py::test_what_was_given_while_the_wall_was_set_back_leaves_at_its_send_at_after_a_restart",),
     ),
