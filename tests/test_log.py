@@ -289,6 +289,14 @@ def test_who_imports_structlog_later_finds_it_configured_and_the_loggers_that_ex
     ]
 
 
+def test_who_only_looks_whether_structlog_is_there_keeps_nobody_from_finding_it_configured() -> None:
+    lines, _ = _lines_of(STORY + "import importlib.util\nimportlib.util.find_spec('structlog')\n" + LATE)
+    assert lines[-2:] == [
+        {"token": "[redacted]", "event": "of a plug-in", "level": "warning"},
+        {"actor": "queue", "id": "01abc", "n": 1, "event": "of ours", "level": "info"},
+    ]
+
+
 SECRETIVE = """
 from postroad.log import get_logger
 

@@ -71,11 +71,18 @@ class _Watch:
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "structlog":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        sys.meta_path.remove(self)  # while the others are asked
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # who asks for the spec need not import it
         if spec is not None and spec.loader is not None:
-            _call_after(spec.loader, self._configure)
+            _call_after(spec.loader, self._come)
         return spec
+
+    def _come(self) -> None:
+        sys.meta_path.remove(self)
+        self._configure()
 
 
 def _call_after(loader: Any, configure: Callable[[], None]) -> None:
