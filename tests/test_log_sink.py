@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 
 import pytest
 import structlog
@@ -126,3 +127,16 @@ def test_a_descriptor_that_was_closed_behind_the_stream_costs_lines_alone(tmp_pa
         os.close(kept)
         sink.msg("again")
     assert (tmp_path / "log").read_text() == "dropped 1\nagain\n"
+
+
+def test_a_child_that_is_forked_amid_a_line_of_another_thread_writes_its_own(tmp_path) -> None:
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        sink = LogSink(stream, str)
+        with sink._lock:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                sink.msg("of the child")
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "log").read_text() == "of the child\n"

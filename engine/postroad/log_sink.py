@@ -12,11 +12,24 @@ import stat
 import threading
 from collections.abc import Callable
 from typing import TextIO
+from weakref import WeakSet
 
 __all__ = ["LogSink"]
 
 _PATIENCE_MS = 50  # for a reader that is slow for a moment; the engine's thread waits meanwhile
 _ATOMIC = 4096  # octets that a pipe takes without blocking once it is ready (PIPE_BUF of Linux)
+
+
+_sinks: WeakSet[LogSink] = WeakSet()
+
+
+def _renew_locks() -> None:
+    """A fork's child has no thread that would end the line which another one was writing."""
+    for sink in _sinks:
+        sink.renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 class LogSink:
@@ -30,11 +43,16 @@ class LogSink:
         self.dropped = 0
         self._stream = stream
         self._note = note
-        self._lock = threading.Lock()
+        self.renew_lock()
         self._is_stuck = False  # then nobody waits for it
         self._is_torn = False  # a line was left without its end
         self._descriptor = _descriptor_of(stream)
         self._is_file = self._descriptor is not None and _is_file(self._descriptor)
+        _sinks.add(self)
+
+    def renew_lock(self) -> None:
+        """Whoever held it is gone."""
+        self._lock = threading.Lock()
 
     def msg(self, line: str | bytes) -> None:
         """Write a line, or count it."""
