@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,14 @@ def test_a_module_begins_with_what_it_does_in_at_most_twelve_lines(path: Path) -
 
 def test_module_names_say_something() -> None:
     assert not [show(path) for path in SOURCES if path.stem in MODULE_NAMES_THAT_SAY_NOTHING]
+
+
+def test_two_helpers_of_the_tests_have_different_names() -> None:
+    """Their folders all lie on one search path, where the first of two alike would hide the other."""
+    names = Counter(
+        path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("conftest.py", "__init__.py")
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_nobody_rolls_dice_or_reads_the_wall_clock_where_a_decision_is_made() -> None:

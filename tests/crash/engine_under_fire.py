@@ -25,7 +25,7 @@ import apsw
 import structlog  # noqa: F401  # so that no life has to import it
 import trio
 from kill_points import KillPoint, Transition, watch
-from letters import DOMAINS, LEADING, letter
+from leading_letters import DOMAINS, LEADING, letter
 
 import postroad
 from postroad.log import configure_logging

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evidence import evidence_of
 from kill_points import LEFT_BY, ONCE, POINTS, UNREACHED, KillPoint
-from letters import LEADING
+from leading_letters import LEADING
 from lives import Lives, lives_in
 from other_side import OtherSide, listening
 
