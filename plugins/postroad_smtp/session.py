@@ -243,6 +243,7 @@ class Session:
             self._heard = None
 
     async def _sleep(self) -> None:
+        self._is_heard()  # again, where the ear heard it while this task was about to run
         if self._may_sleep():
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._wake_up)

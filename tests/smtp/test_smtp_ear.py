@@ -183,6 +183,20 @@ async def test_a_reply_that_comes_after_the_clock_has_rung_is_heard(road: OpenRo
         assert len(way.peer.connections) == 1
 
 
+async def test_a_resting_session_whose_clock_rang_too_early_is_heard_again(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    """The ear lets go of a session whose task is about to run, as it is when its clock rings."""
+    async with road(idle_seconds=15) as way:
+        await way.send()
+        await trio.sleep(10)
+        await way.send()
+        (session,) = next(iter(way.transport._sites._sites.values()))._sessions  # type: ignore[attr-defined]
+        session._be_unheard()
+        await trio.sleep(10)
+        assert session._heard is not None
+
+
 @pytest.mark.parametrize("replies", [{}, {"MAIL": [ACCEPT, Cut(), ACCEPT]}, {".": ["554 5.7.1 No", ACCEPT]}])
 async def test_without_an_ear_sessions_wait_for_themselves(
     road: OpenRoad, replies: dict[str, object], monkeypatch: pytest.MonkeyPatch
