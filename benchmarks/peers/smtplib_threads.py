@@ -11,8 +11,7 @@ from . import Level, Place, Sent
 
 __all__ = ["HttpThreads", "SmtplibThreads"]
 
-
-HTTP_SETTINGS = {
+_HTTP_SETTINGS = {
     "http.client": "ready bytes, a connection a thread; the least that Python can do",
     "requests": "a Session a thread, which makes the form, as an application would",
     "httpx2": "one Client for all threads, which makes the form, as an application would",
@@ -68,7 +67,7 @@ class HttpThreads(SmtplibThreads):
         self._shape = {"threads": threads, "client": client}
         self._client = client
         self.name = f"{client}, {threads} threads"
-        self.settings = "a request for each message, connections kept: " + HTTP_SETTINGS[client]
+        self.settings = "a request for each message, connections kept: " + _HTTP_SETTINGS[client]
 
     def available(self) -> str | None:
         return None if importlib.util.find_spec(self._client) else f"{self._client} is not installed here"

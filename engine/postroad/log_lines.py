@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 __all__ = ["LEVELS", "Lines", "when_structlog_comes"]
 
-# As a processor of structlog: gets a logger, which it needs not, the level and the values.
+# As a processor of structlog: gets a logger, which it needs not, the name of the method and the values.
 Maker: TypeAlias = Callable[[Any, str, dict[str, Any]], str | bytes]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
@@ -41,19 +41,18 @@ def _drop(_event: str, **_values: Any) -> None:
 class _Method:
     """One level of one logger."""
 
-    __slots__ = ("_bound", "_level", "_make", "_shows_error", "_write")
+    __slots__ = ("_bound", "_make", "_name", "_write")
 
     def __init__(self, name: str, bound: dict[str, Any], make: Maker, write: Callable[[str | bytes], object]) -> None:
-        self._shows_error = name == "exception"
-        self._level = "error" if self._shows_error else name
+        self._name = name
         self._bound = bound
         self._make = make
         self._write = write
 
     def __call__(self, event: str, **values: Any) -> None:
-        if self._shows_error:
+        if self._name == "exception":
             values.setdefault("exc_info", True)
-        self._write(self._make(None, self._level, {**self._bound, **values, "event": event}))
+        self._write(self._make(None, self._name, {**self._bound, **values, "event": event}))
 
 
 def when_structlog_comes(configure: Callable[[], None]) -> None:

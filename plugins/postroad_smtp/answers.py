@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["FAILED_SECONDS", "Found", "Resolver", "Status"]
+__all__ = ["Found", "Resolver", "Status"]
 
-FAILED_SECONDS = 10.0  # a dead DNS server is not asked for each message
+_FAILED_SECONDS = 10.0  # a dead DNS server is not asked for each message
 
 
 class Status(enum.Enum):
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
     status: Status
     records: tuple[Any, ...] = ()
-    seconds: float = FAILED_SECONDS
+    seconds: float = _FAILED_SECONDS
     said: str = ""
     code: str = "4.4.3"
 

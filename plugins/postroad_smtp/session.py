@@ -9,6 +9,7 @@ reply is never cut short by accident.  Used by `pool.py`; `conversation.py` says
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import trio
 
@@ -130,14 +131,14 @@ class Session:
         return self._need is Need.MOMENT
 
     def _hear(self) -> None:
-        try:
-            self._talk.receive_nowait()
-            if self._need is Need.OCTETS:
-                self._advance()
-        except Exception as error:
-            self._need, self._failure = None, error
+        self._do(self._take_octets)
         if self._need is not Need.MOMENT:
             self._wake_if_needed()
+
+    def _take_octets(self) -> None:
+        self._talk.receive_nowait()
+        if self._need is Need.OCTETS:
+            self._advance()
 
     def go_on_if_waiting(self) -> None:
         """The others have run."""
@@ -146,11 +147,15 @@ class Session:
 
     def _go_on(self) -> None:
         """What its conversation needed is here."""
+        self._do(self._advance)
+        self._wake_if_needed()
+
+    def _do(self, step: Callable[[], None]) -> None:
+        """A step in another's turn, to whom nothing is raised: it is the session's end, which its task sees to."""
         try:
-            self._advance()
+            step()
         except Exception as error:
             self._need, self._failure = None, error
-        self._wake_if_needed()
 
     def unheard(self) -> None:
         """The ear is closed."""

@@ -128,8 +128,7 @@ class BegunAttempts:
         except BaseException:  # it ends the program, and is no answer
             self._forget(begun)
             raise
-        if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
-            self._slow(attempt, seconds)
+        self._look_at_clock(attempt, started)
         if begun.withdraw is None and not begun.is_over:
             self._forget(begun)
             return False
@@ -191,9 +190,13 @@ class BegunAttempts:
                     begun.done(_TAKEN_BACK)
         except Exception as error:
             begun.done(error)
-        if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
-            self._slow(begun.attempt, seconds)
+        self._look_at_clock(begun.attempt, started)
 
     def _give_up(self, begun: _Begun) -> None:
         """A transport that never answers must not keep a lease for ever."""
         begun.done(_TAKEN_BACK)
+
+    def _look_at_clock(self, attempt: Attempt, started: float) -> None:
+        seconds = time.perf_counter() - started
+        if seconds > SLOW_SECONDS:
+            self._slow(attempt, seconds)

@@ -253,10 +253,8 @@ class Policy:
 
     def _learn_site(self, lease: Lease, left: Site, verdicts: Sequence[Verdict], road: Road) -> Site:
         """The site that the lane belongs to from now on: what the verdicts say of it must meet the mail that waits here, too."""
-        known = self._sites.of(lease.lane, road.windows, road.shared_by)
-        if not verdicts or verdicts[0].site in ("", known.name):
-            return known
-        self._sites.learn(lease.lane, verdicts[0].site, road.shared_by)
+        if not verdicts or not self._sites.learn(lease.lane, verdicts[0].site, road.shared_by):
+            return self._sites.of(lease.lane, road.windows, road.shared_by)
         site = self._sites.of(lease.lane, left.settings, road.shared_by)
         self._say_where(lease.lane, site)
         site.waiting.extend(other for other in left.waiting if other.lane == lease.lane)
