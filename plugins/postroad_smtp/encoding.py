@@ -6,20 +6,17 @@ What could end the content early, or is not what was accepted, raises; nothing i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from postroad.errors import StoreError
 
 from . import emit
+from .lines import LINE_OCTETS, end_of_ready_lines
 
 __all__ = ["ChunkEncoder", "ContentEncoder", "Part", "check_size", "encode_content"]
 
 _CHUNK = 1_048_576  # octets: what a server that refuses in mid-content makes us send at the most
-_LINE = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
-_WHOLE_LINES = re.compile(rb"(?:(?!\.).{0,%d}\r\n)*+" % _LINE)  # none with a dot before it, no LF without CR
-_BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 def check_size(octets: int, size: int) -> None:
@@ -46,7 +43,7 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
 
 def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
     """Whether a content needs nothing but its final dot, as nearly all do: a tenth of what a message costs is spared."""
-    if _WHOLE_LINES.fullmatch(content) is None or _BARE_CR.search(content) is not None:
+    if end_of_ready_lines(content) != len(content):
         return False
     return b"\0" not in content and (eight_bit or content.isascii())
 
@@ -163,16 +160,13 @@ def _plain_lines(piece: bytes, column: int, *, eight_bit: bool) -> int | None:
 
     It ends some line, none that it begins begins with a dot, and nothing is wrong with it.
     """
-    first = piece.find(b"\n", 0, _LINE + 2) + 1
-    if not first or column + first > _LINE + 2 or piece[first - 2 : first] != b"\r\n":
+    first = piece.find(b"\n", 0, LINE_OCTETS + 2) + 1
+    if not first or column + first > LINE_OCTETS + 2 or piece[first - 2 : first] != b"\r\n":
         return None
-    lines = _WHOLE_LINES.match(piece, first)
-    assert lines is not None  # it matches nothing, too
-    open_line = len(piece) - lines.end()
-    if open_line > _LINE or piece.startswith(b".", lines.end()) or piece.find(b"\n", lines.end()) >= 0:
+    end = end_of_ready_lines(piece, first)
+    if end is None or len(piece) - end > LINE_OCTETS or piece.startswith(b".", end) or piece.find(b"\n", end) >= 0:
         return None
-    if len(piece.replace(b"\r", b"")) != len(piece.replace(b"\n", b"")):  # each LF has a CR: are there more?
-        return None
+    open_line = len(piece) - end
     return None if b"\0" in piece or not (eight_bit or piece.isascii()) else open_line
 
 
@@ -193,10 +187,10 @@ def _check_lines(piece: bytes, column: int) -> int:
     Jumps from line end to line end about a limit's length apart, so that a piece costs a handful of steps.
     """
     start, end = -column, len(piece)
-    while end - start > _LINE:
-        newline = piece.rfind(b"\n", max(start, 0), start + _LINE + 2)
+    while end - start > LINE_OCTETS:
+        newline = piece.rfind(b"\n", max(start, 0), start + LINE_OCTETS + 2)
         if newline < 0:
-            raise emit.Unsafe(f"content with a line over {_LINE} octets")
+            raise emit.Unsafe(f"content with a line over {LINE_OCTETS} octets")
         start = newline + 1
     last = piece.rfind(b"\n")
     return end - last - 1 if last >= 0 else column + end

@@ -14,6 +14,7 @@ _LEFTOVERS = f"{_SMTP}/leftovers.py"
 _VERDICTS = f"{_SMTP}/verdicts.py"
 _HANDSHAKE = f"{_SMTP}/handshake.py"
 _GREETING = f"{_SMTP}/greeting.py"
+_LINES = f"{_SMTP}/lines.py"
 _ENCODING = f"{_SMTP}/encoding.py"
 _REPLY = f"{_SMTP}/reply.py"
 _DATAGRAM = f"{_SMTP}/datagram.py"
@@ -25,6 +26,7 @@ _OF_LEFTOVERS = "smtp/test_smtp_leftovers.py"
 _OF_TLS = "smtp/test_smtp_tls.py"
 _OF_LOGINS = "smtp/test_smtp_authentication.py"
 _OF_ENCODING = "smtp/test_smtp_encoding.py"
+_OF_LINES = "smtp/test_smtp_lines.py"
 _OF_REPLY = "smtp/test_smtp_reply.py"
 _OF_DATAGRAM = "smtp/test_smtp_datagram.py"
 _OF_FILE = "file/test_file_transport.py"
@@ -336,17 +338,35 @@ SMTP = (
         "P5 I5",
         "believes that what is in order up to its last line is in order",
         _ENCODING,
-        ' or piece.find(b"\\n", lines.end()) >= 0',
+        ' or piece.find(b"\\n", end) >= 0',
         "",
-        (f"{_OF_ENCODING}::test_one_bad_octet_anywhere_in_a_long_piece_is_found",),
+        (f"{_OF_LINES}::test_a_bare_cr_is_not_made_good_by_a_bare_lf_elsewhere",),
+    ),
+    Mutant(
+        "a line end inside lines of one length",
+        "P5 I5",
+        "believes that lines of one length end where they seem to, and nowhere else",
+        _LINES,
+        "    if even and lfs != even",
+        "    if False and lfs != even",
+        (f"{_OF_LINES}::test_no_octet_hides_in_lines_of_one_length",),
+    ),
+    Mutant(
+        "LFs alone at the ends of lines of one length",
+        "P5 I5",
+        "believes that where LFs stand evenly a CR stands before each",
+        _LINES,
+        ' or octets[at + length - 2 : end : length].strip(b"\\r")',
+        "",
+        (f"{_OF_LINES}::test_no_octet_hides_in_lines_of_one_length",),
     ),
     Mutant(
         "a line of any length",
         "P5 I5",
         "sends lines over 998 octets",
         _ENCODING,
-        '            raise emit.Unsafe(f"content with a line over {_LINE} octets")',
-        "            newline = start + _LINE",
+        '            raise emit.Unsafe(f"content with a line over {LINE_OCTETS} octets")',
+        "            newline = start + LINE_OCTETS",
         (f"{_OF_ENCODING}::test_content_that_is_not_canonical_is_refused",),
     ),
     Mutant(
