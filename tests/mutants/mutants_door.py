@@ -247,6 +247,15 @@ DOOR = (
         (f"{_OF_CANONICAL}::test_no_body_smuggles_a_message",),
     ),
     Mutant(
+        "a long line behind lines of one length stays",
+        "P5 I5",
+        "believes that lines which begin with one length go on so",
+        f"{_ENGINE}/compose/mime.py",
+        'length * (len(ends) - len(ends.lstrip(b"\\n")))',
+        "length * len(ends)",
+        ("compose/test_mime.py::test_one_long_line_among_lines_of_one_length_is_found",),
+    ),
+    Mutant(
         "a header field injects another",
         "P5 I5",
         "takes line ends in the text of a header field",

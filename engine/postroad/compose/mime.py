@@ -36,14 +36,35 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     utf8: bool = False
 
 
+_EVEN, _EVEN_AT_ONCE = 2048, 65_536  # octets in lines of one length: worth looking for, and looked at together
+
+
 def has_short_lines(octets: bytes, limit: int = LINE_OCTETS) -> bool:
-    """Whether no line has more octets than `limit` before its CRLF.  Jumps from line end to line end, so it costs little."""
+    """Whether no line has more octets than `limit` before its CRLF.
+
+    Jumps from line end to line end as far as that, and over lines of one length (base64), so it costs little.
+    """
     at, end = 0, len(octets)
-    while end - at > limit + 1:
-        at = octets.rfind(b"\n", at, at + limit + 2) + 1
-        if at == 0:
-            return False
-    return end - at <= limit or octets.endswith(b"\n")
+    look_at = pause = _EVEN
+    while end - at > limit:
+        if at >= look_at:
+            start, at = at, _skip_even_lines(octets, at, limit)
+            pause = 0 if at - start > _EVEN else max(2 * pause, _EVEN)
+            look_at = at + pause
+        else:
+            at = octets.rfind(b"\n", at, at + limit + 2) + 1
+            if at == 0:
+                return False
+    return True
+
+
+def _skip_even_lines(octets: bytes, at: int, limit: int) -> int:
+    """Where the lines of one length end that begin at `at`, all short; `at` itself where the first is not."""
+    length = octets.find(b"\n", at, at + limit + 2) + 1 - at
+    if length < 1:
+        return at
+    ends = octets[at + length - 1 : at + _EVEN_AT_ONCE : length]
+    return at + length * (len(ends) - len(ends.lstrip(b"\n")))
 
 
 def wire_lines(octets: bytes, stray_cr: bytes = b"\r\n") -> bytes:
