@@ -11,8 +11,6 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import trio
-
 from . import emit, verdicts
 from .greeting import Connection
 from .handover import Handover
@@ -109,7 +107,7 @@ class Conversation:
         mail_max = self._manner.features.mail_max
         if self._carried >= self._settings.messages_per_session or (mail_max is not None and self._mails >= mail_max):
             return True
-        return trio.current_time() - self._born > self._settings.session_seconds
+        return self._talk.limit.now() - self._born > self._settings.session_seconds
 
     def _check_stopped(self) -> None:
         if self._session.stopped is not None:
@@ -196,7 +194,9 @@ class Conversation:
         if transaction.is_follower and not self._pool.has_waiting:
             yield Need.MOMENT
             self._sending.check_silence()
-        end = yield from self._sending.send(transaction)
+        end = self._sending.begin(transaction)
+        if end is None:
+            end = yield from self._sending.stream(transaction)
         if end is None:
             self._needs_reset = True
             transaction.settle()

@@ -10,7 +10,9 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from .reply import Reply, ReplyParser
 
@@ -78,7 +80,7 @@ TABLE: Mapping[Awaited, Mapping[int, Step]] = {
 }
 
 
-class Answer(NamedTuple, Generic[Owner]):
+class Answer(msgspec.Struct, Generic[Owner], frozen=True, gc=False):
     """A reply, matched to what it answers."""
 
     awaited: Awaited

@@ -6,8 +6,6 @@ drip, and an envelope has one in all, however many recipients it has.
 
 from __future__ import annotations
 
-import trio
-
 from .limit import Limit
 from .protocol import Answer, Awaited, Protocol
 from .settings import SmtpSettings
@@ -87,7 +85,7 @@ class Talk:
         seconds, owner = self._seconds_for(awaited), self.protocol.owner
         if awaited not in _ENVELOPE or owner is None:
             return seconds
-        now = trio.current_time()
+        now = self.limit.now()
         if owner.answered_by is None:
             owner.answered_by = now + self._envelope_seconds
         return min(seconds, max(owner.answered_by - now, 0.0))

@@ -130,7 +130,7 @@ class Transaction:
 
     def take(self, answer: Answer[Transaction]) -> None:
         """Take one reply of this transaction.  Raises Trouble where it breaks the connection."""
-        awaited, step, reply, _ = answer
+        awaited, step, reply = answer.awaited, answer.step, answer.reply
         if step is Step.BREAK or (step is Step.DELIVERED and self.accepted and not self.is_committed):
             raise broken(awaited, reply)  # the latter: accepted before the end was sent
         if awaited is Awaited.RSET:
