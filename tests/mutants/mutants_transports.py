@@ -156,7 +156,7 @@ SMTP = (
         "P6 I7",
         "ends a session by the deadline that its clock was set to, though it has been moved since",
         f"{_SMTP}/limit.py",
-        "                if trio.current_time() >= self._due:\n",
+        "                if self.now() >= self._due:\n",
         "                if True:\n",
         (f"{_OF_EAR}::test_a_silent_server_is_waited_for_as_long_as_each_reply_may_take",),
     ),

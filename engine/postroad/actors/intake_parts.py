@@ -56,7 +56,7 @@ class _Acceptance(msgspec.Struct, gc=False):
 
     def done(self, answer: Any) -> None:
         if isinstance(answer, Accepted) and not answer.duplicate:
-            self.parts.begin(self.accept, self.fresh, answer.handle, self.now)
+            self.parts.stored(self.accept, self.fresh, answer.handle, self.now)
         else:
             self.parts.give_back(self.fresh, self.now)
         self.entry.finish(answer)
@@ -123,13 +123,12 @@ class IntakeParts:
         self.accepted += 1
         fresh = self._reserve(accept, now, credits)
         operation = _with_leases(accept, fresh) if fresh else accept
-
         part = _Acceptance(self, entry, accept, fresh, now)
         batch.add(operation, part.done, part.failed)
         return len(fresh)
 
-    def begin(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
-        """It is stored."""
+    def stored(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
+        """The commit is through: its leases begin."""
         self._begin(accept, fresh, handle, now)
         self._recorder.accepted(accept, now)
 
