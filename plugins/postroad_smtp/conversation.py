@@ -18,7 +18,7 @@ from .manner import Manner
 from .needs import Need, Talking
 from .opening import Opener
 from .ports import Pool
-from .protocol import Answer, Awaited
+from .protocol import ENDS, Answer, Awaited
 from .sending import Sending
 from .settings import SmtpSettings
 from .talk import Talk
@@ -92,7 +92,7 @@ class Conversation:
                 handover = self._take_waiting()
 
     def take(self, answer: Answer[Transaction]) -> None:
-        if answer.awaited in (Awaited.DOT, Awaited.DOT_RCPT):
+        if answer.awaited in ENDS:
             self._take_end(answer)
         elif answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)

@@ -209,7 +209,7 @@ def _check_lines(piece: bytes, column: int) -> int:
     """
     start, end = -column, len(piece)
     while end - start > _LINE:
-        newline = piece.rfind(b"\n", max(start, 0), start + _LINE + 2)
+        newline = piece.rfind(b"\n", start if start > 0 else 0, start + _LINE + 2)
         if newline < 0:
             raise emit.Unsafe(f"content with a line over {_LINE} octets")
         start = newline + 1

@@ -16,7 +16,7 @@ import msgspec
 
 from .reply import Reply, ReplyParser
 
-__all__ = ["TABLE", "Answer", "Awaited", "Protocol", "Step", "draw"]
+__all__ = ["ENDS", "TABLE", "Answer", "Awaited", "Protocol", "Step", "draw"]
 
 Owner = TypeVar("Owner")
 
@@ -80,6 +80,10 @@ TABLE: Mapping[Awaited, Mapping[int, Step]] = {
 }
 
 
+ENDS = frozenset({Awaited.DOT, Awaited.DOT_RCPT})  # what answers the end of the content
+_BREAK = Step.BREAK  # Python 3.11 takes as long to look up a member of an enum as for a call
+
+
 class Answer(msgspec.Struct, Generic[Owner], frozen=True, gc=False):
     """A reply, matched to what it answers."""
 
@@ -130,7 +134,7 @@ class Protocol(Generic[Owner]):
             return None
         self.answered += 1
         awaited, owner = self._queue.popleft()
-        return Answer(awaited, TABLE[awaited].get(reply.code // 100, Step.BREAK), reply, owner)
+        return Answer(awaited, TABLE[awaited].get(reply.code // 100, _BREAK), reply, owner)
 
 
 def draw() -> str:

@@ -84,8 +84,8 @@ SMTP = (
         "P1 I1",
         "takes a 250 for delivered that came before the content was over",
         _TRANSACTION,
-        "if step is Step.BREAK or (step is Step.DELIVERED and self.accepted and not self.is_committed):",
-        "if step is Step.BREAK:",
+        "if step is _BREAK or (step is _DELIVERED and self.accepted and not self.is_committed):",
+        "if step is _BREAK:",
         (f"{_OF_SESSION}::test_an_acceptance_before_the_end_of_the_content_is_not_believed",),
     ),
     Mutant(
