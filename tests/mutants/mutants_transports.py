@@ -341,6 +341,15 @@ SMTP = (
         (f"{_OF_ENCODING}::test_one_bad_octet_anywhere_in_a_long_piece_is_found",),
     ),
     Mutant(
+        "a bare LF in a content that looks ready",
+        "P5 I5",
+        "sends a small content as it is, whatever ends its lines",
+        _ENCODING,
+        '        and _line_ends(content) == "\\r\\n"\n',
+        "",
+        (f"{_OF_ENCODING}::test_the_nine_smuggling_sequences_never_leave",),
+    ),
+    Mutant(
         "a line of any length",
         "P5 I5",
         "sends lines over 998 octets",
@@ -402,6 +411,15 @@ SMTP = (
         "if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:",
         "if False:",
         (f"{_OF_REPLY}::test_a_reply_without_end_is_cut_off_at_its_limit",),
+    ),
+    Mutant(
+        "a reply is taken for an earlier one",
+        "P1 P4",
+        "answers a command with what the connection said to another one before",
+        _REPLY,
+        "self._known.get(short) or",
+        "next(iter(self._known.values()), None) or",
+        (f"{_OF_REPLY}::test_what_a_connection_says_again_is_read_as_the_first_time",),
     ),
     Mutant(
         "an enhanced code decides",
