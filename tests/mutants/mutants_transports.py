@@ -418,7 +418,7 @@ SMTP = (
         "answers a command with what the connection said to another one before",
         _REPLY,
         "self._known.get(short) or",
-        "next(iter(self._known.values()), None) or",
+        "(short and next(iter(self._known.values()), None)) or",
         (f"{_OF_REPLY}::test_what_a_connection_says_again_is_read_as_the_first_time",),
     ),
     Mutant(
