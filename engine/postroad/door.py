@@ -103,7 +103,9 @@ class Door:
         sender = submission.sender
         if type(sender) is not str or sender not in self._authorized:
             sender = str(parse_address(sender, "sender"))
-        recipients = tuple(dict.fromkeys(read_addresses(submission.recipients, "recipients")))
+        recipients = read_addresses(submission.recipients, "recipients")
+        if len(recipients) > 1:
+            recipients = tuple(dict.fromkeys(recipients))
         options = self._options_of(submission, now)
         self._ask_plugins(submission)
         id = id or self._new_id(now)
@@ -118,9 +120,8 @@ class Door:
             smtputf8=canonical.smtputf8,
         )
         use = Use(body_bytes=len(written.content))
-        return self._accept(
-            written, use, options, id, tally, now, lambda: _digest((sender, recipients, options, _comparable(given)))
-        )
+        about = () if options.idempotency_key is None else (sender, recipients, options, _comparable(given))
+        return self._accept(written, use, options, id, tally, now, about)
 
     def compose(
         self,
@@ -145,7 +146,7 @@ class Door:
         )
         options = self._options_of(submission, now)
         self._ask_plugins(submission)
-        return self._accept(composed, use, options, id, tally, now, lambda: _digest((fields, options)))
+        return self._accept(composed, use, options, id, tally, now, (fields, options))
 
     def _options_of(self, submission: Submission, now: float) -> Options:
         options = read_options(submission)
@@ -195,9 +196,7 @@ class Door:
             message=message,
             recipients=tuple(NewRecipient(address=each, lane=lane, due=now) for each in mail.recipients),
             content=mail.raw,
-            idempotency=None
-            if mail.key is None
-            else self._key(f"incoming {mail.sender}", mail.key, now, lambda: _digest(mail)),
+            idempotency=None if mail.key is None else self._key(f"incoming {mail.sender}", mail.key, now, mail),
         )
 
     def _ask_plugins(self, submission: Submission) -> None:
@@ -257,8 +256,9 @@ class Door:
         id: str,
         tally: Tally,
         now: float,
-        digest: Callable[[], bytes],
+        about: tuple[Any, ...],
     ) -> Accept:
+        """about: what the caller gave, where there is a key."""
         config, size = self._config, len(written.content)
         if not written.recipients:
             raise SubmissionError("recipients", "there are none; give at least one address")
@@ -302,7 +302,7 @@ class Door:
             message=message,
             recipients=tuple([self._recipient(written.sender, each, options.tags, due) for each in written.recipients]),
             content=written.content,
-            idempotency=None if key is None else self._key(written.sender, key, now, digest),
+            idempotency=None if key is None else self._key(written.sender, key, now, about),
             charges=self._charges(written.recipients, options.report_to, use, now) if self._quotas else (),
         )
 
@@ -317,11 +317,11 @@ class Door:
         counted = msgspec.structs.replace(use, recipients=len(recipients) - admins, admins=admins)
         return charges_of(counted, self._quotas, now - self._ahead())
 
-    def _key(self, sender: str, key: str, now: float, digest: Callable[[], bytes]) -> IdempotencyKey:
+    def _key(self, sender: str, key: str, now: float, about: Any) -> IdempotencyKey:
         return IdempotencyKey(
             sender=sender,
             key=key,
-            digest=digest(),
+            digest=_digest(about),
             expires_at=now + self._config.limits.idempotency_seconds,
         )
 

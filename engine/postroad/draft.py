@@ -51,7 +51,7 @@ class Draft(Protocol):
         ...
 
 
-class WrittenDraft(msgspec.Struct, frozen=True):
+class WrittenDraft(msgspec.Struct, frozen=True, gc=False):
     """A message that its author has written."""
 
     submission: Submission

@@ -8,7 +8,7 @@ It is bounded by number and octets; further callers wait in line.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -93,13 +93,13 @@ class Intake:
                 entry.fail(self._closed)
         self._octets = 0
 
-    async def put(self, operations: Sequence[Operation]) -> list[Any]:
+    def put(self, operations: Sequence[Operation]) -> Awaitable[list[Any]]:
         """Wait until operations are committed and return their answers, in order.
 
         When cancelled, what was not taken by a commit yet is withdrawn; what was taken will be committed.  Raises the first
         error of any of them.
         """
-        return await self.put_entries([Entry(operation) for operation in operations])
+        return self.put_entries([Entry(operation) for operation in operations])
 
     async def put_entries(self, entries: list[Entry]) -> list[Any]:
         """As `put`, for who must know of each entry afterwards whether a commit took it (`is_taken`)."""

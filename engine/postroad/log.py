@@ -174,7 +174,7 @@ class _LateLogger:
         if name.startswith("__"):
             raise AttributeError(name)
         if _lines is not None and name in LEVELS and "structlog" not in sys.modules:
-            method = _harmless(name, _lines.method(name, self._bound))
+            method = _lines.method(name, self._bound)
             setattr(self, name, method)
             return method
         import structlog
@@ -266,7 +266,7 @@ def configure_logging(
     if "structlog" in sys.modules:
         _configure_structlog(level, maker, sink)
     else:
-        _lines = Lines(level, maker, sink.msg)
+        _lines = Lines(level, maker, sink.msg, _complain)
         when_structlog_comes(lambda: _configure_structlog(level, maker, sink))
     forget_loggers()
 

@@ -22,16 +22,25 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "exception": 40, 
 
 
 class Lines:
-    """What a line becomes.  make: the line of these values, without its end; write: takes it."""
+    """What a line becomes.  make: the line of these values, without its end; write: takes it; complain: of what cost a line."""
 
-    def __init__(self, least: str, make: Maker, write: Callable[[str | bytes], object]) -> None:
+    def __init__(
+        self,
+        least: str,
+        make: Maker,
+        write: Callable[[str | bytes], object],
+        complain: Callable[[Exception], None],
+    ) -> None:
         self._least = LEVELS[least]
         self._make = make
         self._write = write
+        self._complain = complain
 
     def method(self, name: str, bound: dict[str, Any]) -> Callable[..., None]:
         """What a logger with these values does where it is called by that name."""
-        return _drop if LEVELS[name] < self._least else _Method(name, bound, self._make, self._write)
+        if LEVELS[name] < self._least:
+            return _drop
+        return _Method(name, bound, self._make, self._write, self._complain)
 
 
 def _drop(_event: str, **_values: Any) -> None:
@@ -39,20 +48,31 @@ def _drop(_event: str, **_values: Any) -> None:
 
 
 class _Method:
-    """One level of one logger."""
+    """One level of one logger.  A line that cannot be made or written is lost: mail goes on."""
 
-    __slots__ = ("_bound", "_make", "_name", "_write")
+    __slots__ = ("_bound", "_complain", "_make", "_name", "_write")
 
-    def __init__(self, name: str, bound: dict[str, Any], make: Maker, write: Callable[[str | bytes], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        bound: dict[str, Any],
+        make: Maker,
+        write: Callable[[str | bytes], object],
+        complain: Callable[[Exception], None],
+    ) -> None:
         self._name = name
         self._bound = bound
         self._make = make
         self._write = write
+        self._complain = complain
 
     def __call__(self, event: str, **values: Any) -> None:
         if self._name == "exception":
             values.setdefault("exc_info", True)
-        self._write(self._make(None, self._name, {**self._bound, **values, "event": event}))
+        try:
+            self._write(self._make(None, self._name, {**self._bound, **values, "event": event}))
+        except Exception as error:
+            self._complain(error)
 
 
 def when_structlog_comes(configure: Callable[[], None]) -> None:

@@ -194,8 +194,16 @@ def new_message_id(now: float | None = None, take: Callable[[], str] | None = No
 
     take: gives 10 random characters, instead of the system (for simulations, whose ids are those of their seed).
     """
+    global _moment
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return _base32(milliseconds) + (_randomness.take() if take is None else take())
+    last, text = _moment
+    if last != milliseconds:
+        text = _base32(milliseconds)
+        _moment = (milliseconds, text)
+    return text + (_randomness.take() if take is None else take())
+
+
+_moment = (-1, "")  # the last one, as it stands in ids; replaced as a whole: threads mint ids, too
 
 
 def seeded_ids(seed: str) -> Callable[[float], str]:

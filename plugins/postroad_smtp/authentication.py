@@ -63,7 +63,7 @@ class Authentication:
 
     def take(self, answer: Answer[None]) -> Deed:
         """What to do after an answer to AUTH or to a response.  Raises Trouble."""
-        _, step, reply, _ = answer
+        step, reply = answer.step, answer.reply
         if self._given_up:
             raise no_login(self._given_up)
         match step:

@@ -11,8 +11,6 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import trio
-
 from . import emit, verdicts
 from .greeting import Connection
 from .handover import Handover
@@ -20,7 +18,7 @@ from .manner import Manner
 from .needs import Need, Talking
 from .opening import Opener
 from .ports import Pool
-from .protocol import Answer, Awaited
+from .protocol import ENDS, Answer, Awaited
 from .sending import Sending
 from .settings import SmtpSettings
 from .talk import Talk
@@ -94,7 +92,7 @@ class Conversation:
                 handover = self._take_waiting()
 
     def take(self, answer: Answer[Transaction]) -> None:
-        if answer.awaited in (Awaited.DOT, Awaited.DOT_RCPT):
+        if answer.awaited in ENDS:
             self._take_end(answer)
         elif answer.reply.code == 421:
             raise verdicts.trouble_of(Kind.CLOSING, answer.awaited, answer.reply)
@@ -109,7 +107,7 @@ class Conversation:
         mail_max = self._manner.features.mail_max
         if self._carried >= self._settings.messages_per_session or (mail_max is not None and self._mails >= mail_max):
             return True
-        return trio.current_time() - self._born > self._settings.session_seconds
+        return self._talk.limit.now() - self._born > self._settings.session_seconds
 
     def _check_stopped(self) -> None:
         if self._session.stopped is not None:
@@ -196,7 +194,9 @@ class Conversation:
         if transaction.is_follower and not self._pool.has_waiting:
             yield Need.MOMENT
             self._sending.check_silence()
-        end = yield from self._sending.send(transaction)
+        end = self._sending.begin(transaction)
+        if end is None:
+            end = yield from self._sending.stream(transaction)
         if end is None:
             self._needs_reset = True
             transaction.settle()

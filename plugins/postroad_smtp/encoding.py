@@ -6,7 +6,9 @@ What could end the content early, or is not what was accepted, raises; nothing i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from io import IncrementalNewlineDecoder
 from typing import NamedTuple
 
 from postroad.errors import StoreError
@@ -17,6 +19,8 @@ from .lines import LINE_OCTETS, end_of_ready_lines
 __all__ = ["ChunkEncoder", "ContentEncoder", "Part", "check_size", "encode_content"]
 
 _CHUNK = 1_048_576  # octets: what a server that refuses in mid-content makes us send at the most
+_LARGE = 32_768  # octets: mostly lines of one length (base64)
+_DOT = re.compile(rb"\n\.")
 
 
 def check_size(octets: int, size: int) -> None:
@@ -32,6 +36,7 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
     eight_bit: whether octets over 127 are allowed.  Raises Unsafe for bare CR or LF, NUL, and lines over 998 octets.
     """
     if _is_ready(content, eight_bit=eight_bit):
+        _check_lines(content, 0)
         return content + b".\r\n"
     _check(content, eight_bit=eight_bit)
     _check_lines(content, 0)
@@ -42,10 +47,22 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
 
 
 def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
-    """Whether a content needs nothing but its final dot, as nearly all do: a tenth of what a message costs is spared."""
-    if end_of_ready_lines(content) != len(content):
+    """Whether a content needs nothing but its final dot, as nearly all do, if its lines are short enough: a tenth of what a message
+    costs is spared."""
+    return (
+        (end_of_ready_lines(content) == len(content) if len(content) > _LARGE else _has_ready_lines(content))
+        and b"\0" not in content
+        and (eight_bit or content.isascii())
+    )
+
+
+def _has_ready_lines(content: bytes) -> bool:
+    """The same as `end_of_ready_lines` tells, whatever the lines are like, in a fourth less time than by looking for what is wrong."""
+    if content[:1] == b"." or content[-2:] != b"\r\n" or _DOT.search(content) is not None:
         return False
-    return b"\0" not in content and (eight_bit or content.isascii())
+    decoder = IncrementalNewlineDecoder(None, translate=False)
+    decoder.decode(content.decode("latin-1"), final=True)
+    return decoder.newlines == "\r\n"  # a tuple where there are several kinds
 
 
 class _Checker:
@@ -188,7 +205,7 @@ def _check_lines(piece: bytes, column: int) -> int:
     """
     start, end = -column, len(piece)
     while end - start > LINE_OCTETS:
-        newline = piece.rfind(b"\n", max(start, 0), start + LINE_OCTETS + 2)
+        newline = piece.rfind(b"\n", start if start > 0 else 0, start + LINE_OCTETS + 2)
         if newline < 0:
             raise emit.Unsafe(f"content with a line over {LINE_OCTETS} octets")
         start = newline + 1

@@ -8,7 +8,8 @@ What needs one that is not there is refused, but deferred where the server was n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from postroad.transport import DeliveryRequest, LeasedRecipient
 from postroad.verdict import Scope, Verdict
@@ -23,13 +24,12 @@ __all__ = ["Envelope", "Line", "is_eight_bit", "write_envelope"]
 Line = tuple[Awaited, bytes]
 
 
-@dataclass(slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, gc=False):
     """lines: what to say.  named: the recipients in them, by index.  refused: those that cannot go there, with the reason."""
 
-    lines: list[Line] = field(default_factory=list[Line])
-    named: list[int] = field(default_factory=list[int])
-    refused: dict[int, Verdict] = field(default_factory=dict[int, Verdict])
+    lines: list[Line] = []
+    named: list[int] = []
+    refused: dict[int, Verdict] = {}
 
 
 def write_envelope(

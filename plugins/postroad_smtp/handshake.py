@@ -63,7 +63,7 @@ class Handshake:
 
     def take(self, answer: Answer[None]) -> Deed:
         """What to do after this answer."""
-        awaited, step, reply, _ = answer
+        awaited, step, reply = answer.awaited, answer.step, answer.reply
         if reply.code == 421:
             raise trouble_of(Kind.CLOSING, awaited, reply)
         match step:

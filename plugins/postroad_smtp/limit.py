@@ -17,19 +17,22 @@ class Overdue(Exception):
 
 
 class Limit:
-    """scope: ends the work inside it when the deadline passes.  shield: nothing else may end it."""
+    """scope: ends the work inside it when the deadline passes.  shield: nothing else may end it.  now: tells trio's time."""
 
-    __slots__ = ("_alarm", "_due", "_latest", "scope")
+    __slots__ = ("_alarm", "_due", "_latest", "now", "scope")
 
     def __init__(self, *, shield: bool = False) -> None:
         self.scope = trio.CancelScope(shield=shield)
+        self.now = (
+            trio.lowlevel.current_clock().current_time
+        )  # without the calls on the way that `trio.current_time` makes
         self._alarm: trio.CancelScope | None = None  # in `watch`: rings in time, but perhaps too early
         self._due = float("inf")  # trio time: the deadline
         self._latest = float("inf")  # trio time after which all must be over
 
     def allow(self, seconds: float) -> None:
         """Move the deadline: what comes next may take so long, or a hundredth less (moving trio's costs more than a reply)."""
-        self._due = due = min(trio.current_time() + seconds, self._latest)
+        self._due = due = min(self.now() + seconds, self._latest)
         if self._alarm is None:
             if not due - seconds / 100 <= self.scope.deadline <= due:
                 self.scope.deadline = due
@@ -38,7 +41,7 @@ class Limit:
 
     def cap(self, seconds: float) -> None:
         """End in so many seconds, whatever is allowed later."""
-        self._latest = min(self._latest, trio.current_time() + seconds)
+        self._latest = min(self._latest, self.now() + seconds)
         self._due = min(self._due, self._latest)
         ring = self._alarm or self.scope
         ring.deadline = min(ring.deadline, self._due)
@@ -54,7 +57,7 @@ class Limit:
                 with trio.CancelScope(deadline=self._due) as self._alarm:
                     await wait()
                     return
-                if trio.current_time() >= self._due:
+                if self.now() >= self._due:
                     raise Overdue
         finally:
             self._alarm = None

@@ -10,11 +10,13 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from .reply import Reply, ReplyParser
 
-__all__ = ["TABLE", "Answer", "Awaited", "Protocol", "Step", "draw"]
+__all__ = ["ENDS", "TABLE", "Answer", "Awaited", "Protocol", "Step", "draw"]
 
 Owner = TypeVar("Owner")
 
@@ -78,7 +80,11 @@ TABLE: Mapping[Awaited, Mapping[int, Step]] = {
 }
 
 
-class Answer(NamedTuple, Generic[Owner]):
+ENDS = frozenset({Awaited.DOT, Awaited.DOT_RCPT})  # what answers the end of the content
+_BREAK = Step.BREAK  # Python 3.11 takes as long to look up a member of an enum as for a call
+
+
+class Answer(msgspec.Struct, Generic[Owner], frozen=True, gc=False):
     """A reply, matched to what it answers."""
 
     awaited: Awaited
@@ -128,7 +134,7 @@ class Protocol(Generic[Owner]):
             return None
         self.answered += 1
         awaited, owner = self._queue.popleft()
-        return Answer(awaited, TABLE[awaited].get(reply.code // 100, Step.BREAK), reply, owner)
+        return Answer(awaited, TABLE[awaited].get(reply.code // 100, _BREAK), reply, owner)
 
 
 def draw() -> str:

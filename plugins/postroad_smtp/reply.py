@@ -7,7 +7,8 @@ one 2 to 5, the same code on every line.  Lines, bytes and the length of a line 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from postroad.log import printable
 
@@ -17,7 +18,9 @@ MAX_LINE = 4096  # octets: RFC 5321 section 4.5.3.1.5 has 512; some servers writ
 MAX_LINES = 128  # the longest EHLO replies have about 30
 MAX_REPLY = 65_536  # octets of all lines of one reply
 
-_SIMPLE = re.compile(rb"([2-5][0-9][0-9]) ([^\r\n]{0,2000})\r?\n")  # what nearly every reply is
+_SHORT = 128  # octets: what nearly every reply is within
+_KNOWN = 8  # lines that are remembered: the answers to MAIL, RCPT and DATA, and those before them
+_SIMPLE = re.compile(rb"([2-5][0-9][0-9]) ([^\r\n]*)\r?\n")
 _SEVERAL = re.compile(  # what nearly every answer to EHLO is: lines and octets are within what a reply may have
     rb"([2-5][0-9][0-9])-[^\r\n]{0,2000}\r?\n(?:\1-[^\r\n]{0,2000}\r?\n){0,29}\1 [^\r\n]{0,2000}\r?\n"
 )
@@ -29,7 +32,7 @@ class ReplyError(Exception):
     """What came is no SMTP reply; nothing more on this connection can be trusted."""
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """One reply: its code and the text of each line, as the server sent it."""
 
     code: int
@@ -57,7 +60,7 @@ class Reply(NamedTuple):
 class ReplyParser:
     """Takes bytes as they come and gives replies as they are complete."""
 
-    __slots__ = ("_at", "_buffer", "_code", "_lines", "_size")
+    __slots__ = ("_at", "_buffer", "_code", "_known", "_lines", "_size")
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -65,6 +68,7 @@ class ReplyParser:
         self._code = b""  # of the reply under way
         self._lines: list[bytes] = []
         self._size = 0
+        self._known: dict[bytes, Reply] = {}  # the first lines of the connection: most others are one of them again
 
     @property
     def has_more(self) -> bool:
@@ -80,9 +84,11 @@ class ReplyParser:
         if self._at >= len(self._buffer):
             return None
         if not self._lines:
-            if match := _SIMPLE.match(self._buffer, self._at):
-                self._at = match.end()
-                return Reply(int(match[1]), (match[2],))
+            end = self._buffer.find(b"\n", self._at, self._at + _SHORT) + 1
+            short = self._buffer[self._at : end]
+            if reply := self._known.get(short) or self._read_short(short):
+                self._at = end
+                return reply
             if match := _SEVERAL.match(self._buffer, self._at):
                 self._at = match.end()
                 return Reply(int(match[1]), tuple([line[4:] for line in match[0].splitlines()]))
@@ -95,6 +101,16 @@ class ReplyParser:
             if separator != b"-":
                 return self._complete()
         return None
+
+    def _read_short(self, line: bytes) -> Reply | None:
+        """A reply of one short line with its end; None where it is no such."""
+        match = _SIMPLE.fullmatch(line)
+        if match is None:
+            return None
+        reply = Reply(int(match[1]), (match[2],))
+        if len(self._known) < _KNOWN:
+            self._known[line] = reply
+        return reply
 
     def _next_line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._at)

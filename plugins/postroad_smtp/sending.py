@@ -62,11 +62,8 @@ class Sending:
             self._take(answer)
         return protocol.awaited is not None
 
-    def send(self, transaction: Transaction) -> Talking[bytes | None]:
-        """All of the content but its last octets, which are returned; None where the server refused it between two chunks.
-
-        Raises Trouble; where the content is at fault, its recipients are settled before.
-        """
+    def begin(self, transaction: Transaction) -> bytes | None:
+        """The whole content with its end, for a small one; None where it has to be streamed.  Raises Trouble."""
         handover = transaction.handover
         if not transaction.is_chunked or handover.plain is not None:
             self._expect_end(transaction)
@@ -76,6 +73,13 @@ class Sending:
             return emit.bdat(len(handover.plain), is_last=True) + handover.plain
         if not transaction.is_chunked and handover.payload is not None:
             return handover.payload
+        return None
+
+    def stream(self, transaction: Transaction) -> Talking[bytes | None]:
+        """Send all of the content but its last octets, which are returned; None where the server refused it between two chunks.
+
+        Raises Trouble; where the content is at fault, its recipients are settled before.
+        """
         self.check_silence()
         return (yield functools.partial(self._stream, transaction))
 

@@ -6,10 +6,8 @@ drip, and an envelope has one in all, however many recipients it has.
 
 from __future__ import annotations
 
-import trio
-
 from .limit import Limit
-from .protocol import Answer, Awaited, Protocol
+from .protocol import ENDS, Answer, Awaited, Protocol
 from .settings import SmtpSettings
 from .transaction import Transaction
 from .trouble import Kind, Trouble
@@ -18,7 +16,6 @@ from .wire import Wire
 __all__ = ["Talk"]
 
 _ENVELOPE = frozenset({Awaited.MAIL, Awaited.RCPT, Awaited.DATA})
-_ENDS = frozenset({Awaited.DOT, Awaited.DOT_RCPT})
 
 
 class Talk:
@@ -87,13 +84,13 @@ class Talk:
         seconds, owner = self._seconds_for(awaited), self.protocol.owner
         if awaited not in _ENVELOPE or owner is None:
             return seconds
-        now = trio.current_time()
+        now = self.limit.now()
         if owner.answered_by is None:
             owner.answered_by = now + self._envelope_seconds
         return min(seconds, max(owner.answered_by - now, 0.0))
 
     def _seconds_for(self, awaited: Awaited) -> float:
-        if awaited in _ENDS:
+        if awaited in ENDS:
             return self._dot_seconds
         return self._data_seconds if awaited is Awaited.DATA else self._command_seconds
 
@@ -104,5 +101,5 @@ class Talk:
         awaited = self.protocol.awaited
         if awaited is None:
             return Trouble(Kind.SILENT, "the server took too long", "4.4.2")
-        what = "the end of the content" if awaited in _ENDS else awaited.name
+        what = "the end of the content" if awaited in ENDS else awaited.name
         return Trouble(Kind.SILENT, f"no reply to {what} in time", "4.4.2")

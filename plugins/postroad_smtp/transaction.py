@@ -7,7 +7,7 @@ further one.  The caller matches replies and writes; this class never does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from postroad.verdict import Verdict
 
@@ -27,6 +27,7 @@ _CONFUSED = frozenset(
     {500, 502, 503}
 )  # OpenSMTPD says 500 to pipelined commands, others 503; some to a BDAT they offered
 _OF_CONTENT = frozenset({Awaited.BDAT, Awaited.DOT})
+_BREAK, _DELIVERED, _GO_ON, _RSET = Step.BREAK, Step.DELIVERED, Step.GO_ON, Awaited.RSET  # as in `protocol.py`
 
 
 class Transaction:
@@ -130,30 +131,20 @@ class Transaction:
 
     def take(self, answer: Answer[Transaction]) -> None:
         """Take one reply of this transaction.  Raises Trouble where it breaks the connection."""
-        awaited, step, reply, _ = answer
-        if step is Step.BREAK or (step is Step.DELIVERED and self.accepted and not self.is_committed):
+        awaited, step, reply = answer.awaited, answer.step, answer.reply
+        if step is _BREAK or (step is _DELIVERED and self.accepted and not self.is_committed):
             raise broken(awaited, reply)  # the latter: accepted before the end was sent
-        if awaited is Awaited.RSET:
+        if awaited is _RSET:
             return
         self.answers += 1
         if reply.code in _CONFUSED:
             if awaited is Awaited.BDAT and self.is_committed:
                 return  # the last chunk is out: what counts is the answer to that
             self._look_for_confusion(awaited, reply)
-        match awaited:
-            case Awaited.MAIL:
-                self._take_mail(answer)
-            case Awaited.RCPT:
-                self._take_rcpt(answer)
-            case Awaited.DATA | Awaited.BDAT:
-                self._take_content(answer)
-            case Awaited.DOT:
-                self.ends -= 1
-                self.judge(of_reply(awaited, reply, self._remote))
-            case Awaited.DOT_RCPT:
-                self._take_end_of_one(answer)
-            case _:
-                raise broken(awaited, reply)
+        take = _TAKERS.get(awaited)
+        if take is None:
+            raise broken(awaited, reply)
+        take(self, answer)
 
     def _look_for_confusion(self, awaited: Awaited, reply: Reply) -> None:
         """Raises Trouble where the server complains of how it is spoken to: that says nothing about the message."""
@@ -176,7 +167,7 @@ class Transaction:
         return self._manner.doubts_pipelining or not self.is_fresh
 
     def _take_mail(self, answer: Answer[Transaction]) -> None:
-        if answer.step is not Step.GO_ON:
+        if answer.step is not _GO_ON:
             self._mail_refused = True
             self.judge(of_reply(Awaited.MAIL, answer.reply, self._remote))
 
@@ -185,7 +176,7 @@ class Transaction:
         self._heard += 1
         if self._mail_refused:
             return
-        if answer.step is Step.GO_ON:
+        if answer.step is _GO_ON:
             self.accepted.append(index)
             self.may_send = self.may_send or self.is_chunked  # nobody asks before BDAT
         elif is_too_many(answer.reply) and (self.accepted or index in self.handover.excess):
@@ -208,6 +199,10 @@ class Transaction:
             self.may_send = True
         elif answer.step is not Step.GO_ON:
             self.judge(of_reply(answer.awaited, answer.reply, self._remote))
+
+    def _take_end(self, answer: Answer[Transaction]) -> None:
+        self.ends -= 1
+        self.judge(of_reply(answer.awaited, answer.reply, self._remote))
 
     def _take_end_of_one(self, answer: Answer[Transaction]) -> None:
         self.ends -= 1
@@ -248,6 +243,16 @@ class Transaction:
                 of_trouble(Trouble(Kind.GARBAGE, "the server gave no answer for this recipient", "4.5.0"), self._remote)
             )
         self.handover.settle_if_judged()
+
+
+_TAKERS: Mapping[Awaited, Callable[[Transaction, Answer[Transaction]], None]] = {
+    Awaited.MAIL: Transaction._take_mail,  # pyright: ignore[reportPrivateUsage]
+    Awaited.RCPT: Transaction._take_rcpt,  # pyright: ignore[reportPrivateUsage]
+    Awaited.DATA: Transaction._take_content,  # pyright: ignore[reportPrivateUsage]
+    Awaited.BDAT: Transaction._take_content,  # pyright: ignore[reportPrivateUsage]
+    Awaited.DOT: Transaction._take_end,  # pyright: ignore[reportPrivateUsage]
+    Awaited.DOT_RCPT: Transaction._take_end_of_one,  # pyright: ignore[reportPrivateUsage]
+}
 
 
 def _confused(reply: Reply, flaw: Flaw | None) -> Trouble:

@@ -30,8 +30,8 @@ RING = (
         "P1 I1",
         "answers a submitter when the commit is only put together",
         _PARTS,
-        "        batch.add(operation, done, failed)\n        return len(fresh)",
-        "        batch.add(operation, done, failed)\n        entry.finish(None)\n        return len(fresh)",
+        "        batch.add(operation, part.done, part.failed)\n",
+        "        batch.add(operation, part.done, part.failed)\n        entry.finish(None)\n",
         (f"{_OF_QUEUE}::test_a_failing_store_refuses_acceptance_with_a_clear_error",),
     ),
     Mutant(

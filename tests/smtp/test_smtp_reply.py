@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import tracemalloc
 from itertools import pairwise
 from unicodedata import category
 
@@ -268,6 +269,35 @@ def test_what_was_said_is_one_printable_line_of_bounded_length() -> None:
     assert said.startswith(r"550 \x1b[2J<script>\x00")
     assert said.isprintable()
     assert len(said) <= 512
+
+
+def test_what_a_connection_says_again_is_read_as_the_first_time() -> None:
+    lines = [
+        b"250 ok\r\n",
+        b"250 no\r\n",
+        b"250 ok\n",
+        b"354 ok\r\n",
+        b"250-ok\r\n250 ok\r\n",
+        b"250 " + b"x" * 300 + b"\r\n",
+    ]
+    alone = [_parse([line])[0] for line in lines]
+
+    assert _parse([b"".join(lines * 3)]) == alone * 3
+    assert _parse([octet.to_bytes(1, "big") for octet in b"".join(lines * 3)]) == alone * 3
+
+
+def test_a_connection_that_always_says_something_new_takes_no_more_memory_for_it() -> None:
+    parser = ReplyParser()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            parser.feed(b"250 2.0.0 queued as %d\r\n" % number)
+            assert parser.next_reply() is not None
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 20_000
 
 
 def test_a_half_reply_is_something_more() -> None:

@@ -45,6 +45,27 @@ class _FreshLease(msgspec.Struct, gc=False):
     recipients: list[LeasedRecipient] = []
 
 
+class _Acceptance(msgspec.Struct, gc=False):
+    """A part of the commit: one acceptance, and the leases that it grants."""
+
+    parts: IntakeParts
+    entry: Entry
+    accept: Accept
+    fresh: list[_FreshLease]
+    now: float
+
+    def done(self, answer: Any) -> None:
+        if isinstance(answer, Accepted) and not answer.duplicate:
+            self.parts.stored(self.accept, self.fresh, answer.handle, self.now)
+        else:
+            self.parts.give_back(self.fresh, self.now)
+        self.entry.finish(answer)
+
+    def failed(self, error: Exception) -> None:
+        self.entry.fail(error)
+        self.parts.give_back(self.fresh, self.now)
+
+
 class IntakeParts:
     """Adds parts to batches.
 
@@ -102,21 +123,14 @@ class IntakeParts:
         self.accepted += 1
         fresh = self._reserve(accept, now, credits)
         operation = _with_leases(accept, fresh) if fresh else accept
-
-        def done(answer: Any) -> None:
-            if isinstance(answer, Accepted) and not answer.duplicate:
-                self._begin(accept, fresh, answer.handle, now)
-                self._recorder.accepted(accept, now)
-            else:
-                self._return(fresh, now)
-            entry.finish(answer)
-
-        def failed(error: Exception) -> None:
-            entry.fail(error)
-            self._return(fresh, now)
-
-        batch.add(operation, done, failed)
+        part = _Acceptance(self, entry, accept, fresh, now)
+        batch.add(operation, part.done, part.failed)
         return len(fresh)
+
+    def stored(self, accept: Accept, fresh: list[_FreshLease], handle: int, now: float) -> None:
+        """The commit is through: its leases begin."""
+        self._begin(accept, fresh, handle, now)
+        self._recorder.accepted(accept, now)
 
     def _reserve(self, accept: Accept, now: float, credits: int) -> list[_FreshLease]:
         fresh: list[_FreshLease] = []
@@ -144,7 +158,8 @@ class IntakeParts:
         road = self._ports.table.road_of(lane)
         return road.recipients_per_call if road else 100
 
-    def _return(self, fresh: list[_FreshLease], now: float) -> None:
+    def give_back(self, fresh: list[_FreshLease], now: float) -> None:
+        """Nothing was stored."""
         for lease in fresh:
             self._leases.give_back(lease.token)
             self._lanes.give_back(lease.lane, now)

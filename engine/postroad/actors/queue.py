@@ -18,7 +18,7 @@ from ..intake import COMMIT_ENTRIES, COMMIT_OCTETS
 from ..log import get_logger
 from ..store.contract import Remember, Settle, Store, TakeLeases, Taken
 from ..store.contract import Settled as SettleAnswer
-from ..store.states import State
+from ..store.states import LEASABLE, State
 from .batch import Batch
 from .bounce import BounceNote
 from .inbox import Inbox, Outbox
@@ -258,7 +258,7 @@ class Queue:
                     _log.warning("stale_settlement", id=lease.message.id, token=outcome.token, number=outcome.number)
                     continue
                 self._recorder.settled(lease, outcome, index, state, now)
-                if state is State.WAITING or state is State.IN_DOUBT:
+                if state in LEASABLE:
                     self._lanes.note_due(outcome.lane or lease.lane, outcome.due, now)
                 if state is State.FAILED or outcome.delay_notice:
                     self._has_failures = True

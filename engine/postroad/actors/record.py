@@ -19,7 +19,7 @@ from ..events import (
 )
 from ..log import get_logger
 from ..store.contract import TAKEN, Accept, Outcome
-from ..store.states import State
+from ..store.states import LEASABLE, State
 from .notes import Lease
 from .ports import Ports
 
@@ -28,6 +28,7 @@ __all__ = ["Recorder"]
 _log = get_logger()
 
 _NAMES = {state: state.name.lower() for state in State} | {State.ACCEPTED: "delivered", State.WAITING: "deferred"}
+_FINAL = frozenset({State.ACCEPTED, State.FAILED, State.CANCELLED})
 
 
 class Recorder:
@@ -52,7 +53,7 @@ class Recorder:
         recipient = lease.recipients[index]
         name = _NAMES[state]
         attempts = recipient.attempts + outcome.tried
-        due = outcome.due if state in (State.WAITING, State.IN_DOUBT) else None
+        due = outcome.due if state in LEASABLE else None
         about: dict[str, Any] = {
             "id": lease.message.id,
             "recipient": recipient.address,
@@ -73,7 +74,7 @@ class Recorder:
             _log.info(name, **about)
         else:
             _log.info(name, due_in=max(0.0, round(due - now, 3)), **about)
-        if state in (State.ACCEPTED, State.FAILED, State.CANCELLED):
+        if state in _FINAL:
             self._waiters.poke(lease.message.id)
         if self._observers.is_active:
             self._publish(state, about, due, now)

@@ -211,10 +211,7 @@ _SIGNED_NAMES = re.compile(rb"(?:^|;)h=([^;]*)")
 def _is_signed(header: _Header) -> bool:
     if not _SIGNATURES.isdisjoint(header.names):
         return True
-    for name, field in zip(header.names, header.fields, strict=True):
-        if name == b"content-type" and _SIGNED_TYPE.match(field):
-            return True
-    return False
+    return b"content-type" in header.names and any(map(_SIGNED_TYPE.match, header.all_of(b"content-type")))
 
 
 def _covered(header: _Header) -> set[bytes]:

@@ -14,6 +14,10 @@ from ..verdict import Disposition, Scope, Verdict
 __all__ = ["Window", "after_failure", "after_success", "fresh", "is_answer", "is_half_open", "is_site_trouble", "room"]
 
 
+_OF_SITE = (Scope.SITE, Scope.TRANSPORT)
+_NOT_OF_MAIL = (*_OF_SITE, Scope.LOCAL)
+
+
 class Window(msgspec.Struct, frozen=True, gc=False):
     """A site's state.
 
@@ -48,16 +52,12 @@ def is_half_open(window: Window, settings: Windows, now: float) -> bool:
 
 def is_site_trouble(verdict: Verdict) -> bool:
     """Whether a verdict says that all other mail for the site would have fared the same."""
-    return (
-        verdict.scope in (Scope.SITE, Scope.TRANSPORT)
-        and verdict.is_tried
-        and verdict.disposition is not Disposition.ACCEPTED
-    )
+    return verdict.scope in _OF_SITE and verdict.is_tried and verdict.disposition is not Disposition.ACCEPTED
 
 
 def is_answer(verdict: Verdict) -> bool:
     """Whether a verdict shows the site at work.  A transport that raised or hung (scope LOCAL) says nothing of the site."""
-    return verdict.is_tried and verdict.scope not in (Scope.SITE, Scope.TRANSPORT, Scope.LOCAL)
+    return verdict.is_tried and verdict.scope not in _NOT_OF_MAIL
 
 
 def after_success(window: Window, settings: Windows) -> Window:

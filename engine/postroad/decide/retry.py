@@ -97,6 +97,16 @@ def outcome(
     in_doubt: the choice of the route.  give_up: "hold" where nothing fails on the route: what would is held, once it was tried.
     damage: what is wrong with the content: then no later try can be right, and a recipient that stays is parked for a person.
     """
+    if verdict.disposition is Disposition.ACCEPTED:
+        return Outcome(
+            token=token,
+            handle=handle,
+            number=recipient.number,
+            step=Step.DELIVER,
+            status=verdict.status,
+            reply=verdict.reply,
+            remote=verdict.remote,
+        )
     is_doubt = verdict.disposition is Disposition.IN_DOUBT
     decided = doubt.step(in_doubt, is_proven=verdict.handed_over) if is_doubt else Step.DOUBT
     step, due, status = decided, 0.0, verdict.status
@@ -128,8 +138,6 @@ def _step(
     verdict: Verdict, message: Message, retry: Retry, now: float, draw: float, untried_until: float
 ) -> tuple[Step, float, str]:
     match verdict.disposition:
-        case Disposition.ACCEPTED:
-            return Step.DELIVER, 0.0, verdict.status
         case Disposition.REFUSED if verdict.scope not in (Scope.TRANSPORT, Scope.LOCAL):
             return Step.FAIL, 0.0, verdict.status
         case Disposition.POSTPONED:
