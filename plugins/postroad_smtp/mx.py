@@ -71,6 +71,13 @@ class Exchangers:
             raise _copy(route)
         return route
 
+    def addresses_nowait(self, host: str) -> Sequence[str] | None:
+        """The same as `addresses`, where they are remembered and there are some; else None."""
+        if (literal := literal_address(host)) is not None:
+            return (literal,)
+        v6, v4 = self._records.get_nowait(f"AAAA {host}"), self._records.get_nowait(f"A {host}")
+        return None if v6 is None or v4 is None else in_turns([*v6.records, *v4.records]) or None
+
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""
         if (literal := literal_address(host)) is not None:
