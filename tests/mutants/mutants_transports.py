@@ -20,6 +20,7 @@ _DATAGRAM = f"{_SMTP}/datagram.py"
 _WRITER = "plugins/postroad_file/writer.py"
 _OF_SESSION = "smtp/test_smtp_session.py"
 _OF_EAR = "smtp/test_smtp_ear.py"
+_OF_CLOCK = "smtp/test_smtp_clock.py"
 _OF_FAULTS = "smtp/test_smtp_faults.py"
 _OF_LEFTOVERS = "smtp/test_smtp_leftovers.py"
 _OF_TLS = "smtp/test_smtp_tls.py"
@@ -185,7 +186,7 @@ SMTP = (
         f"{_SMTP}/clock.py",
         "                    alarm.sleeper.unwatched()\n",
         "                    pass\n",
-        (f"{_OF_SESSION}::test_a_transport_that_closes_waits_for_the_reply_to_a_dot",),
+        (f"{_OF_CLOCK}::test_a_clock_that_is_closed_tells_all_and_watches_nobody",),
     ),
     Mutant(
         "what was begun is taken back by nobody",
