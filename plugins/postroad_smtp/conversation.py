@@ -80,6 +80,15 @@ class Conversation:
         """The request whose final dot is out, or is about to be."""
         return self.current.handover if self.current is not None and self.current.is_committed else None
 
+    @property
+    def has_anything(self) -> bool:
+        """Whether it holds a request."""
+        return self.current is not None or self.follower is not None or self.coming is not None
+
+    def let_go(self) -> None:
+        """It is over: what refers to it in a circle, which only the garbage collector would find, does so no more."""
+        del self._sending
+
     def talk(self) -> Talking[None]:
         """All of it.  Raises Trouble or ReplyError, and whatever is raised where it waits."""
         handover = self.coming

@@ -33,7 +33,7 @@ _TLS = "the TLS handshake"
 class Connection:
     """A connection ready for its first envelope.
 
-    begun: its number among the endpoint's.  name: what the server calls itself in its answer to EHLO or HELO.
+    begun: its number among the endpoint's.  hello: the answer to EHLO or HELO.
     has_served: whether it answered about a message.
     """
 
@@ -43,8 +43,16 @@ class Connection:
     remote: Remote
     endpoint: Endpoint
     begun: int
-    name: str = ""
+    hello: Reply | None = None
     has_served: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the server calls itself: the domain that begins its answer (RFC 5321 section 4.1.1.1), in lower case."""
+        if self.hello is None:
+            return ""
+        word, _, _ = self.hello.lines[0].decode("ascii", "replace").strip().partition(" ")
+        return word.lower().removesuffix(".")
 
 
 class Greeter:
@@ -94,7 +102,8 @@ class _Step:
 
     def __init__(self, settings: SmtpSettings, tls: Tls, salting: Salting, connection: Connection, talk: Talk) -> None:
         self._talk = talk
-        self._what, self._seconds = "", 0.0  # the phase under way, and its time in all
+        self._what: Awaited | str = ""  # the phase under way
+        self._seconds = 0.0  # its time in all
         self._settings = settings
         self._tls = tls
         self._salting = salting
@@ -126,20 +135,21 @@ class _Step:
         if self._protocol.has_more:
             raise out_of_turn()
 
-    def _begin(self, what: str, seconds: float) -> None:
+    def _begin(self, what: Awaited | str, seconds: float) -> None:
         self._what, self._seconds = what, seconds
         self._talk.limit.allow(seconds)
 
     def silence(self) -> Trouble:
         """The trouble of a phase whose time is over."""
         kind = Kind.TLS_FAILED if self._what == _TLS else Kind.SILENT
-        return Trouble(kind, f"{self._what} took over {self._seconds:g} seconds", "4.4.2")
+        what = f"the reply to {self._what.name}" if isinstance(self._what, Awaited) else self._what
+        return Trouble(kind, f"{what} took over {self._seconds:g} seconds", "4.4.2")
 
     def _say(self, deed: Say) -> Talking[Answer[None]]:
         if self._protocol.has_more:
             raise out_of_turn()
         self._protocol.expect(deed.awaited, None)
-        self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
+        self._begin(deed.awaited, self._settings.command_seconds)
         wire = self._connection.wire
         try:
             if rest := wire.send_nowait(deed.line):
@@ -148,7 +158,7 @@ class _Step:
             raise self._told_apart(trouble) from trouble.__cause__
         answer = yield from self._answer()
         if deed.awaited in (Awaited.EHLO, Awaited.HELO):
-            self._connection.name = _own_name(answer.reply)
+            self._connection.hello = answer.reply
         return answer
 
     def _answer(self) -> Talking[Answer[None]]:
@@ -190,9 +200,3 @@ class _Step:
         wire.secured(secured.stream)
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()
-
-
-def _own_name(reply: Reply) -> str:
-    """The domain that begins the answer (RFC 5321 section 4.1.1.1), in lower case."""
-    word, _, _ = reply.lines[0].decode("ascii", "replace").strip().partition(" ")
-    return word.lower().removesuffix(".")

@@ -41,6 +41,8 @@ class Route(NamedTuple):
 
     def ordered(self, rng: random.Random) -> list[str]:
         """The hosts by preference, random among equals."""
+        if len(self.hosts) == 1:
+            return [self.hosts[0][1]]
         return [host for _, _, host in sorted((preference, rng.random(), host) for preference, host in self.hosts)]
 
     def is_best(self, host: str) -> bool:

@@ -285,6 +285,7 @@ class Opener:
         return "." in name and name == self._terms.helo.lower()
 
 
+@functools.lru_cache(maxsize=1000)  # a server that takes one message a connection is called the same each time
 def _name(host: str, address: str, port: int) -> str:
     if address == host and Place(host, port).is_unix:
         return printable(str(Place(host, port)), 320)

@@ -315,8 +315,7 @@ class Session:
 
     def _end_nowait(self) -> bool:
         """End in peace; False where there is more to do, for which others may have to be waited for."""
-        talked = self._conversation if self._connection is not None else None
-        if self._trouble is not None or talked is None or talked.current or talked.follower or talked.coming:
+        if self._trouble is not None or self._connection is None or self._conversation.has_anything:
             return False
         if not self._talk.hang_up_nowait():
             return False
@@ -350,9 +349,13 @@ class Session:
         if trouble is not None and trouble.flaw is not None:
             self._known.note(connection.host, trouble.flaw)
         talked = self._conversation
-        left = Leftovers(talked.current, talked.follower, talked.coming)
-        left.give_up(trouble or _over(), self._pool, self._remote)
+        if talked.has_anything:
+            left = Leftovers(talked.current, talked.follower, talked.coming)
+            left.give_up(trouble or _over(), self._pool, self._remote)
         self._pool.tidy()
+        talked.let_go()
+        self._connection = None
+        del self._conversation
 
     async def _hear_last_words(self) -> None:
         """What the server said before it stopped listening: a refusal in mid-content is a refusal, not a lost connection."""
