@@ -147,10 +147,10 @@ SCENARIOS = (
     ),
     Scenario(
         "deferred",
-        "a fifth of the messages is put off once after its content, and tried again after a second; 10 KiB",
+        "a fifth of the messages is put off once after its content, and tried again after two seconds or so; 10 KiB",
         ("postroad", "postfix"),
         Load(deferred=0.2),
-        5000,
+        10_000,
         100,
         suits_any=True,
     ),

@@ -47,9 +47,10 @@ _SETTINGS = {
 # Where each is written to again soon, 2.17 ms of CPU a message instead of 2.3; keeping 10,000 connections that nobody uses again
 # would cost it 3.1 instead of 2.5, so that there it keeps those of busy destinations only, as it does by itself.
 _KEPT_DESTINATIONS = 100
-# A second, and no more.  The queue manager takes a message up to a second before its time: with a backoff of one it takes some
-# while their last delivery agent still has them locked, and lays those aside for a minute or more (qmgr_active.c).
-_RETRY = {"minimal_backoff_time": "2s", "maximal_backoff_time": "2s", "queue_run_delay": "1s"}
+# One to three seconds, two in the mean.  The queue manager counts in whole seconds and takes a message up to one before its time:
+# with a backoff of two it may come milliseconds after the last attempt, while its delivery agent still has it locked, and is then
+# laid aside for a minute or more (qmgr_active.c).
+_RETRY = {"minimal_backoff_time": "3s", "maximal_backoff_time": "3s", "queue_run_delay": "1s"}
 _TLS = "tlsmgr unix - - n 1000? 1 tlsmgr"
 _BY_MX = "mx unix - - y - - smtp"  # in the queue's folder, which has a resolv.conf of its own
 _VIRTUAL = "virtual unix - n n - - virtual"  # into files

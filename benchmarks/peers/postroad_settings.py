@@ -14,7 +14,7 @@ from workload import SENDER
 
 __all__ = ["configure", "fill_in", "outbound"]
 
-_RETRY = {"first_seconds": 1.0, "max_seconds": 1.0, "jitter": 0.0}  # as Postfix's here: a second, and no more
+_RETRY = {"first_seconds": 2.0, "max_seconds": 2.0, "jitter": 0.0}  # as Postfix's here in the mean
 
 
 def configure(settings: Mapping[str, Any], load: Load) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_a_load_becomes_a_configuration() -> None:
     assert outbound(_TERMS, Load(kept=False))["messages_per_session"] == 1
     assert outbound(_TERMS, Load(tls=True))["tls"] == "required"
     assert "smarthost" not in outbound(_TERMS, Load(by_mx=True))
-    assert configure(_TERMS, Load(deferred=0.2))["retry"]["first_seconds"] == 1.0
+    assert configure(_TERMS, Load(deferred=0.2))["retry"]["first_seconds"] == 2.0
     own = {"table": {"plugin": "own", "port": "{port}", "url": "x://h:{port}/", "more": [{"a": 1}]}, "plugins": ["own"]}
     configured = configure({**_TERMS, **own}, Load())
     assert configured["transports"] == {
@@ -175,7 +175,7 @@ def test_postfix_is_told_the_same_load() -> None:
     assert settings_for(Load(kept=False), 1, None)["smtp_connection_cache_on_demand"] == "no"
     assert settings_for(Load(tls=True), 1, None)["smtp_tls_security_level"] == "encrypt"
     assert (
-        settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "2s"
+        settings_for(Load(deferred=0.2), 1, None)["minimal_backoff_time"] == "3s"
     )  # less, and it takes what is locked
     by_mx = settings_for(Load(by_mx=True, destinations=10_000), 25, None)
     assert (by_mx["relayhost"], by_mx["disable_dns_lookups"], by_mx["default_transport"]) == ("", "no", "mx")
