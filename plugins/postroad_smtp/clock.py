@@ -13,6 +13,7 @@ import trio
 
 __all__ = ["Alarm", "Clock", "Sleeper"]
 
+_AT_ONCE = 32  # that are told between two checkpoints, as the ear has it
 _STALE_MOST = 64  # entries of the line that mean nothing any more, beyond as many as do
 
 
@@ -86,12 +87,12 @@ class Clock:
                 with trio.CancelScope(deadline=self._line[0][0] if self._line else float("inf")) as self._sleep:
                     await trio.sleep_forever()
                 self._sleep = None
-                self._ring()
+                await self._ring()
         finally:
             self._close()
 
-    def _ring(self) -> None:
-        now = trio.current_time()
+    async def _ring(self) -> None:
+        now, told = trio.current_time(), 0
         while self._line and self._line[0][0] <= now:
             rang, _, alarm = heapq.heappop(self._line)
             if rang != alarm.rings:
@@ -102,6 +103,9 @@ class Clock:
                 self.watch(alarm)
             elif alarm.sleeper is not None:
                 alarm.sleeper.overdue()
+                told += 1
+                if told % _AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
 
     def _close(self) -> None:
         self.is_closed = True

@@ -180,6 +180,15 @@ SMTP = (
         (f"{_OF_EAR}::test_others_run_between_so_many_reads",),
     ),
     Mutant(
+        "a clock without end",
+        "P6",
+        "tells all sessions whose deadline has passed, and lets nobody else run",
+        f"{_SMTP}/clock.py",
+        "                if told % _AT_ONCE == 0:\n",
+        "                if False:\n",
+        (f"{_OF_CLOCK}::test_others_run_between_so_many_that_are_told",),
+    ),
+    Mutant(
         "a closed clock tells nobody",
         "P2 I2",
         "leaves a session asleep that waits for the answer to a final dot when the transport closes",

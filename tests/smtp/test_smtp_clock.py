@@ -65,6 +65,24 @@ async def test_a_deadline_that_comes_nearer_is_told_once(autojump_clock: MockClo
     assert alarm.overdue_at == [5.0]
 
 
+async def test_others_run_between_so_many_that_are_told(autojump_clock: MockClock) -> None:
+    turns: list[str] = []
+
+    class Told(_Alarm):
+        def overdue(self) -> None:
+            turns.append("told")
+
+    async with _clock() as clock:
+        for _ in range(100):
+            clock.watch(Told(5.0))
+        await trio.sleep_until(5.0)
+        while turns.count("told") < 100:
+            turns.append("other")
+            await trio.lowlevel.checkpoint()
+    longest = max(len(run) for run in "".join(turn[0] for turn in turns).split("o"))
+    assert longest <= 2 * clock_module._AT_ONCE  # trio runs what is ready in any order: one may be last, and then first
+
+
 async def test_who_is_forgotten_is_not_told(autojump_clock: MockClock) -> None:
     async with _clock() as clock:
         clock.watch(alarm := _Alarm(5.0))

@@ -199,7 +199,8 @@ async def test_a_connection_that_nobody_answers_is_waited_for_as_long_as_it_may_
                 full.ours.send(bytes(65_536))
         monkeypatch.setattr(opening, "connect_nowait", lambda *_: PlainStream(full.ours.dup(), is_pending=True))
         async with road(connect_seconds=7) as way:
-            verdict = await _begin(way)
+            with trio.fail_after(60):
+                verdict = await _begin(way)
     assert verdict.reply == "cannot connect: no answer within 7 seconds"
     assert 6.9 <= trio.current_time() <= 7.1
 
