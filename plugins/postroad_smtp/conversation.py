@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Conversation"]
 
 _BYE = 221
+_QUIT_SECONDS = 2.0  # QUIT is a courtesy; its reply changes nothing
 
 
 class Conversation:
     """coming: the session's own from now on, though no transaction was begun for it yet.  current, follower: the transactions
-    under way, the latter being behind the former.  has_quit: QUIT went out behind the last content.
+    under way, the latter being behind the former.  has_quit: QUIT went out behind the last content.  is_parting: nothing is left
+    but the answer to QUIT, and whatever happens to it is no trouble.
 
     session: whose it is; `stopped` says why nothing more is to begin, nor to go out that can be kept.
     """
@@ -54,7 +56,7 @@ class Conversation:
         self.coming: Handover | None = first
         self.current: Transaction | None = None
         self.follower: Transaction | None = None
-        self.has_quit = False
+        self.has_quit = self.is_parting = False
         self._session = session
         self._pool = pool
         self._talk = talk
@@ -76,20 +78,40 @@ class Conversation:
         """The request whose final dot is out, or is about to be."""
         return self.current.handover if self.current is not None and self.current.is_committed else None
 
+    @property
+    def has_anything(self) -> bool:
+        """Whether it holds a request."""
+        return self.current is not None or self.follower is not None or self.coming is not None
+
+    def let_go(self) -> None:
+        """It is over: what refers to it in a circle, which only the garbage collector would find, does so no more."""
+        del self._sending
+
     def talk(self) -> Talking[None]:
-        """All of it.  Raises Trouble or ReplyError."""
+        """All of it.  Raises Trouble or ReplyError, and whatever is raised where it waits."""
         handover = self.coming
         while handover is not None:
             yield from self._carry(handover)
             self.current = handover = None  # a resting session holds no message: there may be a thousand of them
             if self._session.stopped is not None or self._is_worn():
-                return
+                break
             if not self._pool.has_waiting:
                 self._talk.limit.allow(self._settings.idle_seconds)
                 yield Need.MESSAGE
                 handover = self.coming
             elif not self._wire.has_news():
                 handover = self._take_waiting()
+        yield from self._part()
+
+    def _part(self) -> Talking[None]:
+        """QUIT, where it has not gone out, and its answer: the server then has heard it before another connection is made."""
+        self.is_parting = True
+        if self.has_quit and self._talk.protocol.has_more:
+            return  # the answer has come, or begins to
+        self._talk.limit.allow(_QUIT_SECONDS)
+        if not self.has_quit and (rest := self._wire.send_nowait(emit.quit())):
+            yield functools.partial(self._wire.send_rest, rest)
+        yield Need.OCTETS
 
     def take(self, answer: Answer[Transaction]) -> None:
         if answer.awaited in ENDS:

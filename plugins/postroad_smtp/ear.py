@@ -2,7 +2,8 @@
 
 What a session spares by it is a wait of its own for each answer: a switch of tasks and a change of what the system watches.  Its
 socket is registered once and stays so.  Knows no SMTP.  Where there is no ear (no selector with a descriptor of its own, as on
-Windows, or none left), and after it is closed, sessions wait for themselves.
+Windows, or none left), sessions wait for themselves; and once it is closed, of which the clock tells them (`clock.py`), which is
+closed with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Listener(Protocol):
     """A session, as its ear sees it."""
 
     def hear(self) -> bool:
-        """Its socket can be read, or was a moment ago.  Never raises.
+        """Its socket can be read, or written where that is waited for, or could a moment ago.  Never raises.
 
         True: `go_on_if_waiting` is to be called when others have run.
         """
@@ -31,10 +32,6 @@ class Listener(Protocol):
 
     def go_on_if_waiting(self) -> None:
         """The others have run."""
-        ...
-
-    def unheard(self) -> None:
-        """The ear is closed."""
         ...
 
 
@@ -46,13 +43,13 @@ class Ear:
         self._selector: selectors.BaseSelector | None = None
         self.is_closed = False
 
-    def attend(self, sock: socket.socket, listener: Listener) -> bool:
-        """Hear a socket from now on; False where that cannot be."""
+    def attend(self, sock: socket.socket, listener: Listener, events: int = selectors.EVENT_READ) -> bool:
+        """Hear a socket from now on; False where that cannot be.  events: the selector's, until it can be read or written."""
         try:
             if self._selector is None and not self._open():
                 return False
             assert self._selector is not None
-            self._selector.register(sock, selectors.EVENT_READ, listener)
+            self._selector.register(sock, events, listener)
         except OSError:  # no descriptor left, or no room for one more to watch
             return False
         return True
@@ -98,7 +95,4 @@ class Ear:
     def _close(self, selector: selectors.BaseSelector) -> None:
         self.is_closed = True
         self._selector = None
-        listeners = [key.data for key in selector.get_map().values()]
         selector.close()
-        for listener in listeners:
-            listener.unheard()

@@ -7,6 +7,7 @@ content early raises Unsafe; nothing is silently repaired.  RFC 5321 sections 4.
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -73,6 +74,7 @@ def _path(address: str) -> bytes:
     return b"<" + address.encode("utf-8") + b">"
 
 
+@functools.lru_cache(maxsize=16)  # each transport says the same each time
 def ehlo(name: str) -> bytes:
     return _line(b"EHLO " + _name(name))
 

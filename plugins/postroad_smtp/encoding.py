@@ -47,8 +47,7 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
 
 
 def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
-    """Whether a content needs nothing but its final dot, as nearly all do, if its lines are short enough: a tenth of what a message
-    costs is spared."""
+    """Whether a content needs nothing but its final dot, as nearly all do, if its lines are short enough."""
     return (
         (end_of_ready_lines(content) == len(content) if len(content) > _LARGE else _has_ready_lines(content))
         and b"\0" not in content
@@ -57,7 +56,8 @@ def _is_ready(content: bytes, *, eight_bit: bool) -> bool:
 
 
 def _has_ready_lines(content: bytes) -> bool:
-    """The same as `end_of_ready_lines` tells, whatever the lines are like, in a fourth less time than by looking for what is wrong."""
+    """Whether all of it is lines that need nothing, if they are short enough.  It takes a fourth less than to search for what is
+    wrong, and does not depend on what the lines are like."""
     if content[:1] == b"." or content[-2:] != b"\r\n" or _DOT.search(content) is not None:
         return False
     decoder = IncrementalNewlineDecoder(None, translate=False)

@@ -64,7 +64,8 @@ class Endpoints:
 
     def is_slow(self, endpoint: Endpoint) -> bool:
         """Whether another address of the same host lately answered first, although it was started later."""
-        return trio.current_time() < self._slow_until.get(endpoint, 0.0)
+        until = self._slow_until.get(endpoint)
+        return until is not None and trio.current_time() < until
 
     def begin(self, endpoint: Endpoint) -> int:
         """A connection is tried; gives a number for `failed`.  After a pause it is the only one, until its fate is known."""

@@ -1,21 +1,24 @@
 """A connection from its first byte to its first envelope: greeting, EHLO, STARTTLS, login.  `handshake.py` decides what to say.
 
-All of it runs under one deadline that each step moves; what the server says out of turn ends the connection.  Used by
-`opening.py`, which made the connection and closes it where this fails.
+Waits for nothing: it yields what it needs (`needs.py`), under one deadline that each step moves.  What the server says out of
+turn ends the connection.  Used by `opening.py`, which made the connection and closes it where this fails.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from .endpoints import Endpoint
 from .handshake import Derive, Handshake, Ready, Say
 from .known import Flaw
-from .limit import Limit
+from .limit import Overdue
+from .needs import Need, Talking
 from .protocol import Answer, Awaited, Protocol
 from .reply import Reply, ReplyError
 from .salting import Salting
 from .settings import SmtpSettings
+from .talk import Talk
 from .tls import Secured, Tls, alert_of, failed
 from .trouble import Kind, Trouble, out_of_turn
 from .verdicts import Remote
@@ -30,7 +33,7 @@ _TLS = "the TLS handshake"
 class Connection:
     """A connection ready for its first envelope.
 
-    begun: its number among the endpoint's.  name: what the server calls itself in its answer to EHLO or HELO.
+    begun: its number among the endpoint's.  hello: the answer to EHLO or HELO.
     has_served: whether it answered about a message.
     """
 
@@ -40,8 +43,16 @@ class Connection:
     remote: Remote
     endpoint: Endpoint
     begun: int
-    name: str = ""
+    hello: Reply | None = None
     has_served: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the server calls itself: the domain that begins its answer (RFC 5321 section 4.1.1.1), in lower case."""
+        if self.hello is None:
+            return ""
+        word, _, _ = self.hello.lines[0].decode("ascii", "replace").strip().partition(" ")
+        return word.lower().removesuffix(".")
 
 
 class Greeter:
@@ -52,14 +63,13 @@ class Greeter:
         self._tls = tls
         self._salting = Salting()
 
-    async def greet(self, connection: Connection) -> None:
+    def greet(self, connection: Connection, talk: Talk) -> Talking[None]:
         """Everything up to the first envelope.  Raises Trouble, with who said it and the level of TLS."""
-        step = _Step(self._settings, self._tls, self._salting, connection)
+        step = _Step(self._settings, self._tls, self._salting, connection, talk)
         try:
-            with step.limit.scope:
-                await step.run()
-            if step.limit.scope.cancelled_caught:
-                raise step.silence()
+            yield from step.run()
+        except Overdue:
+            raise self._about(connection, step, step.silence()) from None
         except ReplyError as error:
             raise self._about(connection, step, Trouble(Kind.GARBAGE, str(error), "4.5.0")) from None
         except Trouble as trouble:
@@ -90,9 +100,10 @@ class Greeter:
 class _Step:
     """The conversation of one connection."""
 
-    def __init__(self, settings: SmtpSettings, tls: Tls, salting: Salting, connection: Connection) -> None:
-        self.limit = Limit()
-        self._what, self._seconds = "", 0.0  # the phase under way, and its time in all
+    def __init__(self, settings: SmtpSettings, tls: Tls, salting: Salting, connection: Connection, talk: Talk) -> None:
+        self._talk = talk
+        self._what: Awaited | str = ""  # the phase under way
+        self._seconds = 0.0  # its time in all
         self._settings = settings
         self._tls = tls
         self._salting = salting
@@ -105,52 +116,55 @@ class _Step:
         """What is unanswered."""
         return self._protocol.awaited
 
-    async def run(self) -> None:
+    def run(self) -> Talking[None]:
         handshake, remote = self._connection.handshake, self._connection.remote
         remote.tls = "none"
         if handshake.begins_with_tls:
-            await self._secure()
+            yield from self._secure()
         self._protocol.expect(Awaited.GREETING, None)
         self._begin("the greeting", self._settings.greeting_seconds)
-        deed = handshake.take(await self._answer())
+        deed = handshake.take((yield from self._answer()))
         while not isinstance(deed, Ready):
             if isinstance(deed, Say):
-                deed = handshake.take(await self._say(deed))
+                deed = handshake.take((yield from self._say(deed)))
             elif isinstance(deed, Derive):
-                deed = handshake.derived(await self._salting.key(deed.wanted))
+                deed = handshake.derived((yield functools.partial(self._salting.key, deed.wanted)))
             else:
-                await self._secure()
+                yield from self._secure()
                 deed = handshake.secured()
         if self._protocol.has_more:
             raise out_of_turn()
 
-    def _begin(self, what: str, seconds: float) -> None:
+    def _begin(self, what: Awaited | str, seconds: float) -> None:
         self._what, self._seconds = what, seconds
-        self.limit.allow(seconds)
+        self._talk.limit.allow(seconds)
 
     def silence(self) -> Trouble:
         """The trouble of a phase whose time is over."""
         kind = Kind.TLS_FAILED if self._what == _TLS else Kind.SILENT
-        return Trouble(kind, f"{self._what} took over {self._seconds:g} seconds", "4.4.2")
+        what = f"the reply to {self._what.name}" if isinstance(self._what, Awaited) else self._what
+        return Trouble(kind, f"{what} took over {self._seconds:g} seconds", "4.4.2")
 
-    async def _say(self, deed: Say) -> Answer[None]:
+    def _say(self, deed: Say) -> Talking[Answer[None]]:
         if self._protocol.has_more:
             raise out_of_turn()
         self._protocol.expect(deed.awaited, None)
-        self._begin(f"the reply to {deed.awaited.name}", self._settings.command_seconds)
+        self._begin(deed.awaited, self._settings.command_seconds)
+        wire = self._connection.wire
         try:
-            await self._connection.wire.send(deed.line)
+            if rest := wire.send_nowait(deed.line):
+                yield functools.partial(wire.send_rest, rest)
         except Trouble as trouble:
             raise self._told_apart(trouble) from trouble.__cause__
-        answer = await self._answer()
+        answer = yield from self._answer()
         if deed.awaited in (Awaited.EHLO, Awaited.HELO):
-            self._connection.name = _own_name(answer.reply)
+            self._connection.hello = answer.reply
         return answer
 
-    async def _answer(self) -> Answer[None]:
+    def _answer(self) -> Talking[Answer[None]]:
         while (answer := self._protocol.next_answer()) is None:
             try:
-                self._protocol.receive(await self._connection.wire.receive())
+                self._protocol.receive((yield Need.OCTETS))
             except Trouble as trouble:
                 raise self._told_apart(trouble) from trouble.__cause__
         if self._fresh is not None:
@@ -170,7 +184,7 @@ class _Step:
             )
         return trouble
 
-    async def _secure(self) -> None:
+    def _secure(self) -> Talking[None]:
         """Negotiate TLS, and forget all that was said before it."""
         if (
             self._protocol.has_more
@@ -178,13 +192,11 @@ class _Step:
             raise Trouble(Kind.GARBAGE, "the server spoke behind its answer to STARTTLS", "4.7.0")
         wire = self._connection.wire
         self._begin(_TLS, self._settings.tls_seconds)
-        self._fresh = secured = await self._tls.secure(wire.stream, self._connection.host, self._connection.remote.host)
+        self._talk.be_unheard()
+        secured: Secured = yield functools.partial(
+            self._tls.secure, wire.stream, self._connection.host, self._connection.remote.host
+        )
+        self._fresh = secured
         wire.secured(secured.stream)
         self._connection.remote.tls = self._tls.reached(secured)
         self._protocol = Protocol()
-
-
-def _own_name(reply: Reply) -> str:
-    """The domain that begins the answer (RFC 5321 section 4.1.1.1), in lower case."""
-    word, _, _ = reply.lines[0].decode("ascii", "replace").strip().partition(" ")
-    return word.lower().removesuffix(".")

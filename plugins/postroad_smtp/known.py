@@ -22,6 +22,8 @@ class Flaw(enum.Enum):
     CHUNKING = "it takes BDAT for an error"
     EHLO = "it hangs up at EHLO"
 
+    __hash__ = object.__hash__  # there is one of each, and Enum's own is written in Python
+
     @property
     def proofs(self) -> int:
         """How many times in a row it must be seen: one lost connection may have any cause."""

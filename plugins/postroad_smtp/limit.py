@@ -1,64 +1,80 @@
 """One movable deadline for a whole connection: each step moves it, and a scope of its own for each reply is spared.
 
-A phase has one total time, however slowly its bytes drip (RFC 5321 section 4.5.3.2 gives the times).
+A phase has one total time, however slowly its bytes drip (RFC 5321 section 4.5.3.2 gives the times).  While a session has a task,
+the deadline is that of the task's scope; else the transport's clock (`clock.py`) looks at it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import trio
+
+from .clock import Clock, Sleeper
 
 __all__ = ["Limit", "Overdue"]
 
 
 class Overdue(Exception):
-    """The deadline has passed while somebody else was to go on."""
+    """The deadline has passed: what was waited for has not come."""
 
 
 class Limit:
-    """scope: ends the work inside it when the deadline passes.  shield: nothing else may end it.  now: tells trio's time."""
+    """due: trio time, the deadline.  rings: trio time at which the clock looks at it, infinite where it does not.
+    now: tells trio's time.
 
-    __slots__ = ("_alarm", "_due", "_latest", "now", "scope")
+    sleeper: whom the clock tells, once there is somebody and until it is over.
+    """
 
-    def __init__(self, *, shield: bool = False) -> None:
-        self.scope = trio.CancelScope(shield=shield)
-        self.now = (
-            trio.lowlevel.current_clock().current_time
-        )  # without the calls on the way that `trio.current_time` makes
-        self._alarm: trio.CancelScope | None = None  # in `watch`: rings in time, but perhaps too early
-        self._due = float("inf")  # trio time: the deadline
+    __slots__ = ("_clock", "_latest", "_scope", "due", "now", "rings", "sleeper")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.now = clock.now
+        self._scope: trio.CancelScope | None = None  # of the task that waits
         self._latest = float("inf")  # trio time after which all must be over
+        self.due = self.rings = float("inf")
+        self.sleeper: Sleeper | None = None
 
     def allow(self, seconds: float) -> None:
         """Move the deadline: what comes next may take so long, or a hundredth less (moving trio's costs more than a reply)."""
-        self._due = due = min(self.now() + seconds, self._latest)
-        if self._alarm is None:
-            if not due - seconds / 100 <= self.scope.deadline <= due:
-                self.scope.deadline = due
-        elif due < self._alarm.deadline:
-            self._alarm.deadline = due
+        self.due = due = min(self.now() + seconds, self._latest)
+        if self._scope is not None and not due - seconds / 100 <= self._scope.deadline <= due:
+            self._scope.deadline = due
+
+    def lift(self) -> None:
+        """What comes next has deadlines of its own."""
+        self.allow(float("inf"))
 
     def cap(self, seconds: float) -> None:
         """End in so many seconds, whatever is allowed later."""
         self._latest = min(self._latest, self.now() + seconds)
-        self._due = min(self._due, self._latest)
-        ring = self._alarm or self.scope
-        ring.deadline = min(ring.deadline, self._due)
+        self.due = min(self.due, self._latest)
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, self.due)
+        else:
+            self.is_watched()
 
-    async def watch(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """Call `wait`, which may be cancelled and called again, while others go on and move the deadline.  Raises Overdue.
+    # --- Who looks at it ---
 
-        To move it costs them no more than an assignment: the clock has the earliest one so far, and the rest when it rings.
-        """
-        self.scope.deadline = float("inf")
-        try:
-            while True:
-                with trio.CancelScope(deadline=self._due) as self._alarm:
-                    await wait()
-                    return
-                if self.now() >= self._due:
-                    raise Overdue
-        finally:
-            self._alarm = None
-            self.scope.deadline = self._due
+    def is_watched(self) -> bool:
+        """Whether the clock looks at it from now on.  A deadline that moves away later costs nothing: the clock has the earliest
+        one so far, and the rest when it rings."""
+        return self.rings <= self.due or self._clock.watch(self)
+
+    def scope(self) -> trio.CancelScope:
+        """For a task that waits: ends the work inside it when the deadline passes; shielded, because nothing else may."""
+        self._scope = trio.CancelScope(deadline=self.due, shield=True)
+        return self._scope
+
+    def leave_scope(self) -> None:
+        """The task waits no more."""
+        self._scope = None
+
+    def cancel(self) -> None:
+        """End what a task waits for."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def end(self) -> None:
+        """It is over: nobody looks at it any more."""
+        self.sleeper = None
+        self._clock.forget(self)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .features import NOTHING, Features
 from .handover import Handover
@@ -13,8 +12,7 @@ from .settings import SmtpSettings
 __all__ = ["PLAIN", "Manner", "choose_manner"]
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(NamedTuple):
     """features: what the server offers.  pipelining, chunking: whether, and for which contents, they are used.
 
     doubts_pipelining: whether a server that complains may be confused by it; not where the configuration vouches for it.

@@ -41,6 +41,8 @@ class Route(NamedTuple):
 
     def ordered(self, rng: random.Random) -> list[str]:
         """The hosts by preference, random among equals."""
+        if len(self.hosts) == 1:
+            return [self.hosts[0][1]]
         return [host for _, _, host in sorted((preference, rng.random(), host) for preference, host in self.hosts)]
 
     def is_best(self, host: str) -> bool:
@@ -70,6 +72,13 @@ class Exchangers:
         if isinstance(route, Trouble):
             raise _copy(route)
         return route
+
+    def addresses_nowait(self, host: str) -> Sequence[str] | None:
+        """The same as `addresses`, where they are remembered and there are some; else None."""
+        if (literal := literal_address(host)) is not None:
+            return (literal,)
+        v6, v4 = self._records.get_nowait(f"AAAA {host}"), self._records.get_nowait(f"A {host}")
+        return None if v6 is None or v4 is None else in_turns([*v6.records, *v4.records]) or None
 
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""

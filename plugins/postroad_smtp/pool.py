@@ -163,8 +163,9 @@ class Site:
 
     def _room(self) -> int:
         """How many sessions there may be now; at least one."""
-        is_crowded = self._crowd != self._limit and trio.current_time() < self._crowded_until
-        return max(1, self._crowd) if is_crowded else self._limit
+        if self._crowd >= self._limit:  # nobody ever said that there are enough
+            return self._limit
+        return max(1, self._crowd) if trio.current_time() < self._crowded_until else self._limit
 
     def _open(self, handover: Handover) -> None:
         self._sessions.add(self._start(self, handover))

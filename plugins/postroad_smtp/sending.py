@@ -48,7 +48,7 @@ class Sending:
         """Until everything said is answered."""
         while self._has_unanswered():
             self._talk.time_answer()
-            yield Need.OCTETS
+            self._talk.protocol.receive((yield Need.OCTETS))
 
     async def _listen(self) -> None:
         """The same for a task that sends content."""
@@ -81,7 +81,8 @@ class Sending:
         Raises Trouble; where the content is at fault, its recipients are settled before.
         """
         self.check_silence()
-        return (yield functools.partial(self._stream, transaction))
+        end: bytes | None = yield functools.partial(self._stream, transaction)
+        return end
 
     async def _stream(self, transaction: Transaction) -> bytes | None:
         send = self._send_chunks if transaction.is_chunked else self._send_pieces

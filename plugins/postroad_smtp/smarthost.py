@@ -30,12 +30,16 @@ class SystemNames:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def addresses(self, host: str) -> Sequence[str]:
-        """The host's addresses, the families in turns, beginning with the one the system prefers; a path is its own address."""
+    def addresses_nowait(self, host: str) -> Sequence[str] | None:
+        """A path, or an address, is its own address; a name is to be asked for."""
         if host.startswith("/"):
             return (host,)
-        if (literal := literal_address(host)) is not None:
-            return (literal,)
+        return None if (literal := literal_address(host)) is None else (literal,)
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The host's addresses, the families in turns, beginning with the one the system prefers."""
+        if (known := self.addresses_nowait(host)) is not None:
+            return known
         with trio.move_on_after(self._seconds):
             try:
                 found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

@@ -1,12 +1,18 @@
 """What is said and heard on one connection, and how long it may take: one movable deadline for all of it.
 
-Used by `session.py`, which decides what to say.  Each reply has one total time, however slowly its bytes
-drip, and an envelope has one in all, however many recipients it has.
+Used by `opening.py` and `conversation.py`, which decide what to say, and by `session.py`, which waits.  Each reply has one total
+time, however slowly its bytes drip, and an envelope has one in all, however many recipients it has.
 """
 
 from __future__ import annotations
 
+import selectors
+import socket
+
+from .clock import Clock
+from .ear import Ear, Listener
 from .limit import Limit
+from .needs import Need
 from .protocol import ENDS, Answer, Awaited, Protocol
 from .settings import SmtpSettings
 from .transaction import Transaction
@@ -19,12 +25,16 @@ _ENVELOPE = frozenset({Awaited.MAIL, Awaited.RCPT, Awaited.DATA})
 
 
 class Talk:
-    """limit: ends the session when its deadline passes; shielded, because nothing else may.  protocol: what is awaited."""
+    """limit: its one deadline.  protocol: what is awaited of the conversation; the handshake has its own.  wire: where to."""
 
-    def __init__(self, settings: SmtpSettings) -> None:
-        self.limit = Limit(shield=True)
+    wire: Wire
+
+    def __init__(self, settings: SmtpSettings, ear: Ear, clock: Clock) -> None:
+        self.limit = Limit(clock)
         self.protocol: Protocol[Transaction] = Protocol()
-        self._wire: Wire
+        self._ear = ear
+        self._heard: socket.socket | None = None  # while it is registered with the ear
+        self._hears_for = 0  # what it is registered for
         self._block_seconds = settings.block_seconds
         self._command_seconds = settings.command_seconds  # the handshake's are in `greeting.py`
         self._data_seconds = settings.data_seconds
@@ -33,8 +43,40 @@ class Talk:
         self._timed = -1  # the count of answers for which the deadline is set
         self._is_reading = False  # the content, from the spool
 
+    # --- The connection ---
+
     def begin(self, wire: Wire) -> None:
-        self._wire = wire
+        """Go on over this one; the one before is closed."""
+        self.wire = wire
+
+    def is_heard(self, need: Need, listener: Listener) -> bool:
+        """Whether the ear hears it from now on: for what the server says, or until there is room."""
+        events = selectors.EVENT_WRITE if need is Need.ROOM else selectors.EVENT_READ
+        if self._hears_for == events:
+            return True
+        self.be_unheard()
+        sock = self.wire.plain_socket
+        if sock is not None and self._ear.attend(sock, listener, events):
+            self._heard, self._hears_for = sock, events
+        return self._heard is not None
+
+    def be_unheard(self) -> None:
+        """The ear hears it no more."""
+        if self._heard is not None:
+            self._ear.forget(self._heard)
+            self._heard, self._hears_for = None, 0
+
+    def hang_up_nowait(self) -> bool:
+        """Close the connection, if there is one; False where that takes a checkpoint."""
+        self.be_unheard()
+        return not hasattr(self, "wire") or self.wire.close_nowait()
+
+    async def hang_up(self) -> None:
+        """Close the connection, if there is one."""
+        if not self.hang_up_nowait():
+            await self.wire.close_forcefully()
+
+    # --- What is said ---
 
     def read_content(self) -> None:
         """The next piece of a content is about to be read: however long that takes, it is no silence of the server."""
@@ -46,11 +88,11 @@ class Talk:
         """Send what can be sent without waiting; what is left of it is for `send_rest`."""
         self._timed = -1
         self._is_reading = False
-        return self._wire.send_nowait(data)
+        return self.wire.send_nowait(data)
 
     async def send_rest(self, rest: bytes | memoryview) -> None:
         self.limit.allow(self._block_seconds)
-        await self._wire.send_rest(rest)
+        await self.wire.send_rest(rest)
 
     async def send(self, data: bytes) -> None:
         if rest := self.send_nowait(data):
@@ -65,12 +107,7 @@ class Talk:
     async def receive(self) -> None:
         """Wait for more of an answer, within its time."""
         self.time_answer()
-        self.protocol.receive(await self._wire.receive())
-
-    def receive_nowait(self) -> None:
-        """Take what is here of an answer, if anything is."""
-        if data := self._wire.receive_nowait():
-            self.protocol.receive(data)
+        self.protocol.receive(await self.wire.receive())
 
     def time_answer(self) -> None:
         """The answer to the oldest command is waited for from now on, unless it was already."""

@@ -19,6 +19,7 @@ from postroad.verdict import Verdict
 from . import emit
 from .answers import Resolver
 from .approach import Ways
+from .clock import Clock
 from .dial import Dial, Guard
 from .ear import Ear
 from .encoding import check_size, encode_content
@@ -29,12 +30,12 @@ from .handshake import Terms
 from .known import KnownHosts
 from .mx import Exchangers, Route
 from .opening import Addresses, Opener
-from .places import Sources, read_networks, read_place, read_server, read_sources
-from .plain import connect
+from .places import read_networks, read_place, read_server, read_sources
 from .pool import Site, Sites
 from .session import Session
 from .settings import SmtpSettings, read_login
 from .smarthost import SystemNames, smarthost_route
+from .talk import Talk
 from .tls import Certificates, Level, Tls
 from .trouble import Kind, Trouble
 from .verdicts import Remote, of_trouble, own_refusal
@@ -65,6 +66,7 @@ class SmtpTransport:
         self._nursery = nursery
         self._known = KnownHosts()
         self._ear = Ear(nursery)
+        self._clock = Clock(nursery)
         self._route: Route | None = None
         self._exchangers: Exchangers | None = None
         if settings.smarthost:
@@ -91,7 +93,7 @@ class SmtpTransport:
         sources = read_sources(settings.source_addresses)
         ways = Ways(Guard(read_networks(settings.allow_networks)), sources, Endpoints(rng))
         tls = Tls(level, Certificates(settings.ca_file, settings.client_cert_file, settings.client_key_file))
-        return Opener(settings, terms, tls, dial or functools.partial(_dial, sources), ways, names, self._known, rng)
+        return Opener(settings, terms, tls, dial, ways, names, self._known, rng)
 
     def _level(self) -> Level:
         """Over a unix socket nobody listens: TLS only where it is asked for."""
@@ -100,8 +102,9 @@ class SmtpTransport:
         return Level.NONE if is_unix and level is Level.OPPORTUNISTIC else level
 
     def _start_session(self, site: Site, handover: Handover) -> Session:
-        session = Session(site, handover, self._opener, self._settings, self._known, self._ear)
-        self._nursery.start_soon(session.run)
+        talk = Talk(self._settings, self._ear, self._clock)
+        session = Session(site, handover, self._opener, self._settings, self._known, talk, self._nursery)
+        session.begin()
         return session
 
     def _call_later(self, seconds: float, act: Callable[[], None]) -> None:
@@ -186,10 +189,6 @@ def _at_hand(content: Content) -> bytes | None:
 async def _after(seconds: float, act: Callable[[], None]) -> None:
     await trio.sleep(seconds)
     act()
-
-
-async def _dial(sources: Sources, address: str, port: int) -> trio.abc.Stream:
-    return await connect(address, port, sources.source_for(address))
 
 
 def _exchangers(settings: SmtpSettings, nursery: trio.Nursery, resolver: Resolver | None) -> Exchangers:

@@ -23,10 +23,7 @@ class Wire:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self._base = self._plain = stream if isinstance(stream, PlainStream) else None
-        self._poll: select.poll | None = None
-        if self._plain is not None:
-            self._poll = select.poll()
-            self._poll.register(self._plain.socket.fileno(), select.POLLIN)
+        self._poll: select.poll | None = None  # once it is asked for news
 
     @property
     def plain_socket(self) -> socket.socket | None:
@@ -60,6 +57,14 @@ class Wire:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise _lost_sending() from error
 
+    async def wait_for_room(self) -> None:
+        """Until it can be written, which is when it is connected, or has failed."""
+        try:
+            if self._plain is not None:
+                await self._plain.wait_send_all_might_not_block()
+        except trio.ClosedResourceError as error:
+            raise _lost_sending() from error
+
     async def receive(self) -> bytes:
         """Some bytes.  Raises Trouble at the end of the stream."""
         try:
@@ -83,19 +88,29 @@ class Wire:
 
     def has_news(self) -> bool:
         """Whether the peer sent something, or closed, that nobody has read yet.  A stream without a socket never says so."""
-        return self._poll is not None and bool(self._poll.poll(0))
+        if self._base is None:
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._base.socket.fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def has_plain_news(self) -> bool:
         """The same without TLS; under it, there may be words of its own."""
         return self._plain is not None and self.has_news()
 
+    def close_nowait(self) -> bool:
+        """Close without another word; False where that takes a checkpoint, as it may without a socket below."""
+        if self._base is None:
+            return False
+        self._base.close_nowait()
+        return True
+
     async def close_forcefully(self) -> None:
-        """Close without another word, and without a checkpoint where there is a socket below."""
-        if self._base is not None:
-            self._base.close_nowait()
-            return
-        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await trio.aclose_forcefully(self.stream)
+        """The same, with a checkpoint where it takes one."""
+        if not self.close_nowait():
+            with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await trio.aclose_forcefully(self.stream)
 
 
 def _lost_sending() -> Trouble:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import trio
@@ -17,8 +17,10 @@ from postroad.testing import make_request
 from postroad.testing.smtp_peer import ACCEPT, Cut, Delay, Silence, SmtpPeer
 from postroad.verdict import Disposition, Verdict
 from postroad_smtp import ear as ear_module
+from postroad_smtp import opening, plain
+from postroad_smtp.conversation import Conversation
 from postroad_smtp.ear import Ear
-from postroad_smtp.session import Session
+from postroad_smtp.plain import PlainStream
 
 ACCEPTED, IN_DOUBT, DEFERRED = Disposition.ACCEPTED, Disposition.IN_DOUBT, Disposition.DEFERRED
 
@@ -30,7 +32,6 @@ class _Listener:
             each.setblocking(False)
         self._hears = hears
         self.heard = 0
-        self.was_unheard = False
         self.went_on = 0
 
     def hear(self) -> bool:
@@ -39,9 +40,6 @@ class _Listener:
 
     def go_on_if_waiting(self) -> None:
         self.went_on += 1
-
-    def unheard(self) -> None:
-        self.was_unheard = True
 
 
 def _read(listener: _Listener) -> bool:
@@ -88,18 +86,42 @@ async def _begin(way: Road) -> Verdict:
 # --- What it spares ---
 
 
-async def test_on_a_kept_connection_no_task_of_a_session_runs_for_a_message(road: OpenRoad) -> None:
-    async with road(sessions=1) as way:
-        assert (await _begin(way)).disposition is ACCEPTED
-        tasks = _Tasks()
-        trio.lowlevel.add_instrument(tasks)
-        try:
+@contextmanager
+def _counted_tasks() -> Iterator[_Tasks]:
+    tasks = _Tasks()
+    trio.lowlevel.add_instrument(tasks)
+    try:
+        yield tasks
+    finally:
+        trio.lowlevel.remove_instrument(tasks)
+
+
+@pytest.mark.parametrize("messages_per_session", [100, 1])
+@pytest.mark.parametrize("is_answered_at_once", [True, False])
+async def test_no_task_of_a_session_runs_for_a_message(
+    road: OpenRoad, messages_per_session: int, monkeypatch: pytest.MonkeyPatch, *, is_answered_at_once: bool
+) -> None:
+    """Nor for a connection, be it one for each message, and whether this machine has answered at once or not."""
+    monkeypatch.setattr(plain, "_ASKS_AGAIN", is_answered_at_once)
+    async with road(sessions=1, messages_per_session=messages_per_session) as way:
+        with _counted_tasks() as tasks:
             for _ in range(20):
                 assert (await _begin(way)).disposition is ACCEPTED
-        finally:
-            trio.lowlevel.remove_instrument(tasks)
         assert tasks.of_sessions == 0
-        assert len(way.peer.connections) == 1
+        assert len(way.peer.connections) == 20 // min(20, messages_per_session)
+
+
+async def test_a_connection_ends_without_a_task_when_quit_is_answered(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    """Whether its answer comes with the content's, or later."""
+    async with road({"QUIT": [ACCEPT, Delay(1.0, ACCEPT)]}, sessions=1, messages_per_session=1) as way:
+        with _counted_tasks() as tasks:
+            for _ in range(3):
+                assert (await _begin(way)).disposition is ACCEPTED
+            await trio.testing.wait_all_tasks_blocked()
+        assert tasks.of_sessions == 0
+        assert [each.commands[-1] for each in way.peer.connections] == ["QUIT"] * 3
 
 
 async def test_a_resting_session_says_the_envelope_in_the_call_that_brings_the_message(road: OpenRoad) -> None:
@@ -107,7 +129,7 @@ async def test_a_resting_session_says_the_envelope_in_the_call_that_brings_the_m
         assert (await _begin(way)).disposition is ACCEPTED
         said: list[bytes] = []
         (session,) = next(iter(way.transport._sites._sites.values()))._sessions  # type: ignore[attr-defined]
-        plain = session._wire._plain
+        plain = session._talk.wire._plain
         send = plain.send_nowait
         plain.send_nowait = lambda data: (said.append(bytes(data)), send(data))[1]
         request = make_request(("b@example.org",), content=b"Subject: x\r\n\r\nx\r\n")
@@ -147,12 +169,65 @@ async def test_a_message_that_comes_with_the_end_of_a_resting_connection_goes_to
         await way.send()
         await trio.testing.wait_all_tasks_blocked()
         (session,) = next(iter(way.transport._sites._sites.values()))._sessions  # type: ignore[attr-defined]
-        session._wire._plain.socket.shutdown(socket.SHUT_RD)
+        session._talk.wire._plain.socket.shutdown(socket.SHUT_RD)
         assert (await _begin(way)).disposition is ACCEPTED
         assert [each.commands.count("DATA") for each in way.peer.connections] == [1, 1]
 
 
 # --- What holds all the same ---
+
+
+async def test_a_connection_that_is_refused_later_is_told_as_that(
+    road: OpenRoad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a lost one: nobody was spoken to."""
+    monkeypatch.setattr(plain, "_ASKS_AGAIN", False)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        async with road(smarthost=f"127.0.0.1:{nobody.getsockname()[1]}") as way:
+            verdict = await _begin(way)
+            assert verdict.disposition is DEFERRED
+            assert verdict.reply.startswith("cannot connect: Connection refused")
+
+
+async def test_a_connection_that_nobody_answers_is_waited_for_as_long_as_it_may_take(
+    road: OpenRoad, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    with _listeners(1) as (full,):
+        with suppress(BlockingIOError):
+            while True:
+                full.ours.send(bytes(65_536))
+        monkeypatch.setattr(opening, "connect_nowait", lambda *_: PlainStream(full.ours.dup(), is_pending=True))
+        async with road(connect_seconds=7) as way:
+            with trio.fail_after(60):
+                verdict = await _begin(way)
+    assert verdict.reply == "cannot connect: no answer within 7 seconds"
+    assert 6.9 <= trio.current_time() <= 7.1
+
+
+async def test_a_server_that_does_not_greet_is_waited_for_as_long_as_it_may_take(
+    road: OpenRoad, autojump_clock: MockClock
+) -> None:
+    async with road({"CONNECT": Silence()}, greeting_seconds=7) as way:
+        verdict = await _begin(way)
+    assert verdict.reply.startswith("the greeting took over 7 seconds")
+    assert 6.9 <= trio.current_time() <= 7.1
+
+
+@pytest.mark.parametrize("phase", ["CONNECT", "EHLO", "RCPT"])
+async def test_what_is_taken_back_in_a_session_without_a_task_is_over_at_once(
+    road: OpenRoad, phase: str, autojump_clock: MockClock
+) -> None:
+    async with road({phase: [Silence(), ACCEPT]}, sessions=1) as way:
+        answers = list[object]()
+        request = make_request(("b@example.org",), content=b"Subject: x\r\n\r\nx\r\n")
+        take_back = way.transport.begin_delivery(request, answers.append)  # type: ignore[attr-defined]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert take_back()
+        assert (await _begin(way)).disposition is ACCEPTED  # by another connection, for which there is room again
+        assert trio.current_time() < 1
+    assert answers == []
+    assert "DATA" not in way.commands(0) or phase == "RCPT"
 
 
 async def test_a_silent_server_is_waited_for_as_long_as_each_reply_may_take(
@@ -185,18 +260,14 @@ async def test_a_reply_that_comes_after_the_clock_has_rung_is_heard(road: OpenRo
         assert len(way.peer.connections) == 1
 
 
-async def test_a_resting_session_whose_clock_rang_too_early_is_heard_again(
-    road: OpenRoad, autojump_clock: MockClock
-) -> None:
-    """The ear lets go of a session whose task is about to run, as it is when its clock rings."""
-    async with road(idle_seconds=15) as way:
-        await way.send()
-        await trio.sleep(10)
+async def test_a_resting_session_that_the_ear_let_go_of_is_heard_again(road: OpenRoad) -> None:
+    """As it does where the session's task is at something else, such as a large content."""
+    async with road() as way:
         await way.send()
         (session,) = next(iter(way.transport._sites._sites.values()))._sessions  # type: ignore[attr-defined]
-        session._be_unheard()
-        await trio.sleep(10)
-        assert session._heard is not None
+        session._talk.be_unheard()
+        await way.send()
+        assert session._talk._heard is not None
 
 
 @pytest.mark.parametrize("replies", [{}, {"MAIL": [ACCEPT, Cut(), ACCEPT]}, {".": ["554 5.7.1 No", ACCEPT]}])
@@ -222,16 +293,12 @@ async def test_where_no_descriptor_is_left_for_an_ear_sessions_wait_for_themselv
 
 
 async def test_a_mistake_in_the_ears_turn_is_the_sessions_own(road: OpenRoad, monkeypatch: pytest.MonkeyPatch) -> None:
-    advance = Session._advance
-
-    def broken(session: Session, got: bytes | None = None) -> None:
-        if session._task is not None and session._need is not None:
-            raise RuntimeError("a mistake")
-        advance(session, got)
+    def broken(conversation: Conversation, answer: object) -> None:
+        raise RuntimeError("a mistake")
 
     async with road() as way:
         with monkeypatch.context() as patch:
-            patch.setattr(Session, "_advance", broken)
+            patch.setattr(Conversation, "take", broken)
             assert (await way.send())[0].disposition is DEFERRED
         assert (await way.send())[0].disposition is ACCEPTED
 
@@ -292,7 +359,6 @@ async def test_who_is_forgotten_is_not_called() -> None:
                     await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     assert first.heard == 0
-    assert (first.was_unheard, second.was_unheard) == (False, True)
 
 
 async def test_an_ear_that_is_closed_hears_nobody_and_leaves_no_descriptor() -> None:
