@@ -330,7 +330,7 @@ async def test_a_look_up_that_nobody_waits_for_does_not_hold_the_transport_open(
 class SlowNames(Names):
     """Each look-up takes a second."""
 
-    async def look_up(self, name: str, kind: str) -> Found:
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
         await trio.sleep(1)
         return await super().look_up(name, kind)
 
