@@ -10,6 +10,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import trio
@@ -26,6 +27,7 @@ __all__ = ["Exchangers", "Route"]
 
 _FAMILIES = ("A", "AAAA")
 _LATE_SECONDS = 1.0  # for IPv6 addresses, once there are others: some servers never answer for AAAA (RFC 4074)
+_LATE = Found(Status.FAILED, said="DNS look-up failed: no answer yet")
 
 
 class Route(NamedTuple):
@@ -73,6 +75,14 @@ class Exchangers:
             raise _copy(route)
         return route
 
+    async def prepare(self, route: Route) -> None:
+        """Have the addresses at hand of the host that is tried first, where it is known which: who then connects need not wait.
+        Trouble is for that one, who gets the same answer."""
+        best = min(route.hosts)
+        if sum(preference == best[0] for preference, _ in route.hosts) == 1:
+            with suppress(Trouble):
+                await self.addresses(best[1])
+
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""
         if (literal := literal_address(host)) is not None:
@@ -88,6 +98,7 @@ class Exchangers:
             return _addresses_of(v6, v4)
         with trio.CancelScope(deadline=since + _LATE_SECONDS if v4.records else math.inf):
             return _addresses_of(await self._records.get(f"AAAA {host}"), v4)
+        self._records.keep(f"AAAA {host}", _LATE, _LATE.seconds)  # nobody waits for it again, until it has come
         return v4.records
 
     def _kept(self, host: str, kind: str) -> Found | None:

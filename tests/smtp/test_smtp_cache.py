@@ -123,11 +123,13 @@ async def test_what_holds_for_no_time_is_for_those_who_wait(autojump_clock: Mock
         got.append(await cache.get("a"))
 
     async with trio.open_nursery() as nursery:
-        cache = Cache(nursery, find)
+        cache = Cache(nursery, find, size=1)
+        cache.keep("b", "b", 10.0)
         for _ in range(3):
             nursery.start_soon(ask, cache)
         await trio.sleep(2)
         assert (got, calls, cache.get_nowait("a")) == (["a"] * 3, ["a"], None)
+        assert cache.get_nowait("b") == "b"
 
 
 async def test_the_oldest_entry_makes_room(autojump_clock: MockClock) -> None:
