@@ -6,6 +6,7 @@ Apart from `lookup.py`, so that who never asks the DNS, as with a smarthost, doe
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Found", "Resolver", "Status"]
@@ -38,6 +39,11 @@ class Found(NamedTuple):
 class Resolver(Protocol):
     """The port: tests and other resolvers take the place of Dns."""
 
-    async def look_up(self, name: str, kind: str) -> Found:
-        """Records of a kind ("MX", "A", "AAAA") of a name."""
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
+        """Records of a kind ("MX", "A", "AAAA") of a name.  is_odd: `look_up_ordinary` was asked, and had no answer."""
+        ...
+
+    async def look_up_ordinary(self, name: str, kinds: Sequence[str]) -> Sequence[tuple[str, Found, float]]:
+        """Records of several kinds of a name, asked for at once, and the trio time when each came: only of kinds whose answer is
+        ordinary and comes soon.  What is not among them is to be looked up."""
         ...

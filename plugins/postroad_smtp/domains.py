@@ -17,7 +17,8 @@ from .trouble import Kind, Trouble
 
 __all__ = ["canonical", "is_host_name", "literal_address"]
 
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_is_name = re.compile(rf"{_LABEL}(?:\.{_LABEL})*").fullmatch
 _OCTETS = 253  # RFC 1035 section 2.3.4: 255 on the wire
 _CHARACTERS = 1016  # four octets for each of 254 characters: whatever is longer need not be looked at
 
@@ -39,7 +40,7 @@ def canonical(domain: str) -> str:
 def is_host_name(name: str) -> bool:
     """Whether a name in lower case has only labels as hosts have them (RFC 1123 section 2.1), underscores being tolerated: the
     DNS itself takes any octets (RFC 2181 section 11)."""
-    return all(_LABEL.fullmatch(label) for label in name.split("."))
+    return _is_name(name) is not None
 
 
 def _encode(domain: str) -> str:
@@ -65,6 +66,8 @@ def literal_address(host: str) -> str | None:
     if host.startswith("["):
         text = host[1:-1]
         text = text[5:] if text[:5].lower() == "ipv6:" else text
+    if ":" not in text and not text[-1:].isdigit():
+        return None  # a name, as hosts have them; to be told so by an exception costs more than all else here
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

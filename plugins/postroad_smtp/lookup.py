@@ -41,7 +41,7 @@ class Dns:
         except dns.resolver.NoResolverConfiguration as error:
             raise ConfigError("dns_servers", f"the system names no DNS server ({error}); name one here") from None
         self._seconds = seconds
-        self._turns = trio.Semaphore(_AT_ONCE)
+        self._turns = _Turns(_AT_ONCE)
         self._resolver.lifetime = seconds
         self._resolver.timeout = min(self._resolver.timeout, seconds / 2)
         if servers:
@@ -51,12 +51,35 @@ class Dns:
             ]
         self._quick = _quick(self._resolver)
 
-    async def look_up(self, name: str, kind: str) -> Found:
-        async with self._turns:  # whose turn has not come is no silence of the server's
-            with trio.move_on_after(self._seconds):  # over all steps, and on trio's clock
-                told = await self._quick.ask(name, kind) if self._quick is not None else None
-                return _ordinary(name, told) if told is not None else await self._follow(name, kind)
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
+        """Records of a kind; see `answers.Resolver`."""
+        await self._turns.take(1)  # whose turn has not come is no silence of the server's
+        try:
+            deadline = trio.current_time() + self._seconds  # over all steps, and on trio's clock
+            if self._quick is not None and not is_odd:
+                (told,) = await self._quick.ask(name, kind)
+                if told is not None:
+                    return _ordinary(name, told)
+            with trio.CancelScope(deadline=deadline):
+                return await self._follow(name, kind)
             return Found(Status.FAILED, said="DNS look-up failed: no answer in time")
+        finally:
+            self._turns.give(1)
+
+    async def look_up_ordinary(self, name: str, kinds: Sequence[str]) -> Sequence[tuple[str, Found, float]]:
+        """What is ordinary of several kinds; see `answers.Resolver`."""
+        if self._quick is None:
+            return ()
+        await self._turns.take(len(kinds))
+        try:
+            answers = await self._quick.ask(name, *kinds)
+        finally:
+            self._turns.give(len(kinds))
+        return [
+            (kind, _ordinary(name, told), told.at)
+            for kind, told in zip(kinds, answers, strict=True)
+            if told is not None
+        ]
 
     async def _follow(self, name: str, kind: str) -> Found:
         aliases = 0
@@ -78,6 +101,35 @@ class Dns:
                 return found
             name = target
         return Found(Status.FAILED, said=f"more than {_MAX_CNAMES} CNAMEs, or a loop of them", code="4.4.4")
+
+
+class _Turns:
+    """Questions that may be under way at once; first come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting = 0
+        self._first = trio.StrictFIFOLock()  # held by whoever is first in line
+        self._given = trio.lowlevel.ParkingLot()
+
+    async def take(self, count: int) -> None:
+        """Without a checkpoint where so many are free."""
+        if self._waiting or self._free < count:
+            await self._wait(count)
+        self._free -= count
+
+    async def _wait(self, count: int) -> None:
+        self._waiting += 1
+        try:
+            async with self._first:
+                while self._free < count:
+                    await self._given.park()
+        finally:
+            self._waiting -= 1
+
+    def give(self, count: int) -> None:
+        self._free += count
+        self._given.unpark_all()
 
 
 def _quick(resolver: dns.asyncresolver.Resolver) -> Quick | None:

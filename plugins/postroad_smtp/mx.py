@@ -10,6 +10,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import trio
@@ -24,7 +25,9 @@ from .trouble import Kind, Trouble
 
 __all__ = ["Exchangers", "Route"]
 
+_FAMILIES = ("A", "AAAA")
 _LATE_SECONDS = 1.0  # for IPv6 addresses, once there are others: some servers never answer for AAAA (RFC 4074)
+_LATE = Found(Status.FAILED, said="DNS look-up failed: no answer yet")
 
 
 class Route(NamedTuple):
@@ -60,6 +63,7 @@ class Exchangers:
         self._own_name = own_name.lower()
         self._routes: Cache[Route | Trouble] = Cache(nursery, self._find_route)
         self._records: Cache[Found] = Cache(nursery, self._find_records)
+        self._ordinary: Cache[float] = Cache(nursery, self._find_ordinary)  # keeps nothing; the values are trio times
 
     def route_nowait(self, domain: str) -> Route | None:
         """The route, if it is remembered."""
@@ -77,23 +81,51 @@ class Exchangers:
         """The same as `addresses`, where they are remembered and there are some; else None."""
         if (literal := literal_address(host)) is not None:
             return (literal,)
-        v6, v4 = self._records.get_nowait(f"AAAA {host}"), self._records.get_nowait(f"A {host}")
+        v6, v4 = self._kept(host, "AAAA"), self._kept(host, "A")
         return None if v6 is None or v4 is None else in_turns([*v6.records, *v4.records]) or None
+
+    async def prepare(self, route: Route) -> None:
+        """Have the addresses at hand of the host that is tried first, where it is known which: who then connects need not wait.
+        Trouble is for that one, who gets the same answer."""
+        best = min(route.hosts)
+        if sum(preference == best[0] for preference, _ in route.hosts) == 1:
+            with suppress(Trouble):
+                await self.addresses(best[1])
 
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""
         if (literal := literal_address(host)) is not None:
             return (literal,)
-        self._records.begin(f"AAAA {host}")  # both at once, though the answers are taken one after the other
-        v4 = await self._records.get(f"A {host}")
-        with trio.move_on_after(_LATE_SECONDS if v4.records else math.inf):
-            v6 = await self._records.get(f"AAAA {host}")
+        if (v4 := self._kept(host, "A")) is not None and (v6 := self._kept(host, "AAAA")) is not None:
             return _addresses_of(v6, v4)
+        since = await self._ordinary.get(host)
+        if self._kept(host, "AAAA") is None:
+            self._records.begin(f"AAAA {host}")  # both at once, though the answers are taken one after the other
+        if (v4 := self._kept(host, "A")) is None:
+            v4, since = await self._records.get(f"A {host}"), trio.current_time()
+        if (v6 := self._kept(host, "AAAA")) is not None:
+            return _addresses_of(v6, v4)
+        with trio.CancelScope(deadline=since + _LATE_SECONDS if v4.records else math.inf):
+            return _addresses_of(await self._records.get(f"AAAA {host}"), v4)
+        self._records.keep(f"AAAA {host}", _LATE, _LATE.seconds)  # nobody waits for it again, until it has come
         return v4.records
 
+    def _kept(self, host: str, kind: str) -> Found | None:
+        return self._records.get_nowait(f"{kind} {host}")
+
+    async def _find_ordinary(self, host: str) -> tuple[float, float]:
+        """Ask for the records that are not remembered, by the cheap way; when those of IPv4 were there."""
+        kinds = [kind for kind in _FAMILIES if self._kept(host, kind) is None]
+        since = trio.current_time()
+        for kind, found, at in await self._resolver.look_up_ordinary(host, kinds):
+            self._records.keep(f"{kind} {host}", found, found.seconds)
+            since = at if kind == "A" else since
+        return since, 0.0
+
     async def _find_records(self, key: str) -> tuple[Found, float]:
+        """Of what is not ordinary."""
         kind, _, host = key.partition(" ")
-        found = await self._resolver.look_up(host, kind)
+        found = await self._resolver.look_up(host, kind, is_odd=True)
         return found, found.seconds
 
     async def _find_route(self, domain: str) -> tuple[Route | Trouble, float]:

@@ -210,6 +210,10 @@ class Sites:
             site = self._sites[name] = Site(name, self._limit, self._start, self._later, self._drop, self._rest)
         site.submit(handover)
 
+    def has(self, name: str) -> bool:
+        """Whether a site has work or sessions."""
+        return name in self._sites
+
     def withdraw(self, handover: Handover) -> bool:
         """Its call was cancelled.  False: its verdicts are here, or, its final dot being out, will come in time."""
         handover.is_withdrawn = True

@@ -170,7 +170,10 @@ class SmtpTransport:
     async def _find_route(self, domain: str | None) -> Route:
         if domain is None or self._exchangers is None:
             raise Trouble(Kind.FAULT, "a request without a domain, and no smarthost", "4.3.5")
-        return await self._exchangers.route(domain)
+        route = await self._exchangers.route(domain)
+        if not self._sites.has(route.site):
+            await self._exchangers.prepare(route)  # here, where a task waits for the DNS already
+        return route
 
     def _same(self, request: DeliveryRequest, verdict: Verdict) -> Sequence[Verdict]:
         return (verdict,) * len(request.recipients)

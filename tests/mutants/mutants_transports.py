@@ -429,8 +429,8 @@ SMTP = (
         "P6",
         "asks a DNS server as many questions at once as there is mail for new domains",
         f"{_SMTP}/lookup.py",
-        "        self._turns = trio.Semaphore(_AT_ONCE)\n",
-        "        self._turns = trio.Semaphore(100_000)\n",
+        "        self._turns = _Turns(_AT_ONCE)\n",
+        "        self._turns = _Turns(100_000)\n",
         ("smtp/test_smtp_datagram.py::test_a_burst_of_questions_is_asked_by_turns",),
     ),
     Mutant(
@@ -483,8 +483,8 @@ SMTP = (
         "P5",
         "believes whoever guesses a port",
         _DATAGRAM,
-        "unpack_from(wire)[:3:2] == (id, 1)",
-        "unpack_from(wire)[2] == 1",
+        "    id = int.from_bytes(wire[:2])\n    question = questions.get(id)\n",
+        "    id, question = next(iter(questions.items()))\n",
         (f"{_OF_DATAGRAM}::test_an_answer_with_another_id_or_question_is_not_believed",),
     ),
     Mutant(
@@ -501,9 +501,18 @@ SMTP = (
         "P5",
         "leaves only the port to be guessed",
         _DATAGRAM,
-        "        id = secrets.randbits(16)",
-        "        id = 1",
+        "        id = secrets.randbits(16)\n        while",
+        "        id = len(questions)\n        while",
         (f"{_OF_DATAGRAM}::test_each_question_has_an_id_and_a_port_of_its_own",),
+    ),
+    Mutant(
+        "a look-up of two questions is one turn",
+        "P6",
+        "asks a DNS server twice as many questions at once as it may have room for",
+        f"{_SMTP}/lookup.py",
+        "        await self._turns.take(len(kinds))\n",
+        "        await self._turns.take(1)\n",
+        (f"{_OF_DATAGRAM}::test_a_burst_of_questions_is_asked_by_turns",),
     ),
 )
 

@@ -22,7 +22,11 @@ class Names:
     def __init__(self, zone: dict[tuple[str, str], Sequence[Any]]) -> None:
         self._zone = zone
 
-    async def look_up(self, name: str, kind: str) -> Found:
+    async def look_up_ordinary(self, name: str, kinds: Sequence[str]) -> Sequence[tuple[str, Found, float]]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
         await trio.lowlevel.checkpoint()
         records = tuple(self._zone.get((name, kind), ()))
         return Found(Status.FOUND if records else Status.NO_DATA, records, 300.0)

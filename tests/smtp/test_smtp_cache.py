@@ -82,13 +82,54 @@ async def test_an_exception_goes_to_all_who_asked_and_is_not_kept(autojump_clock
 
 
 async def test_who_gives_up_takes_nobody_elses_answer_away(autojump_clock: MockClock) -> None:
+    """The first asks for all; when it is cancelled, the next one does."""
+    find = Finder()
+    got: list[str] = []
+
+    async def ask(cache: Cache[str], patience: float) -> None:
+        with trio.move_on_after(patience):
+            got.append(await cache.get("a"))
+
+    async with trio.open_nursery() as nursery:
+        cache = Cache(nursery, find)
+        for patience in (0.5, 5.0, 5.0):
+            nursery.start_soon(ask, cache, patience)
+            await trio.testing.wait_all_tasks_blocked()
+    assert got == ["a 2", "a 2"]
+    assert trio.current_time() == 1.5
+
+
+async def test_what_was_begun_goes_on_when_who_waits_for_it_gives_up(autojump_clock: MockClock) -> None:
     find = Finder()
     async with trio.open_nursery() as nursery:
         cache = Cache(nursery, find)
+        cache.begin("a")
         with trio.move_on_after(0.5):
             await cache.get("a")
         assert await cache.get("a") == "a 1"
         assert trio.current_time() == 1.0
+
+
+async def test_what_holds_for_no_time_is_for_those_who_wait(autojump_clock: MockClock) -> None:
+    calls: list[str] = []
+    got: list[str] = []
+
+    async def find(key: str) -> tuple[str, float]:
+        calls.append(key)
+        await trio.sleep(1)
+        return key, 0.0
+
+    async def ask(cache: Cache[str]) -> None:
+        got.append(await cache.get("a"))
+
+    async with trio.open_nursery() as nursery:
+        cache = Cache(nursery, find, size=1)
+        cache.keep("b", "b", 10.0)
+        for _ in range(3):
+            nursery.start_soon(ask, cache)
+        await trio.sleep(2)
+        assert (got, calls, cache.get_nowait("a")) == (["a"] * 3, ["a"], None)
+        assert cache.get_nowait("b") == "b"
 
 
 async def test_the_oldest_entry_makes_room(autojump_clock: MockClock) -> None:
@@ -105,6 +146,8 @@ async def test_who_waits_when_the_transport_closes_is_told(autojump_clock: MockC
             await cache.get("a")
 
     async with trio.open_nursery() as askers, trio.open_nursery() as nursery:
-        askers.start_soon(ask, Cache(nursery, Finder()))
+        cache = Cache(nursery, Finder())
+        cache.begin("a")
+        askers.start_soon(ask, cache)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import dns.flags
@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from postroad.testing.dns_peer import DnsPeer
-from postroad_smtp.datagram import Quick, Told, make_question, read_answer
+from postroad.testing.dns_peer import DnsPeer, Lie
+from postroad_smtp.datagram import Quick, Told, make_questions, read_answer
 from postroad_smtp.lookup import Dns
 from postroad_smtp.places import Place
 
@@ -122,7 +122,7 @@ def test_no_bytes_raise(junk: bytes, kept: int) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64, "a." * 200, "A.example", "a b", "\N{SNOWMAN}", "a\\.b"])
 def test_an_odd_name_makes_no_question(name: str) -> None:
-    assert make_question(name, "MX") is None
+    assert make_questions(name, ["MX"]) == {}
 
 
 class _Server:
@@ -145,14 +145,19 @@ async def test_an_answer_with_another_id_or_question_is_not_believed(autojump_cl
     server = _Server()
     good = b"id" + _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]))[2:]
     evil = _answer("MX", (f"{NAME}.", 300, "MX", ["10 evil.example."]))
+    server.answers = [b"xx" + evil[2:], b"id" + evil[2:].replace(b"\7example\3org", b"\7exbmple\3org"), good]
+    async with _asking(server) as quick:
+        (told,) = await quick.ask(NAME, "MX")
+    assert told is not None
+    assert told.records == ((10, "mx1.example.org"),)
+
+
+@asynccontextmanager
+async def _asking(server: _Server) -> AsyncIterator[Quick]:
     async with trio.open_nursery() as nursery:
         await server.sock.bind(("127.0.0.1", 0))
         nursery.start_soon(server.run)
-        quick = Quick(Place("127.0.0.1", server.sock.getsockname()[1]))
-        server.answers = [b"xx" + evil[2:], b"id" + evil[2:].replace(b"\7example\3org", b"\7exbmple\3org"), good]
-        told = await quick.ask(NAME, "MX")
-        assert told is not None
-        assert told.records == ((10, "mx1.example.org"),)
+        yield Quick(Place("127.0.0.1", server.sock.getsockname()[1]))
         nursery.cancel_scope.cancel()
     server.sock.close()
 
@@ -161,18 +166,61 @@ async def test_each_question_has_an_id_and_a_port_of_its_own(autojump_clock: Moc
     """RFC 5452 section 9.2: of twenty, two or three may be alike by chance."""
     server = _Server()
     server.answers = [b"id" + _answer("MX", (f"{NAME}.", 300, "MX", ["10 mx1.example.org."]))[2:]]
-    async with trio.open_nursery() as nursery:
-        await server.sock.bind(("127.0.0.1", 0))
-        nursery.start_soon(server.run)
-        quick = Quick(Place("127.0.0.1", server.sock.getsockname()[1]))
-        async with trio.open_nursery() as askers:
-            for _ in range(20):
-                askers.start_soon(quick.ask, NAME, "MX")
-        nursery.cancel_scope.cancel()
-    server.sock.close()
+    async with _asking(server) as quick, trio.open_nursery() as askers:
+        for _ in range(20):
+            askers.start_soon(quick.ask, NAME, "MX")
     ids, ports = zip(*server.asked, strict=True)
     assert len(ids) == 20
     assert min(len(set(ids)), len(set(ports))) > 17
+
+
+A = _answer("A", (f"{NAME}.", 300, "A", ["192.0.2.1"]))
+AAAA = _answer("AAAA", (f"{NAME}.", 300, "AAAA", ["2001:db8::1"]))
+
+
+@pytest.mark.parametrize("answers", [(A, AAAA), (AAAA, A), (A, A, AAAA)])
+async def test_several_kinds_are_asked_for_at_once_and_each_is_answered_by_its_own_id(
+    answers: Sequence[bytes], autojump_clock: MockClock
+) -> None:
+    server = _Server()
+    server.answers = [b"id" + answer[2:] for answer in answers]
+    async with _asking(server) as quick:
+        v4, v6 = await quick.ask(NAME, "A", "AAAA")
+    assert v4 is not None
+    assert v6 is not None
+    assert (v4.records, v6.records) == (("192.0.2.1",), ("2001:db8::1",))
+    (one, one_port), (two, two_port) = server.asked
+    assert one != two
+    assert one_port == two_port
+
+
+async def test_two_questions_of_a_look_up_never_have_one_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([7, 7, 7, 8])
+    monkeypatch.setattr("secrets.randbits", lambda _: next(drawn))
+    assert [(id, question.kind) for id, question in make_questions(NAME, ["A", "AAAA"]).items()] == [
+        (7, "A"),
+        (8, "AAAA"),
+    ]
+
+
+async def test_what_is_answered_of_two_is_told_when_the_patience_ends(autojump_clock: MockClock) -> None:
+    server = _Server()
+    server.answers = [b"id" + A[2:]]
+    async with _asking(server) as quick:
+        for number in range(1, 5):  # a server that answers is not silent: it is asked again
+            v4, v6 = await quick.ask(NAME, "A", "AAAA")
+            assert v4 is not None
+            assert v6 is None
+            assert trio.current_time() == number
+            assert v4.at == number - 1
+
+
+async def test_of_two_answers_the_odd_one_is_left_to_dnspython(autojump_clock: MockClock) -> None:
+    async with DnsPeer({NAME: {"A": ["192.0.2.1"], "AAAA": Lie.SERVFAIL}}).listening() as server:
+        host, _, port = server.rpartition(":")
+        names = Dns([Place(host, int(port))], 5.0)
+        ((kind, found, at),) = await names.look_up_ordinary(NAME, ["A", "AAAA"])
+    assert (kind, found.records, at) == ("A", ("192.0.2.1",), 0.0)
 
 
 @pytest.fixture
@@ -187,7 +235,7 @@ async def test_a_server_that_keeps_silent_is_left_to_dnspython_for_a_minute(
     silent: Quick, autojump_clock: MockClock
 ) -> None:
     for _ in range(5):
-        assert await silent.ask(NAME, "MX") is None
+        assert await silent.ask(NAME, "MX") == [None]
     assert trio.current_time() == 3.0
     await trio.sleep(60)
     await silent.ask(NAME, "MX")
@@ -204,19 +252,59 @@ async def test_a_silent_first_server_leaves_time_for_the_second(autojump_clock: 
     assert found.records == ((10, "mx1.example.org"),)
 
 
-async def test_a_burst_of_questions_is_asked_by_turns(mock_clock: MockClock) -> None:
+@pytest.mark.parametrize("kinds", [("MX",), ("A", "AAAA")])
+async def test_a_burst_of_questions_is_asked_by_turns(kinds: Sequence[str], mock_clock: MockClock) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.bind(("127.0.0.1", 0))
         names = Dns([Place("127.0.0.1", sock.getsockname()[1])], 5.0)
+
+        async def ask(name: str) -> None:
+            if len(kinds) == 1:
+                await names.look_up(name, kinds[0])
+            else:
+                await names.look_up_ordinary(name, kinds)
+
         async with trio.open_nursery() as nursery:
             for number in range(250):
-                nursery.start_soon(names.look_up, f"d{number}.example", "MX")
+                nursery.start_soon(ask, f"d{number}.example")
             await wait_all_tasks_blocked()
-            asked = 0
-            with suppress(BlockingIOError):
-                while sock.recv(512):
-                    asked += 1
-            assert asked == 200
+            assert _count(sock) == 200
+            nursery.cancel_scope.cancel()
+
+
+def _count(sock: socket.socket) -> int:
+    asked = 0
+    with suppress(BlockingIOError):
+        while sock.recv(512):
+            asked += 1
+    return asked
+
+
+async def test_who_waits_for_two_turns_is_not_overtaken_and_holds_none_meanwhile(mock_clock: MockClock) -> None:
+    """Else those who have one of two would wait for each other, or for ever."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind(("127.0.0.1", 0))
+        names = Dns([Place("127.0.0.1", sock.getsockname()[1])], 5.0)
+        first = [trio.CancelScope() for _ in range(199)]
+
+        async def ask(scope: trio.CancelScope, name: str) -> None:
+            with scope:
+                await names.look_up(name, "MX")
+
+        async with trio.open_nursery() as nursery:
+            for number, scope in enumerate(first):
+                nursery.start_soon(ask, scope, f"d{number}.example")
+            await wait_all_tasks_blocked()
+            assert _count(sock) == 199
+            nursery.start_soon(names.look_up_ordinary, "two.example", ("A", "AAAA"))
+            await wait_all_tasks_blocked()
+            nursery.start_soon(names.look_up, "later.example", "MX")
+            await wait_all_tasks_blocked()
+            assert _count(sock) == 0
+            for number, scope in enumerate(first[:2]):
+                scope.cancel()
+                await wait_all_tasks_blocked()
+                assert _count(sock) == (2, 1)[number]
             nursery.cancel_scope.cancel()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -330,7 +330,7 @@ async def test_a_look_up_that_nobody_waits_for_does_not_hold_the_transport_open(
 class SlowNames(Names):
     """Each look-up takes a second."""
 
-    async def look_up(self, name: str, kind: str) -> Found:
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
         await trio.sleep(1)
         return await super().look_up(name, kind)
 
@@ -341,6 +341,58 @@ async def test_both_families_are_looked_up_at_once(autojump_clock: MockClock) ->
         exchangers = Exchangers(nursery, SlowNames(zone), port=25, own_name="client.example")
         assert list(await exchangers.addresses("mx.example.org")) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
         assert trio.current_time() == 1.0
+
+
+class LateNames(Names):
+    """An answer for AAAA takes three seconds; asked: what was."""
+
+    def __init__(self, zone: dict[tuple[str, str], Sequence[Any]]) -> None:
+        super().__init__(zone)
+        self.asked: list[tuple[str, str]] = []
+
+    async def look_up(self, name: str, kind: str, *, is_odd: bool = False) -> Found:
+        self.asked.append((name, kind))
+        if kind == "AAAA":
+            await trio.sleep(3)
+        return await super().look_up(name, kind)
+
+
+async def test_ipv6_addresses_that_come_late_are_waited_for_once_and_used_when_they_come(
+    autojump_clock: MockClock,
+) -> None:
+    names = LateNames({("mx.example.org", "AAAA"): ["2001:db8::1"], ("mx.example.org", "A"): ["192.0.2.1"]})
+    async with trio.open_nursery() as nursery:
+        exchangers = Exchangers(nursery, names, port=25, own_name="client.example")
+        for _ in range(2):
+            assert list(await exchangers.addresses("mx.example.org")) == ["192.0.2.1"]
+            assert trio.current_time() == 1.0
+        await trio.sleep(2.5)
+        assert list(await exchangers.addresses("mx.example.org")) == ["2001:db8::1", "192.0.2.1"]
+        assert sorted(names.asked) == [("mx.example.org", "A"), ("mx.example.org", "AAAA")]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "asked"),
+    [
+        (((20, "mx1.example.org"), (10, "mx2.example.org")), "mx2.example.org"),
+        (((10, "mx1.example.org"), (10, "mx2.example.org")), ""),  # which one is first will be drawn by lot
+        (((0, "[192.0.2.1]"),), ""),
+    ],
+)
+async def test_the_addresses_of_the_first_host_can_be_had_beforehand(
+    hosts: tuple[tuple[int, str], ...], asked: str, autojump_clock: MockClock
+) -> None:
+    names = LateNames({})
+    async with trio.open_nursery() as nursery:
+        exchangers = Exchangers(nursery, names, port=25, own_name="client.example")
+        await exchangers.prepare(Route("site", hosts, 25))
+        assert {name for name, _ in names.asked} == ({asked} if asked else set())
+
+
+async def test_an_address_that_cannot_be_had_beforehand_is_told_to_who_needs_it(autojump_clock: MockClock) -> None:
+    async with open_wide(ZONE) as wide:
+        assert fate(await wide.send("broken-host.example")) == "deferred 4.4.3"
+        assert wide.dns.asked.count(("broken.example.org", "A")) == 2  # as an ordinary question, and by dnspython
 
 
 def test_hosts_are_tried_by_preference() -> None:
