@@ -226,6 +226,7 @@ class Conversation:
         self._needs_reset = transaction.is_chunked  # a BDAT that fails must be followed by RSET (RFC 3030 section 2)
         follower = self.follower = self._take_follower(transaction)
         group = self._expect_group(follower) if follower is not None else self._parting()
+        self._check_stopped()  # the last moment: what was taken back since must not get its dot
         transaction.is_committed = True
         transaction.handover.request.committing()
         if rest := self._talk.send_nowait(end + group if group else end):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from postroad.errors import StoreError
 from postroad.testing import MemoryContent, make_request
 from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Delay, Raw, Reset, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope, Verdict
+from postroad_smtp.handover import Handover
 
 ACCEPTED, DEFERRED, REFUSED = Disposition.ACCEPTED, Disposition.DEFERRED, Disposition.REFUSED
 IN_DOUBT, POSTPONED = Disposition.IN_DOUBT, Disposition.POSTPONED
@@ -522,3 +524,31 @@ async def test_it_works_over_streams_in_memory_too(autojump_clock: MockClock) ->
         transport.close()
     assert (first[0].disposition, second[0].disposition) == (DEFERRED, ACCEPTED)
     assert len(peer.connections) == 1
+
+
+class _TakenBackAtItsEnd(MemoryContent):
+    """Its call is cancelled when the last piece is out, and before its task has waited for anything again."""
+
+    take_back: Callable[[], bool]
+    was_taken_back = False
+
+    @asynccontextmanager
+    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+        async with super().chunks() as pieces:
+            yield pieces
+        self.was_taken_back = self.take_back()
+
+
+async def test_a_content_that_is_taken_back_never_gets_its_dot(road: OpenRoad) -> None:
+    async with road() as way:
+        content = _TakenBackAtItsEnd(LARGE)
+        settled = list[object]()
+        request = make_request(content=content, commit=way._commit)
+        handover = Handover(request, way.transport._route, None, done=settled.append)  # type: ignore[attr-defined]
+        content.take_back = lambda: way.transport._take_back(handover)  # type: ignore[attr-defined]
+        way.transport._sites.submit(handover)  # type: ignore[attr-defined]
+        with trio.fail_after(10):
+            while way.transport._sites._sites:  # type: ignore[attr-defined]
+                await trio.lowlevel.checkpoint()
+        assert content.was_taken_back
+        assert (way.committed, way.peer.transactions, settled) == (0, [], [])
