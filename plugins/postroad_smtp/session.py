@@ -279,6 +279,8 @@ class Session:
         with self._talk.limit.scope() as scope:
             while not (self._is_over or self._is_aborted or self._is_left_to_others()):
                 await self._work()
+                if scope.cancel_called:  # for a deadline that was met after all: what comes next has its own
+                    break
         self._talk.limit.leave_scope()
         if self._is_aborted and not self._is_over:
             self._be_over(self.stopped)

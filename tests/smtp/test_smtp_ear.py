@@ -21,6 +21,7 @@ from postroad_smtp import opening, plain
 from postroad_smtp.conversation import Conversation
 from postroad_smtp.ear import Ear
 from postroad_smtp.plain import PlainStream
+from postroad_smtp.wire import Wire
 
 ACCEPTED, IN_DOUBT, DEFERRED = Disposition.ACCEPTED, Disposition.IN_DOUBT, Disposition.DEFERRED
 
@@ -278,6 +279,28 @@ async def test_without_an_ear_sessions_wait_for_themselves(
     async with road(dict(replies)) as way:
         got = [(await way.send())[0].disposition for _ in range(4)]
         assert got.count(ACCEPTED) >= 3
+
+
+async def test_a_deadline_that_passes_while_its_answer_is_taken_is_not_that_of_the_next(
+    road: OpenRoad, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """As when both fall in one instant: the content that follows the answer would be in doubt before anybody has answered it."""
+    receive, instants = Wire.receive, 0
+
+    async def receive_in_that_instant(wire: Wire) -> bytes:
+        nonlocal instants
+        data = await receive(wire)
+        if b"354" in data:
+            (session,) = next(iter(way.transport._sites._sites.values()))._sessions  # type: ignore[attr-defined]
+            session._talk.limit._scope.cancel()
+            instants += 1
+        return data
+
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    monkeypatch.setattr(Wire, "receive", receive_in_that_instant)
+    async with road({".": Delay(5.0, ACCEPT)}) as way:
+        assert (await way.send())[0].disposition is ACCEPTED
+    assert instants == 1
 
 
 async def test_where_no_descriptor_is_left_for_an_ear_sessions_wait_for_themselves(

@@ -17,7 +17,7 @@ from smtp_wide import open_wide
 from trio.testing import MockClock
 
 from postroad.testing import make_request
-from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, SmtpPeer
+from postroad.testing.smtp_peer import ACCEPT, Behaviour, Cut, Silence, SmtpPeer
 from postroad.verdict import Disposition, Scope
 from postroad_smtp import smtp_transport
 from postroad_smtp.plain import connect
@@ -297,3 +297,12 @@ async def test_a_full_backlog_of_a_unix_socket_is_waited_for(tmp_path: Path, aut
         second = await connect(path, 0)
         for stream in (first, second):
             await stream.aclose()
+
+
+async def test_a_server_that_does_not_greet_leaves_its_time_behind(autojump_clock: MockClock) -> None:
+    """Over a stream that takes a task to close: the next host has a time of its own."""
+    plan = Plan({"mx1.example.org": ["9.9.9.1"], "mx2.example.org": ["9.9.9.2"]}, {"9.9.9.1": 0, "9.9.9.2": 1})
+    peers = {"9.9.9.1": SmtpPeer(Behaviour({"CONNECT": Silence()})), "9.9.9.2": SmtpPeer()}
+    async with plan.running(peers, greeting_seconds=7) as transport:
+        assert (await send(transport)).disposition is ACCEPTED
+    assert [address for address, _ in plan.dialled] == ["9.9.9.1", "9.9.9.2"]
