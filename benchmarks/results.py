@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from peers.debian import find_python
+from places import cache_folder
 from processes import BENCHMARKS
-from throughput import cache_folder
 
 __all__ = ["is_doubtful", "page", "publish"]
 

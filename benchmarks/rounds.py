@@ -19,7 +19,7 @@ from typing import Any
 from load import USUAL, Load
 from measure import count_syncs, pss_of_tree
 from peers import Peer, Place, Sent
-from processes import Family, OutOfTime
+from processes import Family, Gone, OutOfTime
 from sinks import Received, Sink
 
 __all__ = ["TROUBLE", "Plan", "Run", "Spread", "Stage", "play", "play_syncs", "tell"]
@@ -62,7 +62,7 @@ class Run:
 
     @classmethod
     def failed(cls, peer: str, number: int, messages: int, error: Exception) -> Run:
-        problem = f"{type(error).__name__}: {error}"
+        problem = str(error) if isinstance(error, Gone) else f"{type(error).__name__}: {error}"
         return cls(peer, number, messages, Sent(0.0, 0.0, problem=problem), Received(0, None, 0.0, 0.0))
 
     @property
@@ -114,17 +114,27 @@ class Stage:
     @contextmanager
     def started(self, peer: Peer) -> Generator[None]:
         """A peer, fresh and warmed up; ended and cleared away afterwards."""
+        if gone := self.family.gone():
+            raise Gone(gone)  # the sink, or whoever serves all
         self._count += 1
         folder = self.folder / f"{self._count:03d}"
         folder.mkdir()
-        peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
-        try:
-            if self.plan.warm_up and peer.name not in self.plan.cold:
-                self._warm_up(peer)
-            yield
-        finally:
-            peer.stop()
+        with self.family.those_started_here():
+            peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
+            try:
+                if self.plan.warm_up and peer.name not in self.plan.cold:
+                    self._warm_up(peer)
+                yield
+            except TROUBLE as error:
+                raise self._cause(error) from error
+            finally:
+                peer.stop()
         shutil.rmtree(folder)  # kept when the run failed: its .err and .log files say why
+
+    def _cause(self, error: Exception) -> Exception:
+        """What is to be told of: the process that ended, rather than who waited for it."""
+        gone = "" if isinstance(error, Gone) else self.family.gone()
+        return Gone(f"{gone}; then: {error}") if gone else error
 
     def _warm_up(self, peer: Peer) -> None:
         run = self.run(peer, 0, min(self.plan.warm_up, self.plan.messages_of(peer.name)))
@@ -138,7 +148,10 @@ class Stage:
         received = self.sink.wait(messages * recipients, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
         is_all_there = not received.problem(messages * recipients)
         sent = peer.finish(self.plan.seconds if is_all_there else _HOPELESS_SECONDS)
-        return Run(peer.name, number, messages, sent, received, recipients, pss_of_tree(peer.pid))
+        run = Run(peer.name, number, messages, sent, received, recipients, pss_of_tree(peer.pid))
+        if run.problem and (gone := self.family.gone()):
+            raise Gone(f"{gone}; then: {run.problem}")
+        return run
 
 
 def play(stage: Stage, peers: Sequence[Peer], tell: Callable[[Run], None]) -> list[Run]:

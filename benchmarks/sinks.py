@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from measure import cpu_of_tree
 from processes import Family, OutOfTime
+from tree import cpu_of_tree
 from workload import HEAD_OCTETS, MESSAGE_ID, SUBMITTED, percentiles
 
 __all__ = ["CountingSink", "FolderSink", "Received", "Sink", "SmtpSink", "free_port", "wait_for_port"]
@@ -82,7 +82,7 @@ class CountingSink:
         host, port = listens_at
         settings = {"certificate": str(certificate) if certificate else "", "deferred": deferred, "http": speaks_http}
         settings |= {"host": host, "port": port}
-        self._worker = family.worker("counting_sink", settings, folder / "sink.err")
+        self._worker = family.worker("counting_sink", settings, folder / "sink.err", title="the sink")
         self.port = int(self._worker.answer(20.0)["port"])
 
     def reset(self) -> None:
@@ -115,7 +115,7 @@ class SmtpSink:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         argv: list[str | Path] = [program, "-c", *user, f"127.0.0.1:{self.port}", "1000"]
         with self._path.open("wb") as out:
-            self._process = family.start(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)
+            self._process = family.start(argv, stdout=out, stderr=subprocess.STDOUT, env=environment, title="the sink")
         self._cpu = 0.0
         wait_for_port(self.port, self._process)
 

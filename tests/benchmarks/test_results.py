@@ -11,9 +11,9 @@ import pytest
 
 import results
 from peers.debian import find_python
+from places import cache_folder
 from plots import COLOURS, bars_by_scenario, bars_of
 from results import is_doubtful, page, publish
-from throughput import cache_folder
 
 
 def _spread(median: float) -> Mapping[str, float]:
