@@ -5,22 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from measure import pss_of_tree
-from peers import Peer
+from peers import Queueing
 from rounds import TROUBLE, Plan, Run, Stage
 from sinks import Received, free_port
 
-__all__ = ["DeadSink", "Queueing", "measure_backlog"]
+__all__ = ["DeadSink", "measure_backlog"]
 
 _LOOK_SECONDS = 0.2
-
-
-class Queueing(Peer, Protocol):
-    """A system that can say how much waits in it."""
-
-    def queued(self) -> int: ...
 
 
 class DeadSink:

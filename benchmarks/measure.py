@@ -19,6 +19,7 @@ from processes import Family
 from tree import tree_of
 
 __all__ = [
+    "MEMORY_FILE_SYSTEMS",
     "count_syncs",
     "describe_machine",
     "file_system",
@@ -27,6 +28,7 @@ __all__ = [
     "sync_rate",
 ]
 
+MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _SYNCS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range|syncfs)$", re.M)
 
 

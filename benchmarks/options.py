@@ -107,13 +107,17 @@ def names(what: str, known: Iterable[str]) -> Callable[[str], list[str]]:
 def changed(parser: argparse.ArgumentParser, given: argparse.Namespace, *, apart_from: Sequence[str]) -> list[str]:
     """The options whose values are not their defaults, as they are written.  apart_from: those that change no figure."""
     told = {name: value for name, value in vars(given).items() if name not in apart_from}
-    return [_written(name, value) for name, value in told.items() if value != parser.get_default(name)]
+    return [_written(name, value) for name, value in told.items() if _text(value) != _text(parser.get_default(name))]
 
 
 def _written(name: str, value: object) -> str:
     option = f"--{name.replace('_', '-')}"
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return option if value is True else f"{option} {text}"
+    return option if value is True else f"{option} {_text(value)}"
+
+
+def _text(value: object) -> str:
+    """Before and after it was read."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def run_script(main: Callable[[], int]) -> int:

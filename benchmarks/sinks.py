@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,11 @@ class Received:
     octets: int | None = None
     connections: int | None = None
     latency: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def counted(self) -> int:
+        """Distinct messages, where it can tell."""
+        return self.messages if self.distinct is None else self.distinct
 
     def problem(self, count: int) -> str:
         """Why a run with so many messages does not count; "" if it does."""
@@ -142,15 +148,17 @@ class SmtpSink:
 class FolderSink:
     """A folder, with its subfolders, into which mail is written as files; a file counts once it has its name.
 
-    Drafts are hidden, or in folders called `tmp`.  A file's change time says when it came.
+    Drafts are hidden, or in folders called `tmp`.  A file's change time says when it came.  recipients: of each message; so many
+    files with its id are wanted.
     """
 
     name = "a folder (distinct Message-IDs)"
     port = 0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recipients: int = 1) -> None:
         self.folder: Path | None = folder
         self._top = folder
+        self._recipients = recipients
         self.reset()
 
     def reset(self) -> None:
@@ -162,7 +170,7 @@ class FolderSink:
         deadline = time.monotonic() + seconds
         while sum(1 for _ in self._files()) < count and time.monotonic() < deadline:
             time.sleep(_LOOK_INTO_SECONDS)
-        ids, latency, last, octets = set[bytes](), list[float](), 0.0, 0
+        ids, latency, last, octets = Counter[bytes](), list[float](), 0.0, 0
         ahead = time.time() - time.monotonic()
         paths = list(self._files())
         for path in paths:
@@ -172,7 +180,8 @@ class FolderSink:
             last, octets = max(last, at), octets + state.st_size
             ids.update(MESSAGE_ID.findall(head))
             latency += [at - float(moment) for moment in SUBMITTED.findall(head)]
-        return Received(len(paths), len(ids), last, 0.0, octets=octets, latency=percentiles(latency))
+        distinct = sum(min(copies, self._recipients) for copies in ids.values())
+        return Received(len(paths), distinct, last, 0.0, octets=octets, latency=percentiles(latency))
 
     def _files(self) -> Iterator[Path]:
         for folder, inner, names in os.walk(self._top):

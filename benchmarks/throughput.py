@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from load import Load
-from measure import describe_machine, sync_rate
+from measure import MEMORY_FILE_SYSTEMS, describe_machine, sync_rate
 from options import add_octets, add_places, add_submission, at_least, make_parser, names, positive, run_script
 from peers import Peer
 from peers.debian import find_programs
@@ -100,13 +100,14 @@ def benchmark(options: argparse.Namespace) -> Report:
 
 def _opening(plan: Plan, machine: dict[str, object], sink: str, rate: float, peers: Sequence[Peer]) -> str:
     lines = [
-        f"{plan.rounds} rounds of {plan.messages:,} messages of {plan.load.octets:,} octets, after {plan.warm_up} to warm up",
+        f"{plan.rounds} round{'s' * (plan.rounds > 1)} of "
+        f"{plan.messages:,} messages of {plan.load.octets:,} octets, after {plan.warm_up} to warm up",
         f"{machine['cpus']} CPUs ({machine['cpu']}), Python {machine['python']}, {machine['file_system']}: "
         f"{rate:,.0f} synced 4 KiB appends a second; load before: {machine['load_before']}",
         f"sink: {sink}",
         *(f"{peer.name}: {peer.settings}" for peer in peers),
     ]
-    if machine["file_system"] in ("tmpfs", "ramfs"):
+    if machine["file_system"] in MEMORY_FILE_SYSTEMS:
         lines.append("WARNING: the spool is not on a disk, so syncs cost nothing; choose another folder with --cache")
     return "\n".join(lines)
 

@@ -168,10 +168,43 @@ def test_a_server_that_ended_is_named_before_who_waited_for_it(tmp_path: Path) -
             family.start(["false"], title="master").wait()
             raise OutOfTime("no answer")
 
+    class Stillborn(PretendedPeer):
+        def start(self, place: Place) -> None:
+            family.start(["false"], title="master").wait()
+            raise OutOfTime("no answer")
+
     with family.ended_at_exit():
         stage = Stage(family, tmp_path, PretendedSink(), _PLAN)
-        runs = play(stage, [Dying("a", []), PretendedPeer("b", [])], lambda run: None)
+        runs = play(stage, [Dying("a", []), Stillborn("b", []), PretendedPeer("c", [])], lambda run: None)
     told = {run.peer: run.problem for run in runs}
-    assert told["a"].startswith("master (process ")
-    assert told["a"].endswith("ended with status 1; then: no answer")
-    assert told["b"] == ""
+    for peer in "ab":
+        assert told[peer].startswith("master (process ")
+        assert told[peer].endswith("ended with status 1; then: no answer")
+    assert told["c"] == ""
+
+
+def test_the_wait_for_the_sink_ends_soon_when_the_queue_is_empty(tmp_path: Path) -> None:
+    class Emptied(PretendedPeer):
+        left = 2
+
+        def queued(self) -> int:
+            self.left -= 1
+            return self.left
+
+    stage = _stage(tmp_path)
+    stage.sink = sink = LackingSink()
+    run = stage.run(Emptied("a", []), 1, 100)
+    assert run.problem == "the sink received 99 (99 distinct) of 100 messages"
+    assert len(sink.waited) == 3  # with one look that found a message in the queue
+    assert sink.waited[-1] < min(sink.waited[:-1])
+
+
+class LackingSink(PretendedSink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 1
+        self.waited: list[float] = []
+
+    def wait(self, count: int, seconds: float) -> Received:
+        self.waited.append(seconds)
+        return super().wait(count, seconds)
