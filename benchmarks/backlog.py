@@ -49,7 +49,10 @@ def _measure_one(stage: Stage, peer: Queueing) -> dict[str, Any]:
     except TROUBLE as error:
         return {"problem": Run.failed(peer.name, 1, plan.messages, error).problem}
     told = {"queued": queued, "pss_mb": _mb(pss), "empty_pss_mb": _mb(before), "durability": peer.durability}
-    return {**told, "problem": "" if queued == plan.messages else f"{queued} of {plan.messages} messages wait in it"}
+    return {
+        **told,
+        "problem": "" if queued == plan.messages else f"{queued:,} of {plan.messages:,} messages wait in it",
+    }
 
 
 def _wait_queued(peer: Queueing, count: int, seconds: float) -> int:

@@ -54,6 +54,7 @@ are seconds apart. A run counts only when the sink received every distinct messa
 - *PSS*: memory of all of its processes at the end of a run, shared pages divided.
 - *durable*: from the call to the moment the message is promised safe (without a queue: until the sink took it). *received*: from
   submission to the sink, at full load.
+- *-*: it does not tell, or is not asked; messages of aiosmtplib are made before the run, so that their age says nothing.
 - Postroad's submitters call it in-process and so spare the work of an SMTP session, which Postfix and the other servers do for
   every message. `door` is the fairest comparison: there the submitters are other processes."""
 
@@ -103,7 +104,7 @@ def page(told: Told, plots: Sequence[str], folder: Path = BENCHMARKS) -> str:
     """The Markdown.  folder: where it will lie."""
     parts = ["# Benchmark results", _opening(told, folder), *_warnings(told)]
     parts += [*(f"![{_title(name)}](plots/{name})" for name in plots), _NOTES]
-    parts += [_scenario(name, scenario) for name, scenario in told["scenarios"].items()]
+    parts += [_scenario(name, scenario, told["rounds"]) for name, scenario in told["scenarios"].items()]
     if told.get("pairs"):
         parts.append(_pairs(told["pairs"]))
     if told.get("backlog"):
@@ -159,8 +160,8 @@ def _title(name: str) -> str:
     return name.removesuffix(".svg").replace("-", " ")
 
 
-def _scenario(name: str, scenario: Told) -> str:
-    rows = [_row(system, figures) for system, figures in scenario["summary"].items() if figures["counted_runs"]]
+def _scenario(name: str, scenario: Told, rounds: int) -> str:
+    rows = [_row(system, figures, rounds) for system, figures in scenario["summary"].items() if figures["counted_runs"]]
     problems = [f"Does not count: {problem}." for problem in scenario["problems"]]
     problems += [_doubt(system, figures) for system, figures in scenario["summary"].items() if is_doubtful(figures)]
     heading = f"## {name}\n\n{scenario['about']}; {scenario['messages']:,} messages a run, into {scenario['sink']}."
@@ -177,10 +178,10 @@ def _doubt(system: str, figures: Told) -> str:
     return f"Strace saw {figures['syncs_per_message']:.3f} syncs a message of {system}, which is called {figures['level']}."
 
 
-def _row(system: str, figures: Told) -> list[str]:
-    syncs = figures["syncs_per_message"]
+def _row(system: str, figures: Told, rounds: int) -> list[str]:
+    syncs, counted = figures["syncs_per_message"], figures["counted_runs"]
     return [
-        system,
+        system if counted == rounds else f"{system} ({counted} of {rounds} runs)",
         figures["level"],
         _span(figures["per_second"], ",.0f"),
         _span(figures["postfix_ratio"], ".2f"),

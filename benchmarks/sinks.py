@@ -52,8 +52,8 @@ class Received:
     def problem(self, count: int) -> str:
         """Why a run with so many messages does not count; "" if it does."""
         if self.messages != count or self.distinct not in (None, count):
-            distinct = "" if self.distinct is None else f" ({self.distinct} distinct)"
-            return f"the sink received {self.messages}{distinct} of {count} messages"
+            distinct = "" if self.distinct is None else f" ({self.distinct:,} distinct)"
+            return f"the sink received {self.messages:,}{distinct} of {count:,} messages"
         return ""
 
 

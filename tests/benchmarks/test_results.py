@@ -13,7 +13,7 @@ import pytest
 import results
 from peers.debian import find_python
 from places import cache_folder
-from plots import COLOURS, bars_by_scenario, bars_of
+from plots import COLOURS, bars_by_scenario, bars_of, plain
 from processes import BENCHMARKS
 from results import is_doubtful, page, publish
 from versions import checkout, versions
@@ -83,6 +83,16 @@ def test_the_page_tells_machine_durability_figures_and_what_is_absent(told: dict
     assert "1.50 (0.75 - 3.00) times the disk's own write" in text
     assert "| postroad | 50 | 30 | 10,000 |" in text
     assert "short run" not in text
+
+
+def test_a_row_says_of_how_few_runs_it_is(told: dict[str, Any]) -> None:
+    assert "runs) |" not in page(told, [])
+    told["scenarios"]["api"]["summary"]["postfix"]["counted_runs"] = 2
+    assert "| postfix (2 of 3 runs) |" in page(told, [])
+
+
+def test_numbers_in_plots_are_plain() -> None:
+    assert [plain(value) for value in (0.3125, 10.0, 99.94, 1220.4)] == ["0.312", "10", "99.9", "1,220"]
 
 
 def test_a_short_run_says_so_and_a_system_without_a_counted_run_has_no_row(told: dict[str, Any]) -> None:
