@@ -87,12 +87,15 @@ class Family:
                 stderr=file,
                 title=title or module.rpartition(".")[2],
             )
-        return Worker(process, errors, self.gone)
+        return Worker(process, errors, self)
 
-    def gone(self) -> str:
-        """Which processes ended though nobody here ended them, and how; "" for none."""
-        ended = [process for process in self._members if process.poll() is not None]
-        return ", ".join(f"{self._titles[one.pid]} (process {one.pid}) {_how(one.returncode)}" for one in ended)
+    def title_of(self, process: subprocess.Popen[bytes]) -> str:
+        return f"{self._titles[process.pid]} (process {process.pid})"
+
+    def gone(self, told: str = "") -> str:
+        """Which processes ended though nobody here ended them, and how; "" for none but those whom a text tells of."""
+        ended = [(self.title_of(one), one.returncode) for one in self._members if one.poll() is not None]
+        return ", ".join(f"{title} {_how(status)}" for title, status in ended if title not in told)
 
     def end_strays(self) -> None:
         """End what processes of ours left behind: whose parent is gone."""
@@ -152,9 +155,9 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class Worker:
-    """One worker process, seen from the benchmark.  gone: tells which processes ended that should not have."""
+    """One worker process, seen from the benchmark."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Path, gone: Callable[[], str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], errors: Path, family: Family) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
@@ -162,7 +165,8 @@ class Worker:
         self._orders = process.stdin
         self._answers = process.stdout.fileno()
         self._buffer = b""
-        self._gone = gone
+        self._family = family
+        self._title = family.title_of(process)
 
     def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Give an order and wait for its answer."""
@@ -174,10 +178,10 @@ class Worker:
         return self.answer(seconds)
 
     def answer(self, seconds: float) -> dict[str, Any]:
-        """Wait for one answer.  Raises OutOfTime, or RuntimeError when the worker, or another process, ended."""
+        """Wait for one answer.  Raises OutOfTime, or Gone when it, or another process, ended."""
         answer: dict[str, Any] = json.loads(self._line(time.monotonic() + seconds))
         if "failed" in answer:
-            raise RuntimeError(f"worker {self.process.pid} failed: {answer['failed']}")
+            raise RuntimeError(f"{self._title} failed: {answer['failed']}")
         return answer
 
     def let_end(self, seconds: float) -> None:
@@ -196,17 +200,19 @@ class Worker:
                     if not data:
                         raise self._ended()
                     self._buffer += data
-                elif gone := self._gone():
+                elif gone := self._family.gone():
                     raise Gone(gone)
                 elif left <= _LOOK_SECONDS:
-                    raise OutOfTime(f"worker {self.process.pid} did not answer in time")
+                    raise OutOfTime(f"{self._title} did not answer in time")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def _ended(self) -> RuntimeError:
+    def _ended(self) -> Gone:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_SECONDS)
-        return RuntimeError(f"worker {self.process.pid} ended without an answer: {self._last_words()}")
+        status = self.process.poll()
+        how = "closed its output" if status is None else _how(status)
+        return Gone(f"{self._title} {how} without an answer: {self._last_words()}")
 
     def _last_words(self) -> str:
         """The last line of what it complained of; an ExceptionGroup is printed in a frame, which says nothing."""

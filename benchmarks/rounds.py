@@ -137,10 +137,8 @@ class Stage:
         """What is to be told of is the process that ended, before whoever waited for it."""
         try:
             yield
-        except Gone:
-            raise
         except TROUBLE as error:
-            if gone := self.family.gone():
+            if gone := self.family.gone(str(error)):
                 raise Gone(f"{gone}; then: {error}") from error
             raise
 
