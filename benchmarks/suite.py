@@ -189,7 +189,8 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
         told["interrupted"] = 130
     except SystemExit as end:  # by a signal
         told["interrupted"] = end.code
-    played = {name for one in options.chosen for name in one.peers}.union(*options.beside.values())
+    parts = [*(one.peers for one in options.chosen), *options.beside.values()]
+    played = list(dict.fromkeys(name for peers in parts for name in peers))
     return {**told, "versions": versions(played, options.cache)}
 
 
