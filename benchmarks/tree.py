@@ -101,6 +101,7 @@ def guarded(main: Callable[[], int]) -> int:
     child = os.fork()
     if not child:
         os.setpgid(0, 0)  # a terminal's Ctrl-C comes to it once, from the guard
+        _leave_the_terminal()
         _prctl(_DEATH_SIGNAL, signal.SIGTERM)
         return main() if os.getppid() == guard else 1
     for number in (signal.SIGINT, *END_SIGNALS):
@@ -112,6 +113,12 @@ def guarded(main: Callable[[], int]) -> int:
     if status < 0:
         print(f"the benchmark was ended by signal {-status}, and so were its processes", file=sys.stderr)
     return 128 - status if status < 0 else status
+
+
+def _leave_the_terminal() -> None:
+    """A terminal stops those in the background who read from it or, where it is told so, write to it."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _hand_on(child: int, number: int) -> None:
