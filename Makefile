@@ -39,7 +39,7 @@ wheel: $(STAMP) ## build the wheel and try it in an empty environment
 bench: $(STAMP) ## messages a second, beside smtplib and Postfix; ARGS="--help" lists more
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
-bench-full: $(STAMP) ## every scenario beside every system that can be had, about an hour: writes benchmarks/RESULTS.md; ARGS="--short"
+bench-full: $(STAMP) ## every scenario beside every system that can be had, 25 to 60 minutes: writes benchmarks/RESULTS.md; ARGS="--short"
 	@$(BIN)/python benchmarks/suite.py --publish $(ARGS)
 
 fuzz: $(STAMP) ## fuzz the readers of strangers' bytes, 60 s each; SECONDS=5, TARGET=reply

@@ -10,24 +10,29 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from options import at_least, folder_path, make_parser, run_script
 from processes import BENCHMARKS, Family, Worker
 
 _SECONDS = 300.0
 _ALONE, _PAUSE_SECONDS = 200, 0.01  # messages of the second part: how soon an engine at rest has one
 
 
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--processes", type=at_least(1), default=8, help="that send")
+    parser.add_argument("--messages", type=at_least(1), default=1000, help="calls of each process")
+    usual = str(BENCHMARKS / "out")
+    parser.add_argument("--folder", type=folder_path, default=usual, help="where the spool lies: a real disk")
+    return parser.parse_args(argv)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--messages", type=int, default=1000, help="calls of each process")
-    parser.add_argument("--folder", type=Path, default=BENCHMARKS / "out", help="where the spool lies: a real disk")
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    family = Family()
+    given, family = parse(), Family()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, family.ended_at_exit():
         return _run(family, Path(folder), given.processes, given.messages)
 
@@ -69,4 +74,4 @@ def _tell_crowd(said: list[dict[str, Any]], heard: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -5,22 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from measure import pss_of_tree
-from peers import Peer
+from peers import Queueing
 from rounds import TROUBLE, Plan, Run, Stage
 from sinks import Received, free_port
 
-__all__ = ["DeadSink", "Queueing", "measure_backlog"]
+__all__ = ["DeadSink", "measure_backlog"]
 
 _LOOK_SECONDS = 0.2
-
-
-class Queueing(Peer, Protocol):
-    """A system that can say how much waits in it."""
-
-    def queued(self) -> int: ...
 
 
 class DeadSink:
@@ -55,7 +49,10 @@ def _measure_one(stage: Stage, peer: Queueing) -> dict[str, Any]:
     except TROUBLE as error:
         return {"problem": Run.failed(peer.name, 1, plan.messages, error).problem}
     told = {"queued": queued, "pss_mb": _mb(pss), "empty_pss_mb": _mb(before), "durability": peer.durability}
-    return {**told, "problem": "" if queued == plan.messages else f"{queued} of {plan.messages} messages wait in it"}
+    return {
+        **told,
+        "problem": "" if queued == plan.messages else f"{queued:,} of {plan.messages:,} messages wait in it",
+    }
 
 
 def _wait_queued(peer: Queueing, count: int, seconds: float) -> int:

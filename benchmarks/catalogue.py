@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from load import Load
 
-__all__ = ["COLD", "PARTS", "SCENARIOS", "Scenario", "choose"]
+__all__ = ["BESIDE", "COLD", "PARTS", "SCENARIOS", "Scenario", "choose"]
 
 _QUEUES = ("postfix", "opensmtpd", "exim", "slimta", "haraka", "celery")
 _MX = "each system looks up each domain's own mail host, which has an address of its own; 10 KiB"
@@ -18,6 +18,9 @@ _BY_MX = ("postroad", "postfix", "opensmtpd", "exim")
 
 # The slow ones send less, so that a round does not last for ever: the part of a scenario's messages.
 PARTS = {"exim": 0.1, "slimta": 0.4, "haraka": 0.4, "celery": 0.4, "smtplib-usual": 0.4}
+
+# What is measured besides throughput, and of whom.
+BESIDE = {"pairs": ("postroad",), "backlog": ("postroad", "postfix", "opensmtpd", "exim", "slimta", "haraka")}
 
 # Not warmed up: after a pause OpenSMTPD waits for some seconds before it connects again.
 COLD = ("opensmtpd",)
@@ -175,17 +178,17 @@ SCENARIOS = (
 )
 
 
-def choose(names: str, *, any_transport: bool = False, sink: str = "smtp") -> list[Scenario]:
-    """The scenarios of these names, separated by commas; empty: all.  Raises LookupError for an unknown one.
+def choose(names: Sequence[str] | None = None, *, any_transport: bool = False, sink: str = "smtp") -> list[Scenario]:
+    """The scenarios of these names; None: all.  Raises LookupError for one that cannot be played.
 
-    sink: what a stranger's transport speaks to; only the one for SMTP puts mail off.
+    any_transport: over a stranger's, which speaks to that sink; only the one for SMTP puts mail off.
     """
     able = [
         one for one in SCENARIOS if not any_transport or (one.suits_any and not (one.load.deferred and sink != "smtp"))
     ]
-    if not names:
+    if names is None:
         return able
     by_name = {one.name: one for one in able}
-    if unknown := [name for name in names.split(",") if name not in by_name]:
+    if unknown := [name for name in names if name not in by_name]:
         raise LookupError(f"unknown scenarios {', '.join(unknown)}; known here: {', '.join(by_name)}")
-    return [by_name[name] for name in names.split(",")]
+    return [by_name[name] for name in names]

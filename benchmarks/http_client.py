@@ -10,7 +10,6 @@ benchmarks/out/http-client-*.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -22,12 +21,13 @@ from typing import Any
 import trio
 
 from measure import describe_machine
+from options import add_octets, add_places, at_least, make_parser, positive, run_script
+from places import save_json, work_folder
 from postroad import Submission, open_engine
 from postroad.log import configure_logging
-from processes import BENCHMARKS, Family, Worker
+from processes import Family, Worker
 from report import span, table
 from rounds import Spread
-from throughput import cache_folder, work_folder
 from workload import Template
 
 _WAYS = ("httpx2", "postroad")
@@ -36,14 +36,14 @@ _WORST, _FEWEST = 1.3, 5.0  # asked for: times the client's own cost; messages a
 _LATENCY_SECONDS = 0.05  # of a provider's answer, for the queue: an answer at once leaves nothing to gather
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=1500, help="in a round, of each")
-    parser.add_argument("--messages", type=int, default=2000, help="in the queue")
-    parser.add_argument("--octets", type=int, default=10_240, help="size of a message")
-    parser.add_argument("--seconds", type=float, default=120.0, help="the longest one run may take")
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON")
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="of each way")
+    parser.add_argument("--calls", type=at_least(1), default=1500, help="in a round, of each")
+    parser.add_argument("--messages", type=at_least(1), default=2000, help="in the queue")
+    add_octets(parser)
+    parser.add_argument("--seconds", type=positive, default=120.0, help="the longest one run may take")
+    add_places(parser, has_cache="for the work of a run")
     return parser.parse_args(argv)
 
 
@@ -51,7 +51,9 @@ class HttpSink:
     """seconds: before each answer."""
 
     def __init__(self, family: Family, folder: Path, seconds: float = 0.0) -> None:
-        self._worker = family.worker("http_sink", {"seconds": seconds}, folder / f"sink-{seconds:g}.err")
+        self._worker = family.worker(
+            "http_sink", {"seconds": seconds}, folder / f"sink-{seconds:g}.err", title="the sink"
+        )
         self._worker.answer(10)
         self.url = f"http://127.0.0.1:{self.counts()['port']}"
 
@@ -140,7 +142,7 @@ def text_of(runs: Sequence[dict[str, Any]], queue: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options, family = parse(argv), Family()
-    with work_folder(cache_folder()) as folder, family.ended_at_exit():
+    with work_folder(options.cache) as folder, family.ended_at_exit():
         machine = describe_machine(folder)
         runs = measure_calls(options, family, folder)
         queue = measure_queue(options, family, folder)
@@ -148,13 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             with suppress(OSError):
                 left.unlink()
     print(f"\n{text_of(runs, queue)}\nload before and after: {machine['load_before']}, {os.getloadavg()[0]:.2f}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / time.strftime("http-client-%Y%m%dT%H%M%SZ.json", time.gmtime())
-    path.write_text(json.dumps({"machine": machine, "runs": runs, "queue": queue}, indent=2) + "\n", encoding="utf-8")
+    path = save_json({"machine": machine, "runs": runs, "queue": queue}, options.out, "http-client")
     print(f"\nJSON: {path}")
     slow = any(_ratio(runs, provider, "cpu_us").median > _WORST for provider in _PROVIDERS)
     return 1 if slow or queue["a_call"] < _FEWEST else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

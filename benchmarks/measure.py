@@ -1,4 +1,4 @@
-"""What the machine says: CPU seconds of a process tree, syncs seen by strace, the disk's own sync rate, the machine itself."""
+"""What the machine says: memory of a process tree, syncs seen by strace, the disk's own sync rate, the machine itself."""
 
 from __future__ import annotations
 
@@ -9,56 +9,27 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from processes import Family
+from tree import tree_of
 
 __all__ = [
+    "MEMORY_FILE_SYSTEMS",
     "count_syncs",
-    "cpu_of_tree",
     "describe_machine",
     "file_system",
     "pss",
     "pss_of_tree",
     "sync_rate",
-    "tree_of",
 ]
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _SYNCS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync|sync_file_range|syncfs)$", re.M)
-
-
-def _stats() -> Iterator[tuple[int, int, int]]:
-    """(pid, parent, ticks) of every process; ticks include children that were waited for."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        yield int(entry.name), int(fields[1]), sum(map(int, fields[11:15]))
-
-
-def tree_of(pid: int) -> dict[int, int]:
-    """A process and its descendants, each with its CPU ticks."""
-    stats = {child: (parent, ticks) for child, parent, ticks in _stats()}
-    tree: dict[int, int] = {}
-    found = [pid] if pid in stats else []
-    while found:
-        here = found.pop()
-        tree[here] = stats[here][1]
-        found += [child for child, (parent, _) in stats.items() if parent == here]
-    return tree
-
-
-def cpu_of_tree(pid: int) -> float:
-    """CPU seconds of a process and its descendants so far, in steps of the kernel's clock tick (10 ms)."""
-    return sum(tree_of(pid).values()) / _TICKS
 
 
 def count_syncs(family: Family, pid: int, work: Callable[[], object], folder: Path) -> int | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bars_of", "draw_all"]
+__all__ = ["bars_of", "draw_all", "plain"]
 
 Told = Mapping[str, Any]
 Bar = tuple[str, float, float, float, str]  # name, least, median, most, level
@@ -52,7 +52,7 @@ def draw_all(told: Told, folder: Path) -> list[str]:
     """Draw what there are figures for; the names of the pictures."""
     main = told["scenarios"].get(_MAIN, {"summary": {}})
     about = "10 KiB messages over SMTP; medians, least to most"
-    rates, costs = bars_of(main, "postfix_ratio"), bars_of(main, "cpu_ms")
+    rates, costs = bars_of(main, "postfix_ratio"), bars_of(main, "cpu_ms")[::-1]  # the best on top
     pictures: dict[str, Callable[[], bool]] = {
         "throughput": lambda: _bars(folder, "throughput", "Throughput", f"times Postfix ({about})", rates),
         "scenarios": lambda: _bars(
@@ -75,7 +75,7 @@ def _bars(folder: Path, name: str, title: str, unit: str, bars: list[Bar]) -> bo
     for row, (_, least, median, most, level) in enumerate(bars):
         whiskers = [[median - least], [most - median]]
         axes.barh(row, median, color=COLOURS[level], xerr=whiskers, capsize=3, ecolor="#333333")
-        axes.annotate(f"{median:.3g}", (most, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.annotate(plain(median), (most, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(bars)), [bar[0] for bar in bars])
     if "times Postfix" in unit:
         axes.axvline(1.0, color="#333333", linewidth=0.8, linestyle="--")
@@ -95,13 +95,19 @@ def _latency(folder: Path, scenario: Told) -> bool:
     for row, (name, _, median, _, level) in enumerate(half[::-1]):
         axes.plot([median, most[name]], [row, row], color=COLOURS[level], linewidth=5, solid_capstyle="butt")
         axes.plot(median, row, "o", color=COLOURS[level], markersize=9)
-        label = f"{median:.3g} to {most[name]:.3g}"
+        label = f"{plain(median)} to {plain(most[name])}"
         axes.annotate(label, (most[name], row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(half)), [bar[0] for bar in half[::-1]])
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: plain(value))
     axes.margins(x=0.2)
     _finish(figure, axes, folder, "latency", {bar[4] for bar in half})
     return True
+
+
+def plain(value: float) -> str:
+    """Three digits, and never a power of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _canvas(rows: int, title: str, unit: str) -> tuple[Any, Any]:

@@ -20,14 +20,21 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-__all__ = ["BENCHMARKS", "Crew", "Family", "OutOfTime", "Worker", "lead", "say", "shares", "take_orders"]
+from tree import END_SIGNALS, adopting, children_of, end_below
+
+__all__ = ["BENCHMARKS", "Crew", "Family", "Gone", "OutOfTime", "Worker", "lead", "say", "shares", "take_orders"]
 
 BENCHMARKS = Path(__file__).resolve().parent
 _GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 
 
 class OutOfTime(Exception):
     """Something took longer than the benchmark allows."""
+
+
+class Gone(RuntimeError):
+    """A process ended that should not have; the text says which, and how."""
 
 
 class Family:
@@ -35,6 +42,8 @@ class Family:
 
     def __init__(self) -> None:
         self._members: list[subprocess.Popen[bytes]] = []
+        self._titles: dict[int, str] = {}
+        self._others: set[int] | None = None  # children that are none of ours; None: orphans are not adopted
 
     def start(
         self,
@@ -45,22 +54,53 @@ class Family:
         stderr: IO[bytes] | int | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        title: str = "",
     ) -> subprocess.Popen[bytes]:
-        """Start a process in a session of its own: Ctrl-C reaches the benchmark alone, which then ends its processes."""
+        """Start a process in a session of its own: Ctrl-C reaches the benchmark alone, which then ends its processes.
+
+        title: what it is called where it ends too soon.
+        """
         process = subprocess.Popen(
             argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
         )
         self._members.append(process)
+        self._titles[process.pid] = title or Path(argv[0]).name
         return process
 
     def worker(
-        self, module: str, settings: Mapping[str, Any], errors: Path, *, python: str | Path = sys.executable
+        self,
+        module: str,
+        settings: Mapping[str, Any],
+        errors: Path,
+        *,
+        python: str | Path = sys.executable,
+        title: str = "",
     ) -> Worker:
         """Start a module of this folder as a worker.  errors: where its standard error goes."""
         argv = [python, "-m", module, json.dumps(settings)]
         with errors.open("wb") as file:
-            process = self.start(argv, cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
-        return Worker(process, errors)
+            process = self.start(
+                argv,
+                cwd=BENCHMARKS,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                title=title or module.rpartition(".")[2],
+            )
+        return Worker(process, errors, self)
+
+    def title_of(self, process: subprocess.Popen[bytes]) -> str:
+        return f"{self._titles[process.pid]} (process {process.pid})"
+
+    def gone(self, told: str = "") -> str:
+        """Which processes ended though nobody here ended them, and how; "" for none but those whom a text tells of."""
+        ended = [(self.title_of(one), one.returncode) for one in self._members if one.poll() is not None]
+        return ", ".join(f"{title} {_how(status)}" for title, status in ended if title not in told)
+
+    def end_strays(self) -> None:
+        """End what processes of ours left behind: whose parent is gone."""
+        if self._others is not None:
+            end_below(sparing={process.pid for process in self._members} | self._others)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         for end in (process.terminate, process.kill):
@@ -74,6 +114,7 @@ class Family:
                 with suppress(OSError):
                     pipe.close()
         self._members.remove(process)
+        del self._titles[process.pid]
 
     @contextmanager
     def those_started_here(self) -> Generator[None]:
@@ -84,17 +125,29 @@ class Family:
         finally:
             for process in [member for member in reversed(self._members) if member not in before]:
                 self.end(process)
+            self.end_strays()
 
     @contextmanager
     def ended_at_exit(self) -> Generator[None]:
-        """End everything on the way out, also on Ctrl-C and SIGTERM."""
-        before = signal.signal(signal.SIGTERM, _leave)
-        try:
-            yield
-        finally:
-            for process in reversed(list(self._members)):
-                self.end(process)
-            signal.signal(signal.SIGTERM, before)
+        """End everything on the way out, also on Ctrl-C, SIGTERM and SIGHUP, and what lost its parent."""
+        before = {number: signal.getsignal(number) for number in END_SIGNALS}
+        heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]  # ignored under nohup
+        for number in heard:
+            signal.signal(number, _leave)
+        self._others = children_of(os.getpid())
+        with adopting():
+            try:
+                yield
+            finally:
+                for process in reversed(list(self._members)):
+                    self.end(process)
+                self.end_strays()
+                for number in heard:
+                    signal.signal(number, before[number])
+
+
+def _how(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -104,7 +157,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 class Worker:
     """One worker process, seen from the benchmark."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], errors: Path, family: Family) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.process = process
@@ -112,18 +165,23 @@ class Worker:
         self._orders = process.stdin
         self._answers = process.stdout.fileno()
         self._buffer = b""
+        self._family = family
+        self._title = family.title_of(process)
 
     def ask(self, order: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Give an order and wait for its answer."""
-        self._orders.write(json.dumps(order).encode() + b"\n")
-        self._orders.flush()
+        try:
+            self._orders.write(json.dumps(order).encode() + b"\n")
+            self._orders.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
         return self.answer(seconds)
 
     def answer(self, seconds: float) -> dict[str, Any]:
-        """Wait for one answer.  Raises OutOfTime, or RuntimeError when the worker ended."""
+        """Wait for one answer.  Raises OutOfTime, or Gone when it, or another process, ended."""
         answer: dict[str, Any] = json.loads(self._line(time.monotonic() + seconds))
         if "failed" in answer:
-            raise RuntimeError(f"worker {self.process.pid} failed: {answer['failed']}")
+            raise RuntimeError(f"{self._title} failed: {answer['failed']}")
         return answer
 
     def let_end(self, seconds: float) -> None:
@@ -136,14 +194,25 @@ class Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise OutOfTime(f"worker {self.process.pid} did not answer in time")
-                data = os.read(self._answers, 65536)
-                if not data:
-                    raise RuntimeError(f"worker {self.process.pid} ended without an answer: {self._last_words()}")
-                self._buffer += data
+                left = max(0.0, deadline - time.monotonic())
+                if selector.select(min(left, _LOOK_SECONDS)):
+                    data = os.read(self._answers, 65536)
+                    if not data:
+                        raise self._ended()
+                    self._buffer += data
+                elif gone := self._family.gone():
+                    raise Gone(gone)
+                elif left <= _LOOK_SECONDS:
+                    raise OutOfTime(f"{self._title} did not answer in time")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def _ended(self) -> Gone:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE_SECONDS)
+        status = self.process.poll()
+        how = "closed its output" if status is None else _how(status)
+        return Gone(f"{self._title} {how} without an answer: {self._last_words()}")
 
     def _last_words(self) -> str:
         """The last line of what it complained of; an ExceptionGroup is printed in a frame, which says nothing."""

@@ -5,11 +5,8 @@ Ratios are taken within each round, between runs a few seconds apart, because th
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from peers import Peer
@@ -85,10 +82,8 @@ class Report:
             **{name: asdict(spread) if spread else None for name, spread in spreads.items()},
         }
 
-    def write_json(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / time.strftime("throughput-%Y%m%dT%H%M%SZ.json", time.gmtime())
-        told = {
+    def told(self) -> dict[str, Any]:
+        return {
             "plan": asdict(self.plan),
             "machine": self.machine,
             "sink": self.sink,
@@ -98,8 +93,6 @@ class Report:
             "problems": self.problems,
             "runs": [run.told() for run in self.runs],
         }
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        return path
 
     # --- for people ---
 

@@ -8,22 +8,28 @@ Figures are medians over rounds with least and most; ratios are taken within a r
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from measure import MEMORY_FILE_SYSTEMS
 from peers.debian import find_python
+from places import cache_folder
 from processes import BENCHMARKS
-from throughput import cache_folder
 
 __all__ = ["is_doubtful", "page", "publish"]
 
 Told = Mapping[str, Any]
 
 _REPRODUCE = "make bench-full"
+_DOCS = BENCHMARKS.parent / "docs/benchmarks.md"
+_BUSY_LOAD = 0.5  # for each CPU: more runs beside than a quiet machine has
 _STRAY_SYNCS = 0.01  # a message: of a start, or of a file that is not the queue
 _PLOTS = ("throughput", "scenarios", "latency", "cpu")
 _HEADINGS = (
@@ -48,29 +54,41 @@ are seconds apart. A run counts only when the sink received every distinct messa
 - *PSS*: memory of all of its processes at the end of a run, shared pages divided.
 - *durable*: from the call to the moment the message is promised safe (without a queue: until the sink took it). *received*: from
   submission to the sink, at full load.
+- *-*: it does not tell, or is not asked; messages of aiosmtplib are made before the run, so that their age says nothing.
 - Postroad's submitters call it in-process and so spare the work of an SMTP session, which Postfix and the other servers do for
   every message. `door` is the fairest comparison: there the submitters are other processes."""
 
 
 def publish(told: Told, folder: Path, cache: Path, *, may_fetch: bool = True) -> Iterator[str]:
     """Write the JSON, the plots and the page into a folder; say what was written, what is absent and what does not count."""
-    plots = folder / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
-    source = plots / "results.json"
-    source.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(told, indent=1) + "\n"
+    try:
+        source = _written(folder, text)
+    except OSError as error:  # the run took an hour
+        yield f"cannot write in {folder}: {error.strerror}"
+        folder = Path(tempfile.mkdtemp(prefix="postroad-benchmark-"))
+        source = _written(folder, text)
+    plots = source.parent
     reason = draw(source, cache, may_fetch=may_fetch)
     drawn = [] if reason else [f"{name}.svg" for name in _PLOTS if (plots / f"{name}.svg").exists()]
-    (folder / "RESULTS.md").write_text(page(told, drawn), encoding="utf-8")
+    (folder / "RESULTS.md").write_text(page(told, drawn, folder), encoding="utf-8")
     yield from remarks(told)
     yield f"the plots are absent: {reason}" if reason else f"plots: {plots}"
     yield f"page: {folder / 'RESULTS.md'}"
+
+
+def _written(folder: Path, text: str) -> Path:
+    source = folder / "plots/results.json"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text, encoding="utf-8")
+    return source
 
 
 def draw(source: Path, cache: Path, *, may_fetch: bool = True) -> str:
     """Draw the plots beside the JSON, in an environment of their own; why there are none, if so."""
     python, absent = find_python(cache, "bench-plots", "matplotlib", may_fetch=may_fetch)
     if absent:
-        return f"matplotlib {absent}"
+        return f"matplotlib: {absent}{'' if may_fetch else '; run without --no-fetch'}"
     argv = [python, BENCHMARKS / "plots.py", source]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     return "" if not done.returncode else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -82,10 +100,11 @@ def remarks(told: Told) -> Iterator[str]:
         yield from (f"{name}: DOES NOT COUNT: {problem}" for problem in scenario["problems"])
 
 
-def page(told: Told, plots: Sequence[str]) -> str:
-    """The Markdown."""
-    parts = ["# Benchmark results", _opening(told), *(f"![{_title(name)}](plots/{name})" for name in plots), _NOTES]
-    parts += [_scenario(name, scenario) for name, scenario in told["scenarios"].items()]
+def page(told: Told, plots: Sequence[str], folder: Path = BENCHMARKS) -> str:
+    """The Markdown.  folder: where it will lie."""
+    parts = ["# Benchmark results", _opening(told, folder), *_warnings(told)]
+    parts += [*(f"![{_title(name)}](plots/{name})" for name in plots), _NOTES]
+    parts += [_scenario(name, scenario, told["rounds"]) for name, scenario in told["scenarios"].items()]
     if told.get("pairs"):
         parts.append(_pairs(told["pairs"]))
     if told.get("backlog"):
@@ -94,25 +113,55 @@ def page(told: Told, plots: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _opening(told: Told) -> str:
+def _opening(told: Told, folder: Path) -> str:
     machine = told["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    rounds = told["rounds"]
-    warning = "\n\n**A short run: these figures only show that everything works.**" if told["is_short"] else ""
+    packages, rounds = _listed(machine["packages"]), told["rounds"]
+    systems = f" The systems: {_listed(told['versions'])}." if told.get("versions") else ""
     return (
-        f"Made {told['made']} by `{_REPRODUCE}` in {rounds} round{'s' * (rounds > 1)}, on {machine['cpus']} CPUs "
-        f"({machine['cpu']}), Linux {machine['kernel']}, {machine['file_system']}, Python {machine['python']}, {packages}. "
+        f"Made {told['made']} by `{_command(told)}`{_commit(told)} in {rounds} round{'s' * (rounds > 1)}, on "
+        f"{machine['cpus']} CPUs ({machine['cpu']}), Linux {machine['kernel']}, {machine['file_system']}, "
+        f"Python {machine['python']}, {packages}.{systems} "
         f"The disk did {told['disk_syncs_per_second']:,.0f} synced appends of 4 KiB a second; the load before was "
-        f"{machine['load_before']}. Everything is on loopback. More: [docs/benchmarks.md](../docs/benchmarks.md).{warning}"
+        f"{machine['load_before']}. Everything is on loopback. "
+        f"More: [docs/benchmarks.md]({os.path.relpath(_DOCS, folder)})."
     )
+
+
+def _command(told: Told) -> str:
+    given = " ".join(told.get("options", ()))
+    return f'{_REPRODUCE} ARGS="{given}"' if given else _REPRODUCE
+
+
+def _commit(told: Told) -> str:
+    return f" of commit {told['checkout']}" if told.get("checkout") else ""
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _warnings(told: Told) -> Iterator[str]:
+    """What a reader must know before any figure."""
+    machine = told["machine"]
+    if told["is_short"]:
+        yield "**A short run: these figures only show that everything works.**"
+    if told.get("interrupted"):
+        yield "**Interrupted: only what was complete by then is here.**"
+    if machine["load_before"] > _BUSY_LOAD * machine["cpus"]:
+        yield (
+            f"**A busy machine: the load before the run was {machine['load_before']} on {machine['cpus']} CPUs. Others took "
+            "CPU and disk, which changes ratios between systems, too; run it again when nothing else does.**"
+        )
+    if machine["file_system"] in MEMORY_FILE_SYSTEMS:
+        yield "**The spools were in memory, so syncs cost nothing; choose another folder with `--cache`.**"
 
 
 def _title(name: str) -> str:
     return name.removesuffix(".svg").replace("-", " ")
 
 
-def _scenario(name: str, scenario: Told) -> str:
-    rows = [_row(system, figures) for system, figures in scenario["summary"].items() if figures["counted_runs"]]
+def _scenario(name: str, scenario: Told, rounds: int) -> str:
+    rows = [_row(system, figures, rounds) for system, figures in scenario["summary"].items() if figures["counted_runs"]]
     problems = [f"Does not count: {problem}." for problem in scenario["problems"]]
     problems += [_doubt(system, figures) for system, figures in scenario["summary"].items() if is_doubtful(figures)]
     heading = f"## {name}\n\n{scenario['about']}; {scenario['messages']:,} messages a run, into {scenario['sink']}."
@@ -129,10 +178,10 @@ def _doubt(system: str, figures: Told) -> str:
     return f"Strace saw {figures['syncs_per_message']:.3f} syncs a message of {system}, which is called {figures['level']}."
 
 
-def _row(system: str, figures: Told) -> list[str]:
-    syncs = figures["syncs_per_message"]
+def _row(system: str, figures: Told, rounds: int) -> list[str]:
+    syncs, counted = figures["syncs_per_message"], figures["counted_runs"]
     return [
-        system,
+        system if counted == rounds else f"{system} ({counted} of {rounds} runs)",
         figures["level"],
         _span(figures["per_second"], ",.0f"),
         _span(figures["postfix_ratio"], ".2f"),
@@ -202,11 +251,21 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
-def main() -> None:
-    source = Path(sys.argv[1])
-    for line in publish(json.loads(source.read_text(encoding="utf-8")), source.parent.parent, cache_folder()):
-        print(line)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Makes page and plots anew from the JSON of a run of the suite.")
+    parser.add_argument("source", type=Path, help="plots/results.json, in the folder where the page will lie")
+    source: Path = parser.parse_args(argv).source
+    try:
+        told = json.loads(source.read_text(encoding="utf-8"))
+        page(told, [])  # before anything is written
+        lines = list(publish(told, source.resolve().parent.parent, cache_folder()))
+    except OSError as error:
+        parser.error(f"{source}: {error.strerror}")
+    except (ValueError, LookupError, TypeError) as error:
+        parser.error(f"{source} is no JSON of a run of the suite: {type(error).__name__}: {error}")
+    print("\n".join(lines))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,12 +18,13 @@ from typing import Any
 
 from load import USUAL, Load
 from measure import count_syncs, pss_of_tree
-from peers import Peer, Place, Sent
-from processes import Family, OutOfTime
+from peers import Peer, Place, Queueing, Sent
+from processes import Family, Gone, OutOfTime
 from sinks import Received, Sink
 
 __all__ = ["TROUBLE", "Plan", "Run", "Spread", "Stage", "play", "play_syncs", "tell"]
 
+_PATIENCE_SECONDS = 10.0  # between looks into the queue, which cost the system something
 _HOPELESS_SECONDS = 1.0  # for what is left in a queue, where the sink lacks something anyhow
 TROUBLE = (OutOfTime, RuntimeError, OSError, subprocess.SubprocessError)
 
@@ -62,7 +63,7 @@ class Run:
 
     @classmethod
     def failed(cls, peer: str, number: int, messages: int, error: Exception) -> Run:
-        problem = f"{type(error).__name__}: {error}"
+        problem = str(error) if isinstance(error, Gone) else f"{type(error).__name__}: {error}"
         return cls(peer, number, messages, Sent(0.0, 0.0, problem=problem), Received(0, None, 0.0, 0.0))
 
     @property
@@ -114,17 +115,32 @@ class Stage:
     @contextmanager
     def started(self, peer: Peer) -> Generator[None]:
         """A peer, fresh and warmed up; ended and cleared away afterwards."""
+        if gone := self.family.gone():
+            raise Gone(gone)  # the sink, or whoever serves all
         self._count += 1
         folder = self.folder / f"{self._count:03d}"
         folder.mkdir()
-        peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
-        try:
-            if self.plan.warm_up and peer.name not in self.plan.cold:
-                self._warm_up(peer)
-            yield
-        finally:
-            peer.stop()
+        with self.family.those_started_here():
+            with self._naming_who_ended():
+                peer.start(Place(self.family, folder, self.sink, self.plan.load, self.nameserver))
+            try:
+                with self._naming_who_ended():
+                    if self.plan.warm_up and peer.name not in self.plan.cold:
+                        self._warm_up(peer)
+                    yield
+            finally:
+                peer.stop()
         shutil.rmtree(folder)  # kept when the run failed: its .err and .log files say why
+
+    @contextmanager
+    def _naming_who_ended(self) -> Generator[None]:
+        """What is to be told of is the process that ended, before whoever waited for it."""
+        try:
+            yield
+        except TROUBLE as error:
+            if gone := self.family.gone(str(error)):
+                raise Gone(f"{gone}; then: {error}") from error
+            raise
 
     def _warm_up(self, peer: Peer) -> None:
         run = self.run(peer, 0, min(self.plan.warm_up, self.plan.messages_of(peer.name)))
@@ -135,10 +151,22 @@ class Stage:
         self.sink.reset()
         begun, recipients = time.monotonic(), self.plan.load.recipients
         peer.send(messages, self.plan.seconds)
-        received = self.sink.wait(messages * recipients, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
+        received = self._wait(peer, messages * recipients, max(1.0, self.plan.seconds - (time.monotonic() - begun)))
         is_all_there = not received.problem(messages * recipients)
         sent = peer.finish(self.plan.seconds if is_all_there else _HOPELESS_SECONDS)
-        return Run(peer.name, number, messages, sent, received, recipients, pss_of_tree(peer.pid))
+        run = Run(peer.name, number, messages, sent, received, recipients, pss_of_tree(peer.pid))
+        if run.problem and (gone := self.family.gone()):
+            raise Gone(f"{gone}; then: {run.problem}")
+        return run
+
+    def _wait(self, peer: Peer, count: int, seconds: float) -> Received:
+        """Until the sink has all, at most so long, and not much longer than there is something in the queue."""
+        deadline = time.monotonic() + seconds
+        received, is_empty = self.sink.wait(count, min(seconds, _PATIENCE_SECONDS)), False
+        while received.counted < count and not is_empty and (left := deadline - time.monotonic()) > 0:
+            is_empty = isinstance(peer, Queueing) and not peer.queued()
+            received = self.sink.wait(count, min(left, _HOPELESS_SECONDS if is_empty else _PATIENCE_SECONDS))
+        return received
 
 
 def play(stage: Stage, peers: Sequence[Peer], tell: Callable[[Run], None]) -> list[Run]:

@@ -10,7 +10,6 @@ is on loopback, every process is ended by its pid.  Results go to benchmarks/out
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -23,10 +22,11 @@ from threading import Event, Thread
 from typing import Any
 
 from measure import describe_machine, pss
-from processes import BENCHMARKS, Family, Worker
+from options import add_places, at_least, make_parser, names, run_script
+from places import save_json, work_folder
+from processes import Family, Worker
 from rounds import Spread
 from sinks import CountingSink
-from throughput import cache_folder, work_folder
 
 _OCTETS = 400  # "short bodies will do"
 _LARGE_OCTETS = 20_000_000
@@ -38,21 +38,20 @@ _MINUTES = 60.0
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--scenarios", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}")
-    parser.add_argument("--messages", type=int, default=1_000_000, help="queued, a hundred on each lane")
-    parser.add_argument("--large", type=int, default=1000, help="messages of 20 MB")
-    parser.add_argument("--troubled", type=int, default=100_000, help="messages for each of two troubled destinations")
-    parser.add_argument("--rounds", type=int, default=9, help="of what is compared side by side")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="spools (on the disk to be measured)")
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON")
-    options = parser.parse_args(argv)
-    options.scenarios = options.scenarios.split(",")
-    if unknown := set(options.scenarios) - set(SCENARIOS):
-        parser.error(f"unknown scenarios {sorted(unknown)}")
-    if options.messages < 10 * _EACH or min(options.large, options.troubled, options.rounds) < 1:
-        parser.error(f"--messages must be at least {10 * _EACH}, the others at least 1")
-    return options
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--scenarios", type=names("scenarios", SCENARIOS), default=",".join(SCENARIOS), help="separated by commas"
+    )
+    parser.add_argument(
+        "--messages", type=at_least(10 * _EACH), default=1_000_000, help="queued, a hundred on each lane"
+    )
+    parser.add_argument("--large", type=at_least(1), default=1000, help="messages of 20 MB")
+    parser.add_argument(
+        "--troubled", type=at_least(1), default=100_000, help="messages for each of two troubled destinations"
+    )
+    parser.add_argument("--rounds", type=at_least(1), default=9, help="of what is compared side by side")
+    add_places(parser, has_cache="spools (on the disk to be measured)")
+    return parser.parse_args(argv)
 
 
 @dataclass
@@ -279,19 +278,12 @@ def _plain(value: float | Spread) -> object:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    try:
-        told, missed = benchmark(options)
-    except KeyboardInterrupt:
-        print("interrupted; every process was ended", file=sys.stderr)
-        return 130
+    told, missed = benchmark(options)
     for text in missed:
         print(f"MISSED: {text}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / time.strftime("scale-%Y%m%dT%H%M%SZ.json", time.gmtime())
-    path.write_text(json.dumps({**told, "missed": missed}, indent=2) + "\n", encoding="utf-8")
-    print(f"JSON: {path}")
+    print(f"JSON: {save_json({**told, 'missed': missed}, options.out, 'scale')}")
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -12,13 +12,14 @@ import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from measure import cpu_of_tree
 from processes import Family, OutOfTime
+from tree import cpu_of_tree
 from workload import HEAD_OCTETS, MESSAGE_ID, SUBMITTED, percentiles
 
 __all__ = ["CountingSink", "FolderSink", "Received", "Sink", "SmtpSink", "free_port", "wait_for_port"]
@@ -43,11 +44,16 @@ class Received:
     connections: int | None = None
     latency: Mapping[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def counted(self) -> int:
+        """Distinct messages, where it can tell."""
+        return self.messages if self.distinct is None else self.distinct
+
     def problem(self, count: int) -> str:
         """Why a run with so many messages does not count; "" if it does."""
         if self.messages != count or self.distinct not in (None, count):
-            distinct = "" if self.distinct is None else f" ({self.distinct} distinct)"
-            return f"the sink received {self.messages}{distinct} of {count} messages"
+            distinct = "" if self.distinct is None else f" ({self.distinct:,} distinct)"
+            return f"the sink received {self.messages:,}{distinct} of {count:,} messages"
         return ""
 
 
@@ -82,7 +88,7 @@ class CountingSink:
         host, port = listens_at
         settings = {"certificate": str(certificate) if certificate else "", "deferred": deferred, "http": speaks_http}
         settings |= {"host": host, "port": port}
-        self._worker = family.worker("counting_sink", settings, folder / "sink.err")
+        self._worker = family.worker("counting_sink", settings, folder / "sink.err", title="the sink")
         self.port = int(self._worker.answer(20.0)["port"])
 
     def reset(self) -> None:
@@ -115,7 +121,7 @@ class SmtpSink:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         argv: list[str | Path] = [program, "-c", *user, f"127.0.0.1:{self.port}", "1000"]
         with self._path.open("wb") as out:
-            self._process = family.start(argv, stdout=out, stderr=subprocess.STDOUT, env=environment)
+            self._process = family.start(argv, stdout=out, stderr=subprocess.STDOUT, env=environment, title="the sink")
         self._cpu = 0.0
         wait_for_port(self.port, self._process)
 
@@ -142,15 +148,17 @@ class SmtpSink:
 class FolderSink:
     """A folder, with its subfolders, into which mail is written as files; a file counts once it has its name.
 
-    Drafts are hidden, or in folders called `tmp`.  A file's change time says when it came.
+    Drafts are hidden, or in folders called `tmp`.  A file's change time says when it came.  recipients: of each message; so many
+    files with its id are wanted.
     """
 
     name = "a folder (distinct Message-IDs)"
     port = 0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recipients: int = 1) -> None:
         self.folder: Path | None = folder
         self._top = folder
+        self._recipients = recipients
         self.reset()
 
     def reset(self) -> None:
@@ -162,7 +170,7 @@ class FolderSink:
         deadline = time.monotonic() + seconds
         while sum(1 for _ in self._files()) < count and time.monotonic() < deadline:
             time.sleep(_LOOK_INTO_SECONDS)
-        ids, latency, last, octets = set[bytes](), list[float](), 0.0, 0
+        ids, latency, last, octets = Counter[bytes](), list[float](), 0.0, 0
         ahead = time.time() - time.monotonic()
         paths = list(self._files())
         for path in paths:
@@ -172,7 +180,8 @@ class FolderSink:
             last, octets = max(last, at), octets + state.st_size
             ids.update(MESSAGE_ID.findall(head))
             latency += [at - float(moment) for moment in SUBMITTED.findall(head)]
-        return Received(len(paths), len(ids), last, 0.0, octets=octets, latency=percentiles(latency))
+        distinct = sum(min(copies, self._recipients) for copies in ids.values())
+        return Received(len(paths), distinct, last, 0.0, octets=octets, latency=percentiles(latency))
 
     def _files(self) -> Iterator[Path]:
         for folder, inner, names in os.walk(self._top):

@@ -10,10 +10,8 @@ every process is ended by its pid, also on Ctrl-C.  Results go to benchmarks/out
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,13 +22,14 @@ import trustme
 from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
 from load import Load
 from measure import describe_machine
+from options import add_octets, add_places, at_least, make_parser, names, positive, run_script
 from peers import Peer
 from peers.debian import find_programs
-from processes import BENCHMARKS, Family
+from places import save_json, work_folder
+from processes import Family
 from report import span, table
 from rounds import Plan, Run, Spread, Stage, play
 from sinks import CountingSink, Received, Sink, SmtpSink
-from throughput import cache_folder, work_folder
 
 SUBJECT = "postroad"
 _USUAL = (
@@ -99,21 +98,16 @@ class FarSink:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--octets", type=int, default=10_240, help="size of a message")
-    parser.add_argument("--scenarios", default=",".join([*(one.name for one in SCENARIOS), "memory"]))
+    parser, known = make_parser(__doc__), [*(one.name for one in SCENARIOS), "memory"]
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="of every client")
+    add_octets(parser)
+    parser.add_argument(
+        "--scenarios", type=names("scenarios", known), default=",".join(known), help="separated by commas"
+    )
     parser.add_argument("--no-fetch", action="store_true", help="do not fetch Debian's package where Postfix is absent")
-    parser.add_argument("--seconds", type=float, default=60.0, help="the longest one run may take")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="unpacked packages, environments")
-    parser.add_argument("--out", type=Path, default=BENCHMARKS / "out", help="folder for the JSON")
-    options = parser.parse_args(argv)
-    options.scenarios = options.scenarios.split(",")
-    if unknown := set(options.scenarios) - {one.name for one in SCENARIOS} - {"memory"}:
-        parser.error(f"unknown scenarios {sorted(unknown)}")
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    return options
+    parser.add_argument("--seconds", type=positive, default=60.0, help="the longest one run may take")
+    add_places(parser, has_cache="unpacked packages, environments")
+    return parser.parse_args(argv)
 
 
 def make_clients(scenario: Scenario, options: argparse.Namespace) -> list[Peer]:
@@ -292,21 +286,14 @@ def benchmark(options: argparse.Namespace) -> tuple[dict[str, Any], list[Outcome
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    try:
-        told, outcomes = benchmark(options)
-    except KeyboardInterrupt:
-        print("interrupted; every process was ended", file=sys.stderr)
-        return 130
+    told, outcomes = benchmark(options)
     for outcome in outcomes:
         print(outcome.text())
     if told["memory"]:
         print(f"\nmemory: {told['memory']['sessions']:,} open sessions: {told['memory']['pss_bytes'] / 1e6:.1f} MB")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / time.strftime("smtp-client-%Y%m%dT%H%M%SZ.json", time.gmtime())
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    print(f"\nJSON: {path}")
+    print(f"\nJSON: {save_json(told, options.out, 'smtp-client')}")
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

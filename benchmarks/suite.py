@@ -1,6 +1,6 @@
 """The whole benchmark: every scenario, each with the systems that make sense for it, in alternating rounds in one run.
 
-    make bench-full                                       everything, three rounds: about an hour; writes benchmarks/RESULTS.md
+    make bench-full                                       everything, three rounds: 25 to 60 minutes; writes benchmarks/RESULTS.md
     make bench-full ARGS="--short"                        one small round of everything, to see that it works
     make bench-full ARGS="--scenarios api,door --rounds 5"
     make bench-full ARGS="--transport mine --config mine.toml"
@@ -14,8 +14,7 @@ import argparse
 import shutil
 import sys
 import time
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,79 +22,35 @@ from typing import Any
 
 import trustme
 
+import suite_options
 from backlog import DeadSink, measure_backlog
-from catalogue import COLD, PARTS, Scenario, choose
+from catalogue import COLD, PARTS, Scenario
 from load import Load
 from measure import describe_machine, sync_rate
 from network import ANY_HOST, DNS_PORT, SMTP_PORT, own_network
+from options import run_script
+from own import Unfit
 from pairs import measure_pairs
 from peers.debian import find_programs
 from peers.postroad import Postroad
+from places import work_folder
 from processes import BENCHMARKS, Family
 from report import Report
 from results import publish
-from rounds import Plan, Stage, play, play_syncs, tell
+from rounds import TROUBLE, Plan, Stage, play, play_syncs, tell
 from sinks import CountingSink, FolderSink, Sink, SmtpSink
+from suite_options import results_folder
 from systems import Terms, make_peers
-from throughput import cache_folder, folder_path, work_folder
+from versions import checkout, versions
 
 _SHORT_WARM_UP, _WARM_UP_PART = 5, 10
 _SYNC_MESSAGES = 600
 _PAIRS, _SHORT_PAIRS = 300, 20
 _WAITING, _SHORT_WAITING = 10_000, 200
-_BESIDE = ("pairs", "backlog")  # what is measured besides throughput
-_WAITERS = ("postroad", "postfix", "opensmtpd", "exim", "slimta", "haraka")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--scenarios", default="", help=f"by name, separated by commas; also {' and '.join(_BESIDE)}")
-    parser.add_argument("--peers", default="", help="only these systems, by name, separated by commas")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="few messages: the figures say nothing")
-    parser.add_argument("--scale", type=float, default=1.0, help="part of each scenario's messages")
-    parser.add_argument("--submitters", type=int, default=50, help="tasks that submit, each awaiting its own submit")
-    parser.add_argument("--window", type=int, default=40, help="attempts at once: [windows] start and max")
-    parser.add_argument("--transport", default="", help="also over this transport of --config, as [transports.NAME]")
-    parser.add_argument("--config", type=Path, help="a TOML file with [transports.NAME], and perhaps plugins = [...]")
-    parser.add_argument("--sink", choices=("smtp", "http", "file"), default="smtp", help="what --transport speaks")
-    parser.add_argument("--no-syncs", action="store_true", help="leave out the runs under strace that count syncs")
-    parser.add_argument("--no-fetch", action="store_true", help="fetch and install nothing; what is absent stays so")
-    parser.add_argument("--seconds", type=float, default=180.0, help="the longest one run may take")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="packages, environments and spools")
-    parser.add_argument(
-        "--out", type=folder_path, default=BENCHMARKS / "out", help="folder for the JSON, the table and plots"
-    )
-    parser.add_argument(
-        "--publish", action="store_true", help="write benchmarks/RESULTS.md and its plots, if everything is run"
-    )
-    options = parser.parse_args(argv)
-    names = [name for name in options.scenarios.split(",") if name]
-    options.beside = [name for name in _BESIDE if name in names] if names else list(_BESIDE)
-    rest = ",".join(name for name in names if name not in _BESIDE)
-    if bool(options.transport) != bool(options.config):
-        parser.error("--transport and --config go together")
-    try:
-        is_own = bool(options.transport)
-        options.chosen = choose(rest, any_transport=is_own, sink=options.sink) if rest or not names else []
-        options.own = read_own(options.transport, options.config) if is_own else None
-    except tomllib.TOMLDecodeError as error:
-        parser.error(f"{options.config} is no TOML: {error}")
-    except (LookupError, OSError) as error:
-        parser.error(str(error))
-    if options.transport:
-        options.beside = []
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    return options
-
-
-def read_own(name: str, path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """A stranger's transport, for `Postroad(own=...)`.  Raises LookupError where the file has no such table."""
-    told = tomllib.loads(path.read_text(encoding="utf-8"))
-    if name not in told.get("transports", {}):
-        raise LookupError(f"{path} has no [transports.{name}]")
-    return {name: {"table": told["transports"][name], "plugins": told.get("plugins", [])}}
+    return suite_options.parse(argv, __doc__)
 
 
 @dataclass(frozen=True)
@@ -130,7 +85,7 @@ class Field:
         cannot be had."""
         load = scenario.load
         if load.out == "file":
-            return FolderSink(folder / "mail")
+            return FolderSink(folder / "mail", load.recipients)
         if not scenario.foreign_sink:
             certificate = _certificate(folder) if load.tls else None
             where = (ANY_HOST, SMTP_PORT) if is_everywhere else ("127.0.0.1", 0)
@@ -175,7 +130,7 @@ def _measure_in(folder: Path, messages: int, field: Field, scenario: Scenario, l
         sink = field.sink(scenario, folder, is_everywhere=not lacking)
     except LookupError as error:
         return {**about, "sink": "none", "summary": {}, "absent": {"smtp-sink": str(error)}, "problems": [], "runs": []}
-    peers, absent = make_peers(_asked(scenario.peers, field.options.peers), field.terms, scenario.load, lacking)
+    peers, absent = make_peers(scenario.peers, field.terms, scenario.load, lacking)
     plan = field.plan(messages, scenario.load, {peer.name: name for name, peer in peers.items()})
     stage = Stage(field.family, folder, sink, plan, field.nameserver(scenario.load, folder, is_everywhere=not lacking))
     playing = list(peers.values())
@@ -192,10 +147,6 @@ def _measure_in(folder: Path, messages: int, field: Field, scenario: Scenario, l
         "problems": report.problems,
         "runs": [run.told() for run in runs],
     }
-
-
-def _asked(names: Sequence[str], only: str) -> list[str]:
-    return [name for name in names if not only or name in only.split(",")]
 
 
 def _measure_beside(field: Field, name: str) -> dict[str, Any]:
@@ -215,55 +166,95 @@ def _measure_pairs(field: Field, folder: Path) -> dict[str, Any]:
 
 def _measure_backlog(field: Field, folder: Path) -> dict[str, Any]:
     waiting = _SHORT_WAITING if field.options.short else _WAITING
-    peers, absent = make_peers(_asked(_WAITERS, field.options.peers), field.terms, Load())
+    peers, absent = make_peers(field.options.beside["backlog"], field.terms, Load())
     plan = replace(field.plan(waiting, Load()), warm_up=0)
     told = measure_backlog(Stage(field.family, folder, DeadSink(), plan), peers)  # type: ignore[arg-type]
     return {"messages": waiting, "systems": told, "absent": absent}
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    """What is complete when it is interrupted is told, too; `interrupted` is then the status to end with."""
+    told: dict[str, Any] = {
+        "made": time.strftime("%Y-%m-%d", time.gmtime()),
+        "options": options.given,
+        "checkout": checkout(),
+        "is_short": options.short,
+        "rounds": 1 if options.short else options.rounds,
+        "interrupted": 0,
+        "scenarios": {},
+    }
+    try:
+        _play_all(options, told)
+    except KeyboardInterrupt:
+        told["interrupted"] = 130
+    except SystemExit as end:  # by a signal
+        told["interrupted"] = end.code
+    parts = [*(one.peers for one in options.chosen), *options.beside.values()]
+    played = list(dict.fromkeys(name for peers in parts for name in peers))
+    return {**told, "versions": versions(played, options.cache)}
+
+
+def _play_all(options: argparse.Namespace, told: dict[str, Any]) -> None:
+    """Scenario by scenario into `told`.  Raises Unfit where a stranger's transport cannot be opened."""
     terms = Terms(options.cache, not options.no_fetch, options.submitters, options.window, options.own)
     family = Family()
     with work_folder(options.cache) as folder, family.ended_at_exit():
         field = Field(options, terms, family, folder)
-        told: dict[str, Any] = {
-            "made": time.strftime("%Y-%m-%d", time.gmtime()),
-            "is_short": options.short,
-            "rounds": 1 if options.short else options.rounds,
-            "machine": describe_machine(folder),
-            "disk_syncs_per_second": sync_rate(folder),
-            "scenarios": {},
-        }
+        told |= {"machine": describe_machine(folder), "disk_syncs_per_second": sync_rate(folder)}
+        if options.own:
+            try_own(field, options.chosen[0])
         for scenario in options.chosen:
             print(f"{scenario.name}: {scenario.about}", flush=True)
-            told["scenarios"][scenario.name] = measure(field, _adapted(scenario, options))
+            told["scenarios"][scenario.name] = measure(field, scenario)
         for name in options.beside:
             print(name, flush=True)
             told[name] = _measure_beside(field, name)
-    return told
 
 
-def _adapted(scenario: Scenario, options: argparse.Namespace) -> Scenario:
-    """With a stranger's transport as the subject, and Postroad's own beside it."""
-    if not options.transport:
-        return scenario
-    beside = ("postroad",) if options.sink == "smtp" else ()
-    return replace(scenario, peers=(options.transport, *beside), load=replace(scenario.load, out=options.sink))
+def try_own(field: Field, scenario: Scenario) -> None:
+    """Open it once, beside its sink.  Raises Unfit."""
+    folder, own = field.fresh("own"), field.options.own
+    peer = Postroad(submitters=1, window=1, with_log=True, name=own.name, own=own.told())
+    with field.family.those_started_here():
+        stage = Stage(
+            field.family, folder, field.sink(scenario, folder), replace(field.plan(1, scenario.load), warm_up=0)
+        )
+        try:
+            with stage.started(peer):
+                pass
+        except TROUBLE as error:
+            raise Unfit(f"--transport {own.name} cannot be opened: {error}") from error
+        finally:
+            shutil.rmtree(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
+    folder = results_folder(options)
+    for line in _notes(options, folder):
+        print(line, flush=True)
     try:
         told = benchmark(options)
-    except KeyboardInterrupt:
+    except Unfit as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    interrupted = told["interrupted"]
+    folder = options.out if interrupted else folder
+    if interrupted:
         print("interrupted; every process was ended", file=sys.stderr)
-        return 130
-    is_whole = not (options.short or options.transport or options.scenarios or options.peers)
-    folder = BENCHMARKS if options.publish and is_whole else options.out
-    for line in publish(told, folder, options.cache, may_fetch=not options.no_fetch):
-        print(line)
-    return 1 if any(one["problems"] for one in told["scenarios"].values()) else 0
+    if not interrupted or told["scenarios"]:
+        for line in publish(told, folder, options.cache, may_fetch=not (options.no_fetch or interrupted)):
+            print(line)
+    return int(interrupted) or int(any(one["problems"] for one in told["scenarios"].values()))
+
+
+def _notes(options: argparse.Namespace, folder: Path) -> Iterator[str]:
+    if options.publish and folder != BENCHMARKS:
+        yield f"not published, because of {' '.join(options.given)}: the page goes to {folder}"
+    if options.own and options.own.left:
+        left = ", ".join(f"{{{name}}}" for name in options.own.left)
+        yield f"--config: {left} is left as it is: only {{port}} and {{folder}} are filled in"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

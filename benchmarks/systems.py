@@ -9,6 +9,7 @@ from typing import Any
 
 from clients.rivals import SmtpSource, WorkerClient, find_aiosmtplib
 from load import Load
+from own import OwnTransport
 from peers import Peer
 from peers.celery_redis import CeleryRedis
 from peers.exim import Exim
@@ -22,26 +23,24 @@ from peers.postroad_engines import PostroadEngines
 from peers.slimta import Slimta
 from peers.smtplib_threads import HttpThreads, SmtplibThreads
 
-__all__ = ["Terms", "known_systems", "make_peers"]
+__all__ = ["Terms", "known_systems", "make_all", "make_peers"]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How systems are made.  cache: for packages and environments.  own: a stranger's transport: its settings, by its name."""
+    """How systems are made.  cache: for packages and environments.  own: a stranger's transport."""
 
     cache: Path
     may_fetch: bool = True
     submitters: int = 50
     window: int = 40
-    own: Mapping[str, Mapping[str, Any]] | None = None
+    own: OwnTransport | None = None
 
 
 def _makers(terms: Terms, load: Load) -> Mapping[str, Callable[[], Peer]]:
     about = {"submitters": terms.submitters, "window": terms.window, "with_log": True}
-    mine = {
-        name: lambda name=name, own=own: Postroad(**about, name=name, own=own)
-        for name, own in (terms.own or {}).items()
-    }
+    own = terms.own
+    mine = {own.name: lambda: Postroad(**about, name=own.name, own=own.told())} if own else {}
     had = {"cache": terms.cache, "may_fetch": terms.may_fetch}
     shape = {"sessions": 20, "kept": load.kept, "tls": load.tls}
     return {
@@ -79,6 +78,11 @@ def _why_not(peer: Peer, load: Load, lacking: str) -> str | None:
 
 def known_systems(terms: Terms) -> list[str]:
     return list(_makers(terms, Load()))
+
+
+def make_all(terms: Terms) -> dict[str, Peer]:
+    """Whether they can run here or not."""
+    return {name: make() for name, make in _makers(terms, Load()).items()}
 
 
 def make_peers(

@@ -27,7 +27,9 @@ class WorkerClient:
         self, name: str, module: str, shape: Mapping[str, Any], *, python: str | Path = sys.executable, absent: str = ""
     ) -> None:
         self.name = name
-        self.settings = ", ".join(f"{key}: {value}" for key, value in shape.items())
+        kept = "kept" if shape["kept"] else "one for each message"
+        security = ", STARTTLS" if shape["tls"] else ""
+        self.settings = f"{shape['sessions']} connections, {kept}{security}; ready octets, made before the run"
         self._module = f"clients.{module}"
         self._shape = shape
         self._python = python

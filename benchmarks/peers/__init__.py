@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from load import Load
 from processes import Family
 from sinks import Sink
 
-__all__ = ["Level", "Peer", "Place", "Sent"]
+__all__ = ["Level", "Peer", "Place", "Queueing", "Sent"]
 
 
 # Of what was accepted: on synced storage; in a queue on disk that a power failure may take; nowhere.
@@ -79,3 +79,10 @@ class Peer(Protocol):
         ...
 
     def stop(self) -> None: ...
+
+
+@runtime_checkable
+class Queueing(Peer, Protocol):
+    """A system that can say how much waits in it."""
+
+    def queued(self) -> int: ...

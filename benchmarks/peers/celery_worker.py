@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from load import Load
-from measure import cpu_of_tree
 from processes import Family, lead
 from sinks import free_port, wait_for_port
+from tree import cpu_of_tree
 from workload import SENDER, Template, percentiles
 
 _LOOK_SECONDS = 0.02

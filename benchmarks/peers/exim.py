@@ -22,6 +22,7 @@ __all__ = ["Exim"]
 _USER = 1  # means something inside the root folder only
 _FILES = ("usr/sbin/exim4", "/bin/sh")
 _SPOOL = "var/spool/exim4"
+# Of a connection it would take 1,000 messages and no more: half of a backlog of 10,000.
 _CONFIG = """\
 primary_hostname = bench.localdomain
 local_interfaces = 127.0.0.1
@@ -32,6 +33,7 @@ disable_ipv6 = true
 rfc1413_hosts =
 acl_smtp_rcpt = accept
 smtp_accept_max = 200
+smtp_accept_max_per_connection = 1000000
 smtp_accept_queue_per_connection = 0
 deliver_queue_load_max = 1000
 queue_only = true

@@ -9,9 +9,9 @@ from pathlib import Path
 from . import Level
 from .injected import MANY_SESSIONS, Injected, count_files
 
-__all__ = ["Haraka"]
+__all__ = ["HARAKA_VERSION", "Haraka"]
 
-_VERSION = "3.2.1"
+HARAKA_VERSION = "3.2.1"
 _BEFORE = "2026-06-01"  # of what it needs: with newer parts this version does not start
 _SECONDS = 300
 _PLUGIN = """\
@@ -38,7 +38,7 @@ class Haraka(Injected):
 
     def __init__(self, cache: Path, *, may_fetch: bool) -> None:
         super().__init__(sessions=MANY_SESSIONS)
-        self._home = cache / f"haraka-{_VERSION}"
+        self._home = cache / f"haraka-{HARAKA_VERSION}"
         self._may_fetch = may_fetch
         self.settings = (
             f"{self._sessions} kept connections inject; one node, one plugin, outbound concurrency 100; it opens a "
@@ -61,7 +61,7 @@ class Haraka(Injected):
         argv = ["npm", "install", *quiet, f"--before={_BEFORE}", "--prefix", self._home]
         try:
             done = subprocess.run(
-                [*argv, f"Haraka@{_VERSION}"], capture_output=True, text=True, check=False, timeout=_SECONDS
+                [*argv, f"Haraka@{HARAKA_VERSION}"], capture_output=True, text=True, check=False, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
             return "npm did not fetch it in time"

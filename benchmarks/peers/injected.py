@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import cpu_of_tree
 from processes import Family
 from sinks import SmtpSink, free_port, wait_for_port
+from tree import cpu_of_tree
 from workload import RECIPIENT, SENDER
 
 from . import Level, Place, Sent

@@ -13,7 +13,7 @@ __all__ = ["Postroad"]
 
 
 class Postroad:
-    """own: the table of a transport that is not Postroad's, and the plugins to load for it."""
+    """own: name and table of a transport that is not Postroad's, and the plugins to load for it."""
 
     name = "postroad"
     level: Level = "synced"
@@ -38,9 +38,8 @@ class Postroad:
         self._own = own or {}
         self.name = name or ("postroad" if with_log else "postroad --no-log")
         log = "a JSON line per step to a file" if with_log else "no log (errors only): not a real deployment"
-        self.settings = (
-            f"{submitters} submitters, each awaits its submit; windows start=max={window}, 10 connections; {log}"
-        )
+        way = "a transport of its own settings" if own else "10 connections"
+        self.settings = f"{submitters} submitters, each awaits its submit; windows start=max={window}, {way}; {log}"
         self._answer: dict[str, Any] = {}
 
     def available(self) -> str | None:

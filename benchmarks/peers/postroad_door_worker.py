@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure import cpu_of_tree
 from processes import Crew, Family, lead, shares
+from tree import cpu_of_tree
 from workload import together
 
 _SECONDS = 300.0

@@ -18,8 +18,8 @@ _RETRY = {"first_seconds": 2.0, "max_seconds": 2.0, "jitter": 0.0}  # as Postfix
 
 
 def configure(settings: Mapping[str, Any], load: Load) -> dict[str, Any]:
-    """settings: folder, port and window; sink_folder; nameserver, where the way is looked up; table and plugins of an own one."""
-    own = settings.get("table")
+    """settings: folder, port, window; sink_folder; nameserver, where the way is looked up; an own one's name, table, plugins."""
+    own, name = settings.get("table"), settings.get("name", "outbound")
     place = {"port": settings["port"], "folder": settings.get("sink_folder") or ""}
     table = fill_in(own, place) if own else outbound(settings, load)
     window = settings["window"]
@@ -27,8 +27,8 @@ def configure(settings: Mapping[str, Any], load: Load) -> dict[str, Any]:
         "plugins": list(settings.get("plugins") or ()),
         "spool": {"url": f"sqlite:{settings['folder']}/spool.db"},
         "senders": {"authorized": [SENDER]},
-        "routes": [{"transport": "outbound"}],
-        "transports": {"outbound": table},
+        "routes": [{"transport": name}],
+        "transports": {name: table},
         "windows": {"start": window, "max": window},
         **({"retry": _RETRY} if load.deferred else {}),
     }

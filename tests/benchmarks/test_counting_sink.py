@@ -165,3 +165,13 @@ def test_a_reset_forgets_the_run_before(sink: CountingSink, client: Client) -> N
     sink.reset()
     client.send(_mail(2))
     assert sink.wait(1, 10.0).messages == 1
+
+
+def test_a_folder_wants_a_file_for_each_recipient_of_each_message(tmp_path: Path) -> None:
+    sink, template = FolderSink(tmp_path / "mail", recipients=2), Template(1000, "tag")
+    for number in range(2):
+        for recipient in range(2):
+            (tmp_path / f"mail/{number}-{recipient}").write_bytes(template.message(number))
+    assert sink.wait(4, 5.0).problem(4) == ""
+    (tmp_path / "mail/1-1").write_bytes(template.message(0))
+    assert sink.wait(4, 5.0).problem(4) == "the sink received 4 (3 distinct) of 4 messages"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from load import Load
-from measure import cpu_of_tree, tree_of
 from peers.debian import find_python, unpacked
 from peers.haraka import Haraka
 from peers.injected import count_files
 from processes import BENCHMARKS, Family, Worker
 from sinks import CountingSink
+from tree import cpu_of_tree, tree_of
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from load import Load
-from measure import cpu_of_tree, tree_of
 from peers import Place
 from peers.postroad import Postroad
-from processes import Crew, Family, OutOfTime, shares
+from processes import Crew, Family, Gone, OutOfTime, shares
 from sinks import CountingSink
+from tree import cpu_of_tree, tree_of
 
 _SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
@@ -27,7 +27,7 @@ def _interrupted(family: Family, interrupt: Callable[[], object]) -> subprocess.
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_process_is_ended_when_the_benchmark_is_interrupted(number: signal.Signals) -> None:
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
@@ -52,7 +52,10 @@ def test_a_worker_that_fails_is_an_error_and_no_hang(tmp_path: Path) -> None:
     family = Family()
     with family.ended_at_exit():
         worker = family.worker("no_such_module", {}, tmp_path / "err")
-        with pytest.raises(RuntimeError, match=r"ended without an answer: .*no_such_module"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"^no_such_module .* ended with status 1 without an answer: .*no_such_module",
+        ):
             worker.answer(20.0)
 
 
@@ -105,3 +108,27 @@ def test_a_crew_is_ready_when_each_of_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "number", "parts"), [(5, 2, [3, 2]), (1, 2, [1, 0]), (6, 3, [2, 2, 2])])
 def test_shares_differ_by_one_at_most(count: int, number: int, parts: list[int]) -> None:
     assert shares(count, number) == parts
+
+
+def test_a_process_that_ended_too_soon_is_named_at_once(tmp_path: Path) -> None:
+    """Whoever waits for another one's answer hears of it long before the time is up."""
+    family = Family()
+    with family.ended_at_exit():
+        server = family.start(_SLEEP, stdin=subprocess.PIPE, title="its master")
+        worker = family.worker("counting_sink", {}, tmp_path / "err")
+        worker.answer(20.0)
+        assert family.gone() == ""
+        server.kill()
+        with pytest.raises(Gone, match=rf"^its master \(process {server.pid}\) was ended by signal 9$"):
+            worker.answer(600.0)
+
+
+def test_an_order_to_a_dead_worker_is_no_broken_pipe(tmp_path: Path) -> None:
+    family = Family()
+    with family.ended_at_exit():
+        worker = family.worker("counting_sink", {}, tmp_path / "err")
+        worker.answer(20.0)
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(RuntimeError, match="was ended by signal 9 without an answer: it said nothing"):
+            worker.ask({"do": "reset"}, 20.0)

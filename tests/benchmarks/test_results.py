@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 import results
 from peers.debian import find_python
-from plots import COLOURS, bars_by_scenario, bars_of
+from places import cache_folder
+from plots import COLOURS, bars_by_scenario, bars_of, plain
+from processes import BENCHMARKS
 from results import is_doubtful, page, publish
-from throughput import cache_folder
+from versions import checkout, versions
 
 
 def _spread(median: float) -> Mapping[str, float]:
@@ -80,6 +83,16 @@ def test_the_page_tells_machine_durability_figures_and_what_is_absent(told: dict
     assert "1.50 (0.75 - 3.00) times the disk's own write" in text
     assert "| postroad | 50 | 30 | 10,000 |" in text
     assert "short run" not in text
+
+
+def test_a_row_says_of_how_few_runs_it_is(told: dict[str, Any]) -> None:
+    assert "runs) |" not in page(told, [])
+    told["scenarios"]["api"]["summary"]["postfix"]["counted_runs"] = 2
+    assert "| postfix (2 of 3 runs) |" in page(told, [])
+
+
+def test_numbers_in_plots_are_plain() -> None:
+    assert [plain(value) for value in (0.3125, 10.0, 99.94, 1220.4)] == ["0.312", "10", "99.9", "1,220"]
 
 
 def test_a_short_run_says_so_and_a_system_without_a_counted_run_has_no_row(told: dict[str, Any]) -> None:
@@ -156,3 +169,66 @@ def test_every_plot_is_drawn_as_png_and_svg(told: dict[str, Any], tmp_path: Path
         assert f"plots/{name}.svg" in text
         assert (tmp_path / f"plots/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"plots/{name}.svg").read_text()
+
+
+def test_the_page_tells_how_to_make_it_again(told: dict[str, Any]) -> None:
+    assert "by `make bench-full` in 3 rounds" in page(told, [])
+    told |= {"options": ["--scale 0.1", "--no-syncs"], "checkout": "abc123 with changes", "versions": {"exim": "4.96"}}
+    text = page(told, [])
+    assert 'by `make bench-full ARGS="--scale 0.1 --no-syncs"` of commit abc123 with changes in 3 rounds' in text
+    assert "The systems: exim 4.96." in text
+
+
+def test_the_page_leads_to_the_docs_from_wherever_it_lies(told: dict[str, Any]) -> None:
+    for folder in (BENCHMARKS, BENCHMARKS / "out", BENCHMARKS / "out/mine"):
+        link = page(told, [], folder).partition("[docs/benchmarks.md](")[2].partition(")")[0]
+        assert (folder / link).resolve() == BENCHMARKS.parent / "docs/benchmarks.md"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"load_before": 1.1}, "A busy machine: the load before the run was 1.1 on 2 CPUs"),
+        ({"file_system": "tmpfs"}, "The spools were in memory"),
+    ],
+)
+def test_a_machine_that_spoils_figures_is_told_of(told: dict[str, Any], changes: dict[str, Any], said: str) -> None:
+    assert said not in page(told, [])
+    told["machine"] |= changes
+    assert said in page(told, [])
+
+
+def test_results_are_not_lost_where_the_folder_takes_nothing(
+    told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = list(publish(told, Path("/proc/nope"), tmp_path / "cache", may_fetch=False))
+    assert said[0].startswith("cannot write in /proc/nope: ")
+    assert Path(said[-1].removeprefix("page: ")).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.json", "none.json: No such file or directory"),
+        ("empty.json", "empty.json is no JSON of a run of the suite: KeyError"),
+        ("text.json", "text.json is no JSON of a run of the suite: JSONDecodeError"),
+    ],
+)
+def test_what_is_no_result_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "text.json").write_text("text")
+    with pytest.raises(SystemExit):
+        results.main([str(tmp_path / name)])
+    assert said in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"empty.json", "text.json"}
+
+
+def test_versions_are_asked_of_those_that_played(tmp_path: Path) -> None:
+    (tmp_path / "exim/usr/share/doc/exim4-base").mkdir(parents=True)
+    (tmp_path / "exim/complete").touch()
+    with gzip.open(tmp_path / "exim/usr/share/doc/exim4-base/changelog.Debian.gz", "wt") as log:
+        log.write("exim4 (2:4.96-15) bookworm; urgency=high\n")
+    assert versions(["exim", "opensmtpd", "smtplib"], tmp_path) == {"exim": "4.96-15"}
+    assert list(versions(["slimta", "celery", "httpx2"], tmp_path)) == ["slimta", "celery", "httpx2"]
+    assert checkout().split()[0].isalnum()

@@ -11,7 +11,8 @@ import pytest
 
 from load import Load
 from peers import Level, Place, Sent
-from processes import Family
+from places import save_json
+from processes import Family, OutOfTime
 from report import Report
 from rounds import Plan, Run, Spread, Stage, play
 from sinks import Received
@@ -126,7 +127,7 @@ def test_the_table_names_durability_and_what_is_absent() -> None:
 
 
 def test_the_json_holds_every_run_and_the_summary(tmp_path: Path) -> None:
-    path = _report([_run("postroad", 1, 0.5), _run("other", 1, 1.0)]).write_json(tmp_path / "out")
+    path = save_json(_report([_run("postroad", 1, 0.5), _run("other", 1, 1.0)]).told(), tmp_path / "out", "throughput")
     told = json.loads(path.read_text())
     assert told["summary"]["postroad"]["per_second"] == {"least": 200.0, "median": 200.0, "most": 200.0}
     assert told["summary"]["postroad"]["commits_per_message"]["median"] == 0.05
@@ -146,3 +147,64 @@ def test_a_message_has_the_size_asked_for_whatever_its_number(octets: int) -> No
 def test_percentiles_rank_all_values() -> None:
     assert percentiles([n / 1000 for n in range(1, 101)]) == {"p50_ms": 51.0, "p99_ms": 100.0, "max_ms": 100.0}
     assert percentiles([]) == {}
+
+
+def test_without_the_sink_nobody_plays_and_the_sink_is_named(tmp_path: Path) -> None:
+    family = Family()
+    with family.ended_at_exit():
+        family.start(["false"], title="the sink").wait()
+        peer = PretendedPeer("a", [])
+        runs = play(Stage(family, tmp_path, PretendedSink(), _PLAN), [peer], lambda run: None)
+    assert all(run.problem.startswith("the sink (process ") for run in runs)
+    assert runs[0].problem.endswith("ended with status 1")
+    assert peer.diary == []
+
+
+def test_a_server_that_ended_is_named_before_who_waited_for_it(tmp_path: Path) -> None:
+    family = Family()
+
+    class Dying(PretendedPeer):
+        def send(self, count: int, seconds: float) -> None:
+            family.start(["false"], title="master").wait()
+            raise OutOfTime("no answer")
+
+    class Stillborn(PretendedPeer):
+        def start(self, place: Place) -> None:
+            family.start(["false"], title="master").wait()
+            raise OutOfTime("no answer")
+
+    with family.ended_at_exit():
+        stage = Stage(family, tmp_path, PretendedSink(), _PLAN)
+        runs = play(stage, [Dying("a", []), Stillborn("b", []), PretendedPeer("c", [])], lambda run: None)
+    told = {run.peer: run.problem for run in runs}
+    for peer in "ab":
+        assert told[peer].startswith("master (process ")
+        assert told[peer].endswith("ended with status 1; then: no answer")
+    assert told["c"] == ""
+
+
+def test_the_wait_for_the_sink_ends_soon_when_the_queue_is_empty(tmp_path: Path) -> None:
+    class Emptied(PretendedPeer):
+        left = 2
+
+        def queued(self) -> int:
+            self.left -= 1
+            return self.left
+
+    stage = _stage(tmp_path)
+    stage.sink = sink = LackingSink()
+    run = stage.run(Emptied("a", []), 1, 100)
+    assert run.problem == "the sink received 99 (99 distinct) of 100 messages"
+    assert len(sink.waited) == 3  # with one look that found a message in the queue
+    assert sink.waited[-1] < min(sink.waited[:-1])
+
+
+class LackingSink(PretendedSink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = 1
+        self.waited: list[float] = []
+
+    def wait(self, count: int, seconds: float) -> Received:
+        self.waited.append(seconds)
+        return super().wait(count, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from catalogue import PARTS, SCENARIOS, choose
+import suite
+from catalogue import BESIDE, PARTS, SCENARIOS, Scenario, choose
 from load import Load
+from own import Unfit, read_own
 from pairs import compare
 from peers.postfix import settings_for
 from peers.postroad_settings import configure, outbound
+from processes import BENCHMARKS
 from rounds import Plan
-from suite import benchmark, parse
+from suite import Field, benchmark, parse
+from suite_options import listing, results_folder
 from systems import Terms, known_systems
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -104,13 +109,165 @@ def test_a_strangers_transport_may_speak_to_a_folder(tmp_path: Path) -> None:
     more = ["--transport", "mine", "--config", str(config), "--sink", "file", "--scenarios", "api-2k"]
     told = _play(tmp_path / "cache", *more)["scenarios"]["api-2k"]
     assert told["problems"] == []
-    assert list(told["summary"]) == ["mine"]
+    assert list(told["summary"]) == ["mine", "postroad"]
+
+
+@pytest.mark.parametrize("sink", ["http", "file"])
+def test_ours_plays_beside_a_strangers_transport_of_each_kind(tmp_path: Path, sink: str) -> None:
+    """In a folder, too, each recipient of each message counts."""
+    ways = {"http": '{plugin = "http", provider = "mailgun", domain = "b.example", api_key = "k", base_url = "%s"}'}
+    way = ways["http"] % "http://127.0.0.1:{port}" if sink == "http" else '{plugin = "file", folder = "{folder}"}'
+    config = _config(tmp_path, way)
+    more = ["--transport", "mine", "--config", config, "--sink", sink, "--scenarios", "recipients-10"]
+    told = _play(tmp_path / "cache", *more)["scenarios"]["recipients-10"]
+    assert told["problems"] == []
+    assert [figures["counted_runs"] for figures in told["summary"].values()] == [1, 1]
+    assert told["summary"]["mine"]["settings"].count("10 connections") == 0
+
+
+def _config(tmp_path: Path, table: str) -> str:
+    (tmp_path / "mine.toml").write_text(f"[transports]\nmine = {table}\n")
+    return str(tmp_path / "mine.toml")
+
+
+def test_a_strangers_wrong_setting_is_named_under_its_own_name_before_anything_is_measured(tmp_path: Path) -> None:
+    config = _config(tmp_path, '{plugin = "file", foldr = "{folder}"}')
+    with pytest.raises(Unfit, match=r"^--transport mine cannot be opened: .*transports\.mine"):
+        _play(tmp_path / "cache", "--transport", "mine", "--config", config, "--sink", "file", "--scenarios", "api")
+
+
+@pytest.mark.parametrize(
+    ("sink", "table", "said"),
+    [
+        ("smtp", '{plugin = "file", folder = "{folder}"}', "{folder} needs --sink file"),
+        ("file", '{plugin = "smtp", hosts = [["127.0.0.1:{port}"]]}', "{port} needs --sink smtp or http"),
+    ],
+)
+def test_a_placeholder_that_nothing_fills_in_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sink: str, table: str, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--transport", "mine", "--config", _config(tmp_path, table), "--sink", sink])
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_placeholder_is_left_and_told(tmp_path: Path) -> None:
+    own = read_own("mine", Path(_config(tmp_path, '{port = "{prot}", url = "{port}"}')), "smtp", [])
+    assert (own.left, own.table["port"]) == (["prot"], "{prot}")
+
+
+def test_only_the_scenarios_in_which_somebody_plays_are_played() -> None:
+    options = parse(["--peers", "haraka"])
+    assert [one.name for one in options.chosen] == ["api"]
+    assert options.beside == {"backlog": ["haraka"]}
+    assert options.chosen[0].peers == ["haraka"]
+
+
+@pytest.mark.parametrize(
+    ("more", "is_published"),
+    [
+        ([], True),
+        (["--rounds", "3"], True),
+        (["--scale", "0.05"], False),
+        (["--rounds", "1"], False),
+        (["--window", "5"], False),
+        (["--submitters", "1"], False),
+        (["--short"], False),
+        (["--no-syncs"], False),
+        (["--peers", "postroad"], False),
+    ],
+)
+def test_only_a_whole_run_at_its_usual_settings_is_published(
+    tmp_path: Path, more: list[str], is_published: bool
+) -> None:
+    options = parse(["--publish", "--cache", str(tmp_path), *more])
+    assert (results_folder(options) == BENCHMARKS) is is_published
+    assert bool(options.given) is not is_published
+    assert options.given == [" ".join(more)] or is_published
+
+
+def test_where_results_go_is_the_callers_choice(tmp_path: Path) -> None:
+    assert results_folder(parse(["--publish", "--out", str(tmp_path)])) == tmp_path
+
+
+def test_what_was_complete_is_told_of_an_interrupted_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played: list[str] = []
+
+    def interrupted(field: Field, scenario: Scenario) -> Mapping[str, Any]:
+        played.append(scenario.name)
+        if len(played) == 2:
+            raise KeyboardInterrupt
+        return measure(field, scenario)
+
+    measure = suite.measure
+    monkeypatch.setattr(suite, "measure", interrupted)
+    options = ["--short", "--scale", "0.1", "--no-fetch", "--no-syncs", "--cache", str(tmp_path / "cache"), "--publish"]
+    where = ["--scenarios", "api,api-2k", "--peers", "postroad", "--out", str(tmp_path / "out")]
+    assert suite.main([*options, *where]) == 130
+    page = (tmp_path / "out/RESULTS.md").read_text()
+    assert "**Interrupted: only what was complete by then is here.**" in page
+    assert ("## api\n" in page, "## api-2k" in page) == (True, False)
+    assert not any((tmp_path / "cache").glob("run-*"))
+    assert "interrupted; every process was ended" in capsys.readouterr().err
+
+
+def test_the_list_and_the_docs_name_every_system_and_scenario(tmp_path: Path) -> None:
+    listed = "\n".join(listing(tmp_path))
+    docs = (_ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    for name in [*known_systems(Terms(tmp_path)), *(one.name for one in SCENARIOS), *BESIDE]:
+        assert f"  {name} " in listed
+    for name in known_systems(Terms(tmp_path)):
+        assert f"`{name}`" in docs
+
+
+@pytest.mark.parametrize(
+    ("module", "argv", "said"),
+    [
+        ("throughput", ["--octets", "0"], "--octets: must be at least 400"),
+        ("throughput", ["--peers", "postroad,nobody"], "unknown peers 'nobody'; known: postroad, postroad-no-log,"),
+        ("http_client", ["--octets", "0"], "--octets: must be at least 400"),
+        ("http_client", ["--rounds", "0"], "--rounds: must be at least 1"),
+        ("appengine", ["--processes", "0"], "--processes: must be at least 1"),
+        ("appengine", ["--messages", "-1"], "--messages: must be at least 1"),
+        ("scale", ["--scenarios", "none"], "unknown scenarios 'none'; known: backlog, large, neighbours"),
+        ("scale", ["--out", "/proc/nope"], "cannot write in /proc/nope"),
+        ("smtp_client", ["--scenarios", "none"], "unknown scenarios 'none'; known: kept, smtp-sink,"),
+        ("smtp_client", ["--seconds", "x"], "--seconds: invalid positive value: 'x'"),
+    ],
+)
+def test_every_script_refuses_nonsense_by_name(
+    module: str, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).parse(argv)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--scenarios", "api,nothing"], "unknown scenarios nothing"),
+        (["--scenarios", "api,nothing"], "unknown scenarios 'nothing'; known: api, api-2k, "),
+        (["--scenarios", "nothing"], "floor, pairs, backlog"),
+        (["--scenarios", ""], "unknown scenarios ''"),
+        (
+            ["--peers", "haraka,nonsense"],
+            "unknown peers 'nonsense'; known: postroad, postroad-2, postroad-door, postfix,",
+        ),
+        (
+            ["--scenarios", "door", "--peers", "haraka"],
+            "no system of --peers plays in door: it has postroad-door, postfix-8",
+        ),
+        (["--scenarios", "api,pairs", "--peers", "postfix"], "no system of --peers plays in pairs: it has postroad"),
+        (["--scale", "0"], "--scale: must be more than 0"),
+        (["--scale", "nan"], "--scale: must be more than 0"),
+        (["--seconds", "-1"], "--seconds: must be more than 0"),
+        (["--window", "0"], "--window: must be at least 1"),
+        (["--out", "/proc/nope"], "--out: cannot write in /proc/nope: "),
+        (["--cache", "/proc/nope"], "--cache: cannot write in /proc/nope: "),
+        (["--transport", "mine", "--config", "nofile.toml"], "--config: nofile.toml: No such file or directory"),
+        (["--transport", "postfix", "--config", "pyproject.toml"], "postfix is the name of a system"),
         (["--transport", "mine"], "go together"),
         (["--transport", "mine", "--config", "pyproject.toml"], "has no [transports.mine]"),
         (["--transport", "mine", "--config", "README.md"], "README.md is no TOML"),
@@ -135,15 +292,15 @@ def test_every_system_of_a_scenario_is_known(tmp_path: Path) -> None:
 
 
 def test_a_strangers_transport_is_not_asked_for_what_only_ours_can_be_told() -> None:
-    assert all(not one.load.by_mx and one.load.kept and not one.load.tls for one in choose("", any_transport=True))
+    assert all(not one.load.by_mx and one.load.kept and not one.load.tls for one in choose(any_transport=True))
     with pytest.raises(LookupError):
-        choose("starttls", any_transport=True)
+        choose(["starttls"], any_transport=True)
 
 
 @pytest.mark.parametrize("sink", ["http", "file"])
 def test_only_a_sink_for_smtp_puts_mail_off(sink: str) -> None:
-    names = {one.name for one in choose("", any_transport=True)}
-    assert names - {one.name for one in choose("", any_transport=True, sink=sink)} == {"deferred"}
+    names = {one.name for one in choose(any_transport=True)}
+    assert names - {one.name for one in choose(any_transport=True, sink=sink)} == {"deferred"}
 
 
 def test_recipients_and_destinations_take_turns() -> None:
