@@ -51,7 +51,7 @@ class Draft(Protocol):
         ...
 
 
-class WrittenDraft(msgspec.Struct, frozen=True, gc=False):
+class WrittenDraft(msgspec.Struct, frozen=True):
     """A message that its author has written."""
 
     submission: Submission

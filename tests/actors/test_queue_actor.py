@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +17,7 @@ from postroad.actors.queue import Queue
 from postroad.config import Windows
 from postroad.decide.routing import RoutingTable
 from postroad.errors import StoreBroken, StoreError
+from postroad.intake import Entry
 from postroad.store.contract import Accept, Cancel, DelayReport, Filter, Hold, Release, Report, TakeLeases
 from postroad.store.states import State, Step
 
@@ -118,6 +120,17 @@ async def test_who_was_answered_with_others_may_come_again_before_the_next_commi
             await wait_all_tasks_blocked()
         assert len(queue.store.applied) == 1
         assert len(queue.store.applied[0]) == (2 if rests else 1)
+
+
+async def test_nothing_stays_of_submissions_that_a_failing_store_refused(mock_clock, office, parts):
+    """Their error knows the commit, which knows them: a circle that the garbage collector must be able to see."""
+    async with office() as queue:
+        queue.store.fault = lambda operations: StoreError("disk full")
+        with pytest.raises(StoreError):
+            await queue.ports.intake.put([parts.accept(f"m{number}") for number in range(5)])
+    del queue
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Entry]
 
 
 async def test_a_fresh_message_is_leased_by_the_commit_that_accepts_it(mock_clock, office, parts):

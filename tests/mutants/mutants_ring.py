@@ -35,6 +35,15 @@ RING = (
         (f"{_OF_QUEUE}::test_a_failing_store_refuses_acceptance_with_a_clear_error",),
     ),
     Mutant(
+        "what a failing store refuses stays in memory",
+        "P6",
+        "hides acceptances from the garbage collector, which their own error refers to",
+        _PARTS,
+        "class _Acceptance(msgspec.Struct):",
+        "class _Acceptance(msgspec.Struct, gc=False):",
+        (f"{_OF_QUEUE}::test_nothing_stays_of_submissions_that_a_failing_store_refused",),
+    ),
+    Mutant(
         "outcomes are dropped while the store fails",
         "P3 I1",
         "forgets what policy settled when the commit fails",

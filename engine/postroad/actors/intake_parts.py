@@ -45,8 +45,11 @@ class _FreshLease(msgspec.Struct, gc=False):
     recipients: list[LeasedRecipient] = []
 
 
-class _Acceptance(msgspec.Struct, gc=False):
-    """A part of the commit: one acceptance, and the leases that it grants."""
+class _Acceptance(msgspec.Struct):
+    """A part of the commit: one acceptance, and the leases that it grants.
+
+    The garbage collector must see it: an error that is told to several refers to the commit, and so to each of them.
+    """
 
     parts: IntakeParts
     entry: Entry
