@@ -78,11 +78,11 @@ class Exchangers:
         return route
 
     def addresses_nowait(self, host: str) -> Sequence[str] | None:
-        """The same as `addresses`, where they are remembered and there are some; else None."""
+        """The same as `addresses`, where it is remembered; else None."""
         if (literal := literal_address(host)) is not None:
             return (literal,)
         v6, v4 = self._kept(host, "AAAA"), self._kept(host, "A")
-        return None if v6 is None or v4 is None else in_turns([*v6.records, *v4.records]) or None
+        return None if v6 is None or v4 is None else _addresses_of(v6, v4)
 
     async def prepare(self, route: Route) -> None:
         """Have the addresses at hand of the host that is tried first, where it is known which: who then connects need not wait.
@@ -94,10 +94,8 @@ class Exchangers:
 
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a host, IPv6 and IPv4 in turns; none where it has none.  Raises Trouble where the DNS fails."""
-        if (literal := literal_address(host)) is not None:
-            return (literal,)
-        if (v4 := self._kept(host, "A")) is not None and (v6 := self._kept(host, "AAAA")) is not None:
-            return _addresses_of(v6, v4)
+        if (known := self.addresses_nowait(host)) is not None:
+            return known
         since = await self._ordinary.get(host)
         if self._kept(host, "AAAA") is None:
             self._records.begin(f"AAAA {host}")  # both at once, though the answers are taken one after the other

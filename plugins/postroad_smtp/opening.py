@@ -125,15 +125,15 @@ class Opener:
         return None
 
     def _addresses(self, host: str, approach: Approach, talk: Talk) -> Talking[Sequence[str]]:
-        found = self._names.addresses_nowait(host)
-        if found is not None:
-            return found
-        talk.limit.lift()
         try:
-            found = yield functools.partial(self._names.addresses, host)
+            found = self._names.addresses_nowait(host)
+            if found is None:
+                talk.limit.lift()
+                found = yield functools.partial(self._names.addresses, host)
         except Trouble as trouble:
             approach.note(trouble)
-        return found or ()
+            return ()
+        return found
 
     def _connect(
         self, host: str, addresses: Sequence[str], approach: Approach, talk: Talk
