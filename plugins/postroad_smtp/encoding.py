@@ -19,7 +19,7 @@ from .lines import LINE_OCTETS, end_of_ready_lines
 __all__ = ["ChunkEncoder", "ContentEncoder", "Part", "check_size", "encode_content"]
 
 _CHUNK = 1_048_576  # octets: what a server that refuses in mid-content makes us send at the most
-_LARGE = 32_768  # octets: mostly lines of one length (base64)
+_LARGE = 32_768  # octets; beyond, mostly lines of one length (base64)
 _DOT = re.compile(rb"\n\.")
 
 
@@ -36,7 +36,8 @@ def encode_content(content: bytes, *, eight_bit: bool) -> bytes:
     eight_bit: whether octets over 127 are allowed.  Raises Unsafe for bare CR or LF, NUL, and lines over 998 octets.
     """
     if _is_ready(content, eight_bit=eight_bit):
-        _check_lines(content, 0)
+        if len(content) <= _LARGE:  # the lines of larger ones were measured
+            _check_lines(content, 0)
         return content + b".\r\n"
     _check(content, eight_bit=eight_bit)
     _check_lines(content, 0)

@@ -16,6 +16,7 @@ _LINE = b"y" * 30 + b"\r\n"
 _EVEN = _LINE * 400
 _UNEVEN = b"".join(b"z" * (length % 40) + b"\r\n" for length in range(400))
 _HEADER = b"From: a@b.example\r\nSubject: x\r\n\r\n"
+_MORE = (b"m" * 70 + b"\r\n") * 500  # more than is looked at as a small one
 
 
 def _slowly(content: bytes) -> bytes | None:
@@ -42,8 +43,11 @@ def _in_pieces(content: bytes, size: int) -> bytes | None:
 
 
 def _fares_as_slowly(content: bytes) -> bool:
-    wire = _slowly(content)
-    return wire == _whole(content) == _in_pieces(content, 10_000) == _in_pieces(content, 4_999)
+    """Alone and behind so much more that it is looked at as a large one."""
+    wire, large = _slowly(content), _MORE + content
+    return wire == _whole(content) == _in_pieces(content, 10_000) == _in_pieces(content, 4_999) and (
+        _slowly(large) == _whole(large)
+    )
 
 
 @pytest.mark.parametrize("octets", [b"\n", b"\r", b".", b"\r\n", b"\r\n.", b"\n.", b"\ry\n"])
@@ -77,6 +81,8 @@ def test_lines_of_every_length_up_to_the_limit_are_ready(length: int) -> None:
     line = b"y" * (length - 2) + b"\r\n"
     content = _HEADER + line * (20_000 // length)
     assert end_of_ready_lines(content) == (len(content) if length <= 1000 else len(_HEADER))
+    assert (_whole(_MORE + content) is None) is (length > 1000)
+    assert _fares_as_slowly(content)
 
 
 _PARTS = st.sampled_from(
